@@ -1,0 +1,43 @@
+"""Every error a user can cause, as one family: the command line prints its message and exits with its code."""
+
+from __future__ import annotations
+
+
+class SftprepError(Exception):
+    """Base of all errors that sftprep raises on purpose. `str(error)` says where, what, and what would be right."""
+
+    exit_code = 1
+
+
+class ConfigError(SftprepError):
+    """The options do not fit together, or name something that does not exist."""
+
+    exit_code = 2
+
+
+class InputError(SftprepError):
+    """An input file is missing, unreadable, or not of a known kind."""
+
+
+class ConversationError(SftprepError):
+    """One record is at fault: it goes to rejects.jsonl, or stops the job with `file:line`. Never holds message text."""
+
+
+class TemplateError(SftprepError):
+    """The chat template is missing, does not compile, or its turns cannot be told apart."""
+
+
+class TokenizerError(SftprepError):
+    """The tokenizer cannot be loaded, or two ways of using it disagree."""
+
+
+class StorageError(SftprepError):
+    """Reading or writing failed: a full disk, a missing permission, a broken device. Names the path."""
+
+
+class DatasetError(SftprepError):
+    """A dataset on disk is incomplete, damaged, or not what its manifest says. Names the file."""
+
+
+class BusyError(SftprepError):
+    """Another process is at work in the output folder."""

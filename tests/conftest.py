@@ -1,0 +1,34 @@
+"""Fixtures shared by all rooms' tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+TOKENIZERS = ("minimind-2", "minimind-3", "qwen3", "llama3_1", "deepseek_v3")
+
+
+def shared_data_folder() -> Path | None:
+    """Real tokenizers and conversations: $SFTPREP_DATA, else ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("SFTPREP_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    folder = shared_data_folder()
+    if folder is None:
+        pytest.skip("needs the shared data folder (set SFTPREP_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mixed corpus, unpacked: 24,196 conversations in MiniMind's form."""
+    zstandard = pytest.importorskip("zstandard")
+    target = tmp_path_factory.mktemp("corpus") / "mixed-24k.jsonl"
+    with (shared_data / "conversations" / "mixed-24k.jsonl.zst").open("rb") as packed, target.open("wb") as out:
+        zstandard.ZstdDecompressor().copy_stream(packed, out)
+    return target
