@@ -163,6 +163,18 @@ def test_the_sample_covers_what_it_promises() -> None:
     assert sum(record["messages"][0]["role"] == "system" for record in RECORDS) >= 8
     assert sum("```" in message["content"] for message in messages) >= 8
     assert scripts >= {"LATIN", "CJK", "HIRAGANA", "HANGUL", "ARABIC", "DEVANAGARI", "CYRILLIC", "GREEK", "THAI"}
-    for word in ("because", "deshalb", "Quelle", "¿Cuántos", "maior rio", "是", "です", "습니다", "عاصمة", "है", "Сколько"):
+    for word in (
+        "because",
+        "deshalb",
+        "Quelle",
+        "¿Cuántos",
+        "maior rio",
+        "是",
+        "です",
+        "습니다",
+        "عاصمة",
+        "है",
+        "Сколько",
+    ):
         assert word in text, word
     assert "🌅" in text
