@@ -41,3 +41,7 @@ class DatasetError(SftprepError):
 
 class BusyError(SftprepError):
     """Another process is at work in the output folder."""
+
+
+class WorkerError(SftprepError):
+    """A worker process died, twice at the same split, or failed in a way that is sftprep's own fault."""

@@ -1,0 +1,55 @@
+"""build = plan, the splits that are missing, commit; and the demo, which is a build of the built-in sample."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from rich.console import Console
+
+from sftprep.config import BuildConfig
+from sftprep.engines import run_tasks
+from sftprep.manifest import Manifest, load_manifest
+from sftprep.pipeline import Job, commit_dataset, missing_tasks
+from sftprep.plan import adopt_plan, make_plan
+from sftprep.progress import BuildProgress, show_summary
+from sftprep.storage import folder_lock, remove_temporaries
+
+
+def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False, quiet: bool = True) -> Manifest:
+    """Plan, work, commit. Run again after a crash it does what is missing; after success it tokenizes nothing.
+
+    Raises SftprepError of every kind; whatever happens, the folder holds a whole dataset or none.
+    """
+    begin = time.monotonic()
+    plan = make_plan(config)
+    with folder_lock(folder):
+        target = adopt_plan(plan, folder, overwrite=overwrite)
+        if target is None:
+            if not quiet:
+                Console(stderr=True).print(f"{folder}: complete already; nothing to do")
+            return load_manifest(folder)
+        tasks = missing_tasks(plan, target)
+        left = sum(plan.splits[task].bytes for task in tasks)
+        try:
+            with BuildProgress(left, quiet) as progress:
+                run_tasks(partial(Job, plan, target), tasks, config.workers, progress.update)
+        finally:
+            remove_temporaries(target)
+        manifest = commit_dataset(folder)
+    if not quiet:
+        show_summary(manifest, folder, time.monotonic() - begin)
+    return manifest
+
+
+def run_demo(folder: Path) -> None:
+    """Build the sample into `folder` and show some of its rows."""
+    from sftprep.preview import show_rows
+
+    with as_file(files("sftprep") / "sample") as sample:
+        tokenizer = str(sample / "tokenizer")
+        config = BuildConfig((str(sample / "conversations.jsonl"),), tokenizer, max_length=512)
+        build_dataset(config, folder, quiet=False)
+        show_rows(folder, (0, 1, 2), tokenizer, None)

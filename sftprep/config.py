@@ -1,0 +1,114 @@
+"""What a build is asked to do: options from the command line or a TOML file, checked and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sftprep import __version__
+from sftprep.errors import ConfigError
+
+MASKS = ("turns", "generation", "scan", "minimind", "minimind-v5")
+CONTROL_TOKENS = ("split", "reject", "allow")
+TOKENIZER_ENGINES = ("auto", "fast", "hf")
+FORMATS = ("auto", "messages", "conversations", "sharegpt", "alpaca", "prompt-completion")
+DEFAULT_MAX_LENGTH = 1024
+FORMAT_VERSION = 1
+
+# Options that change how the work is done but not one byte of the result.
+_EXECUTION_OPTIONS = frozenset(
+    {"inputs", "tokenizer", "trust_remote_code", "tokenizer_engine", "workers", "on_error", "max_rejects"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildConfig:
+    """All options of a build. `max_length` is in tokens of a conversation: the arrays are `max_length - 1` wide."""
+
+    inputs: tuple[str, ...]
+    tokenizer: str
+    chat_template: str | None = None  # the text of the template, not its path
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    record_format: str = "auto"
+    max_length: int = DEFAULT_MAX_LENGTH
+    layout: str = "padded"
+    mask: str = "turns"
+    scan_header: str | None = None
+    scan_end: str | None = None
+    scan_start_offset: int = 0
+    scan_end_offset: int = 0
+    header: str | None = None
+    end_of_turn: str | None = None
+    train_on: str = "assistant"
+    train_end_of_turn: bool = True
+    keep_untrained: bool = False
+    control_tokens: str = "split"
+    date: str | None = None  # YYYY-MM-DD that the template's strftime_now sees; None where the template asks for none
+    trust_remote_code: bool = False
+    tokenizer_engine: str = "auto"
+    workers: int = 1
+    on_error: str = "reject"
+    max_rejects: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("--mask", self.mask, MASKS)
+        _one_of("--control-tokens", self.control_tokens, CONTROL_TOKENS)
+        _one_of("--tokenizer-engine", self.tokenizer_engine, TOKENIZER_ENGINES)
+        _one_of("--format", self.record_format, FORMATS)
+        _one_of("--layout", self.layout, ("padded",))
+        _one_of("--on-error", self.on_error, ("reject", "stop"))
+        if self.max_length < 2:
+            raise ConfigError(f"--max-length {self.max_length}: a target needs at least 2 tokens")
+        if self.workers < 1:
+            raise ConfigError(f"--workers {self.workers}: at least 1")
+        if self.mask != "scan" and (self.scan_header or self.scan_end or self.scan_start_offset or self.scan_end_offset):
+            raise ConfigError(f"--scan-... options belong to --mask scan, not to --mask {self.mask}")
+        if self.mask not in ("turns", "scan") and (self.header or self.end_of_turn):
+            raise ConfigError(f"--header and --end-of-turn belong to --mask turns, not to --mask {self.mask}")
+        if self.mask != "turns" and (self.train_on != "assistant" or not self.train_end_of_turn):
+            raise ConfigError(f"--train-on and --no-train-end-of-turn need --mask turns, not --mask {self.mask}")
+        reject_limit(self.max_rejects, 0)
+
+    @property
+    def width(self) -> int:
+        """Columns of X, Y and mask."""
+        return self.max_length - 1
+
+    def content_options(self) -> dict[str, Any]:
+        """The options that decide the bytes of the dataset; they are written into its manifest."""
+        return {name: value for name, value in asdict(self).items() if name not in _EXECUTION_OPTIONS}
+
+
+def fingerprint(facts: dict[str, Any]) -> str:
+    """Hex sha256 over everything that decides the bytes: options, inputs, tokenizer, format and program version."""
+    stated = {"format": FORMAT_VERSION, "sftprep": __version__, **facts}
+    return hashlib.sha256(json.dumps(stated, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def reject_limit(max_rejects: str | None, records: int) -> int | None:
+    """`--max-rejects` as a number of records: "20" is 20, "0.5%" of `records` rounded down, None is no limit."""
+    if max_rejects is None:
+        return None
+    text = max_rejects.strip()
+    try:
+        limit = float(text[:-1]) * records / 100 if text.endswith("%") else int(text)
+    except ValueError:
+        raise ConfigError(f"--max-rejects {max_rejects!r}: give a number such as 20, or a share such as 0.5%") from None
+    if not 0 <= limit < float("inf"):
+        raise ConfigError(f"--max-rejects {max_rejects!r}: must not be negative")
+    return int(limit)
+
+
+def template_value(text: str) -> Any:
+    """The value in `--template-kwarg name=value`: JSON where it parses (false, 3, "x", [1]), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
+
+
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{option} {value}: expected one of {', '.join(choices)}")

@@ -1,0 +1,235 @@
+"""Tasks -> done tasks, on local worker processes.
+
+A worker opens the job once (tokenizer, template), then takes one task after another. While a finished task's files
+are fsynced, hashed and renamed in a thread of the worker, its main thread is at the next task. Nothing but task
+numbers, progress counts and totals crosses a pipe. A worker that dies is replaced and its tasks are given out once
+more; a task that loses two workers is an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+from sftprep.errors import SftprepError, WorkerError
+
+_MOST_TRIES = 2
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What happened since the last report."""
+
+    conversations: int = 0
+    tokens: int = 0
+    bytes: int = 0
+    note: str = ""  # a line for the log
+
+
+class Worker(Protocol):
+    """What a process needs to work: `run` computes a task and returns the step that makes it durable."""
+
+    def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], object]:
+        """Compute a task's files; the returned callable publishes them and may run in another thread."""
+
+
+OpenWorker = Callable[[Callable[[Progress], None]], Worker]
+
+
+@dataclass(eq=False, slots=True)
+class _Process:
+    process: BaseProcess
+    connection: Connection
+    tasks: set[int] = field(default_factory=set)
+    ready: bool = False
+
+
+def run_tasks(
+    open_worker: OpenWorker, tasks: Sequence[int], workers: int, report: Callable[[Progress], None]
+) -> None:
+    """Run every task once, on up to `workers` processes. Raises the first task's error, or WorkerError."""
+    if tasks:
+        pool = _Pool(open_worker, tasks, report)
+        try:
+            pool.run(min(workers, len(tasks)))
+        finally:
+            pool.stop()
+
+
+class _Pool:
+    def __init__(self, open_worker: OpenWorker, tasks: Sequence[int], report: Callable[[Progress], None]) -> None:
+        self._open_worker, self._report = open_worker, report
+        self._waiting = deque(tasks)
+        self._left = len(self._waiting)
+        self._deaths: Counter[int] = Counter()
+        self._starts_lost = 0
+        self._members: list[_Process] = []
+        # fork shares the imports; where it is unsafe (macOS) or absent, start afresh
+        self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+
+    def run(self, workers: int) -> None:
+        for _ in range(workers):
+            self._start()
+        while self._left:
+            for connection in wait([member.connection for member in self._members]):
+                member = next(each for each in self._members if each.connection is connection)
+                try:
+                    message = member.connection.recv()
+                except (EOFError, OSError):
+                    self._bury(member)
+                else:
+                    self._handle(member, *message)
+        for member in self._members:
+            with suppress(OSError):
+                member.connection.send(None)
+
+    def stop(self) -> None:
+        """End every process: at once if work was left, else after it has said goodbye."""
+        for member in self._members:
+            if self._left:
+                member.process.terminate()
+        for member in self._members:
+            member.process.join(_GRACE_SECONDS)
+            if member.process.is_alive():
+                member.process.kill()
+                member.process.join()
+            member.connection.close()
+
+    def _start(self) -> None:
+        ours, theirs = self._context.Pipe()
+        others = [member.connection for member in self._members] + [ours]
+        inherited = others if self._context.get_start_method() == "fork" else []
+        process = self._context.Process(  # type: ignore[attr-defined]
+            target=_serve, args=(self._open_worker, theirs, inherited, os.getpid()), daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._members.append(_Process(process, ours))
+
+    def _handle(self, member: _Process, kind: str, task: int, value: Any) -> None:
+        if kind == "progress":
+            self._report(value)
+            return
+        if kind == "error":
+            raise value
+        if kind == "done":
+            member.tasks.discard(task)
+            self._left -= 1
+        if kind == "free":
+            member.ready = True
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        for member in self._members:
+            if member.ready and self._waiting:
+                task = self._waiting.popleft()
+                member.tasks.add(task)
+                member.ready = False
+                with suppress(OSError):  # it died just now: its end is read from the pipe
+                    member.connection.send(task)
+
+    def _bury(self, member: _Process) -> None:
+        """Give a dead worker's tasks out again, or raise when one of them has had its tries."""
+        self._members.remove(member)
+        member.connection.close()
+        member.process.join()
+        how = _death(member.process.exitcode)
+        if not member.tasks:
+            self._starts_lost += 1
+            if self._starts_lost >= _MOST_TRIES:
+                raise WorkerError(f"worker processes end before they take a task ({how})")
+        for task in sorted(member.tasks, reverse=True):
+            self._deaths[task] += 1
+            if self._deaths[task] >= _MOST_TRIES:
+                raise WorkerError(
+                    f"split {task}: its worker process {how}, twice; if memory is short, use fewer --workers"
+                )
+            self._waiting.appendleft(task)
+        self._report(Progress(note=f"a worker process {how}; its splits are done again"))
+        self._start()
+
+
+def _death(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"was killed by {signal.Signals(-exit_code).name}"
+    return f"ended with exit code {exit_code}"
+
+
+def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Connection], parent: int) -> None:
+    """The life of a worker process."""
+    for other in inherited:
+        other.close()
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sending = threading.Lock()
+
+    def send(kind: str, task: int, value: object = None) -> None:
+        with sending:
+            connection.send((kind, task, value))
+
+    def guarded(task: int, step: Callable[[], object]) -> Any:
+        try:
+            return step()
+        except BaseException as error:  # noqa: BLE001  whatever it was, the parent has to hear of it
+            send("error", task, _portable(error))
+            os._exit(1)
+
+    def report(progress: Progress) -> None:
+        send("progress", -1, progress)
+
+    def finish(task: int, publish: Callable[[], object]) -> None:
+        guarded(task, publish)
+        send("done", task)
+
+    worker = guarded(-1, lambda: open_worker(report))
+    with ThreadPoolExecutor(1, "publish") as publisher:
+        publishing = None
+        while True:
+            send("free", -1)
+            try:
+                task = connection.recv()
+            except (EOFError, OSError):
+                os._exit(1)  # the parent is gone
+            if task is None:
+                return
+            publish = guarded(task, lambda task=task: worker.run(task, report))  # type: ignore[misc]
+            if publishing:
+                publishing.result()  # one task's files at a time wait for the disk
+            publishing = publisher.submit(finish, task, publish)
+
+
+def _portable(error: BaseException) -> SftprepError:
+    """The error itself if it is one of ours, else one that says where in sftprep it came from."""
+    if isinstance(error, SftprepError):
+        return error
+    if isinstance(error, MemoryError):
+        return WorkerError("a worker process ran out of memory; use fewer --workers")
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(frame.filename)}:{frame.lineno}"  # noqa: PTH119
+    if os.environ.get("SFTPREP_DEBUG"):
+        traceback.print_exception(error)
+    return WorkerError(f"internal error at {where}: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)")
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel end this process when its parent dies, so that nobody writes into a folder without its holder."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

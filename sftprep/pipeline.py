@@ -1,0 +1,194 @@
+"""plan, work, commit: the steps of a build, each safe to repeat.
+
+The plan says what has to be done; `work` does one split of it and leaves a receipt; `commit` checks the receipts and
+writes the manifest, last. Receipts are the only memory between the steps, so any process on any machine that reaches
+the folder can go on where another one died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from sftprep import __version__
+from sftprep.config import reject_limit
+from sftprep.engines import Progress
+from sftprep.errors import ConfigError, DatasetError, InputError
+from sftprep.manifest import MANIFEST, FileEntry, InputEntry, Manifest, ShardEntry, load_manifest
+from sftprep.manifest import REJECTS as REJECTS_FILE
+from sftprep.plan import PLAN, Plan, clean_up, read_plan, work_folder
+from sftprep.prepare import Preparer
+from sftprep.shards import REJECTS, ShardReceipt, ShardWriter, Totals, file_path, read_receipt, shard_name
+from sftprep.sources import read_batches
+from sftprep.storage import (
+    StagedFile,
+    exchange_folders,
+    file_sha256,
+    folder_lock,
+    naming,
+    publish_bytes,
+    remove_folder,
+    sync_folder,
+)
+from sftprep.tokenizer import dtype_for, resolve_tokenizer
+
+
+class Job:
+    """A worker's view of a plan: opens tokenizer and template once, then does splits."""
+
+    def __init__(self, plan: Plan, folder: Path, report: Callable[[Progress], None]) -> None:
+        config = plan.config
+        resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
+        if resolved.sha256 != plan.tokenizer["sha256"]:
+            raise ConfigError(f"{config.tokenizer}: the tokenizer has changed since the plan was made")
+        self._plan, self._folder = plan, folder
+        self._dtype = dtype_for(resolved.size)
+        self._names = [source.name for source in plan.sources]
+        self._preparer = Preparer(
+            config, resolved, self._names, plan.check_every, lambda note: report(Progress(note=note))
+        )
+
+    def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], ShardReceipt]:
+        """Compute one split; the returned callable makes it durable and leaves the receipt."""
+        writer = ShardWriter(self._folder, task, self._plan.config.width, self._dtype)
+        try:
+            for batch in read_batches(self._plan.splits[task], self._plan.sources):
+                prepared = self._preparer.prepare(batch)
+                writer.append(prepared)
+                report(Progress(prepared.totals.records, prepared.totals.tokens, prepared.bytes))
+        except BaseException:
+            writer.discard()
+            raise
+
+        def publish() -> ShardReceipt:
+            with writer:
+                return writer.publish(self._plan.fingerprint, self._names)
+
+        return publish
+
+
+def missing_tasks(plan: Plan, folder: Path) -> list[int]:
+    """Splits without a receipt that holds: every file it names is there with its size and hash."""
+    return [task for task in range(len(plan.splits)) if not _is_done(plan, folder, task)]
+
+
+def _is_done(plan: Plan, folder: Path, task: int) -> bool:
+    receipt = read_receipt(folder, task, plan.fingerprint)
+    return receipt is not None and not _wrong_files(receipt, folder, hashes=True)
+
+
+def _wrong_files(receipt: ShardReceipt, folder: Path, *, hashes: bool) -> list[Path]:
+    wrong = []
+    for kind, path in receipt.paths(folder).items():
+        size, sha256 = receipt.files[kind]
+        if not path.is_file() or path.stat().st_size != size or (hashes and file_sha256(path) != sha256):
+            wrong.append(path)
+    return wrong
+
+
+def work_on(folder: Path, task: int, tokenizer: str | None = None) -> str:
+    """Do one split of the plan in `folder`, if it is not done. `tokenizer` is where it lies on this machine.
+
+    Returns what was done, in words. Raises DatasetError where there is no plan or no such split.
+    """
+    if (folder / MANIFEST).exists() and work_folder(folder) == folder:
+        load_manifest(folder)
+        return "the dataset is complete"
+    with folder_lock(folder, shared=True):
+        target = work_folder(folder)
+        plan = read_plan(target)
+        if not 0 <= task < len(plan.splits):
+            raise ConfigError(f"--task {task}: the plan has splits 0 to {len(plan.splits) - 1}")
+        if _is_done(plan, target, task):
+            return "done before"
+        if tokenizer is not None:
+            plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer))
+        receipt = Job(plan, target, lambda progress: None).run(task, lambda progress: None)()
+    return f"{receipt.totals.rows:,} rows, {receipt.totals.tokens:,} tokens"
+
+
+def commit_dataset(folder: Path) -> Manifest:
+    """Check every receipt and its files' sizes, then write the manifest. Call with the folder's lock held.
+
+    Raises DatasetError where splits are missing or nothing is left to train on, InputError past --max-rejects.
+    """
+    target = work_folder(folder)
+    if not (target / PLAN).exists() and (folder / MANIFEST).exists():
+        return load_manifest(folder)
+    plan = read_plan(target)
+    receipts = _receipts(plan, target)
+    totals = Totals()
+    for receipt in receipts:
+        totals.add(receipt.totals)
+    rejects = _join_rejects(receipts, target)
+    limit = reject_limit(plan.config.max_rejects, totals.records)
+    where = f"{target / REJECTS_FILE} says why"
+    if limit is not None and totals.rejected > limit:
+        raise InputError(f"{totals.rejected:,} of {totals.records:,} records rejected, more than {limit:,}; {where}")
+    if not totals.rows:
+        raise InputError(
+            f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} without a trained token; {where}"
+        )
+    manifest = _manifest(plan, receipts, totals, rejects)
+    publish_bytes(target / MANIFEST, manifest.to_bytes())
+    if target != folder:
+        exchange_folders(target, folder)
+        remove_folder(target)
+    clean_up(folder)
+    return manifest
+
+
+def _receipts(plan: Plan, folder: Path) -> list[ShardReceipt]:
+    receipts = []
+    missing = []
+    for task in range(len(plan.splits)):
+        receipt = read_receipt(folder, task, plan.fingerprint)
+        if receipt is None:
+            missing.append(task)
+        elif wrong := _wrong_files(receipt, folder, hashes=False):
+            raise DatasetError(f"{wrong[0]}: missing, or of another size than its receipt says; work on split {task} again")
+        else:
+            receipts.append(receipt)
+    if missing:
+        shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+        raise DatasetError(f"{folder}: {len(missing)} of {len(plan.splits)} splits are not done: {shown}")
+    return receipts
+
+
+def _join_rejects(receipts: list[ShardReceipt], folder: Path) -> FileEntry:
+    with StagedFile(folder / REJECTS_FILE) as staged:
+        for receipt in receipts:
+            if REJECTS in receipt.files:
+                path = file_path(folder, receipt.task, REJECTS)
+                with naming(path):
+                    staged.write(path.read_bytes())
+        staged.finish()
+        staged.publish()
+        sync_folder(folder)
+        return FileEntry(staged.bytes, staged.sha256)
+
+
+def _manifest(plan: Plan, receipts: list[ShardReceipt], totals: Totals, rejects: FileEntry) -> Manifest:
+    files = {REJECTS_FILE: rejects}
+    shards = []
+    for receipt in receipts:
+        if receipt.totals.rows:
+            shards.append(ShardEntry(shard_name(receipt.task), receipt.totals.rows, receipt.totals.conversations))
+        for kind, (size, sha256) in receipt.files.items():
+            if kind != REJECTS:
+                files[file_path(Path(), receipt.task, kind).name] = FileEntry(size, sha256)
+    return Manifest(
+        sftprep=__version__,
+        fingerprint=plan.fingerprint,
+        config=plan.config.content_options(),
+        layout=plan.config.layout,
+        width=plan.config.width,
+        dtype=dtype_for(plan.tokenizer["vocab_size"]).name,
+        pad_id=plan.tokenizer["pad_id"],
+        tokenizer=plan.tokenizer,
+        inputs=tuple(InputEntry(each.name, each.bytes, each.sha256, each.records) for each in plan.sources),
+        totals=asdict(totals),
+        shards=tuple(shards),
+        files=files,
+    )

@@ -1,0 +1,93 @@
+"""What a build shows on the terminal: a progress bar while it works, a table of counts when it is done."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sftprep.engines import Progress as Step
+from sftprep.manifest import Manifest
+
+_MEGA = 1e6
+
+
+class BuildProgress:
+    """A bar over the input's bytes, with conversations, tokens/s and MB/s. Drawn on standard error."""
+
+    def __init__(self, total_bytes: int, quiet: bool) -> None:
+        self._conversations = self._tokens = self._bytes = 0
+        self._begin = time.monotonic()
+        # refreshed from `update`, not from a thread: worker processes are forked while it is shown
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("[cyan]{task.fields[counts]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            disable=quiet,
+        )
+        self._task = self._bar.add_task("tokenizing", total=total_bytes, counts="")
+        self._drawn = 0.0
+
+    def __enter__(self) -> BuildProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._draw()
+        self._bar.stop()
+
+    def update(self, step: Step) -> None:
+        """Add what a worker reports."""
+        if step.note:
+            self._bar.console.print(f"[dim]{step.note}")
+        self._conversations += step.conversations
+        self._tokens += step.tokens
+        self._bytes += step.bytes
+        if time.monotonic() - self._drawn > 0.1:
+            self._draw()
+
+    def _draw(self) -> None:
+        seconds = max(time.monotonic() - self._begin, 1e-9)
+        counts = (
+            f"{self._conversations:,} conversations  {self._tokens / seconds / _MEGA:.2f} M tokens/s  "
+            f"{self._bytes / seconds / _MEGA:.1f} MB/s"
+        )
+        self._bar.update(self._task, completed=self._bytes, counts=counts)
+        self._bar.refresh()
+        self._drawn = time.monotonic()
+
+
+def show_summary(manifest: Manifest, folder: Path, seconds: float | None = None) -> None:
+    """The closing table: where every record went, and how much is trained."""
+    totals = manifest.totals
+    table = Table(title=f"{folder}", title_justify="left", title_style="bold", show_header=False, box=None)
+    table.add_column(style="dim")
+    table.add_column(justify="right", style="bold")
+    table.add_column(style="dim")
+    share = totals["trained_tokens"] / max(totals["tokens"], 1)
+    table.add_row("records", f"{totals['records']:,}")
+    table.add_row("conversations", f"{totals['conversations']:,}")
+    table.add_row("rows", f"{totals['rows']:,}", f"{manifest.width} wide, {manifest.dtype}")
+    table.add_row("tokens", f"{totals['tokens']:,}")
+    table.add_row("trained tokens", f"[green]{totals['trained_tokens']:,}", f"{share:.1%}")
+    table.add_row("truncated", _warn(totals["truncated"]))
+    table.add_row("dropped", _warn(totals["dropped"]), "no trained token in them")
+    table.add_row("rejected", _warn(totals["rejected"]), "see rejects.jsonl" if totals["rejected"] else "")
+    if forged := totals.get("control_text", 0):
+        table.add_row("spelled control tokens", _warn(forged), "in message text, kept as plain text")
+    if seconds is not None:
+        rate = sum(each.bytes for each in manifest.inputs) / seconds / _MEGA
+        table.add_row("time", f"{seconds:.1f} s", f"{rate:.1f} MB/s")
+    Console(stderr=True).print(table)
+
+
+def _warn(count: int) -> str:
+    return f"[yellow]{count:,}" if count else "0"
