@@ -1,0 +1,127 @@
+"""Every task is done once, whatever happens to the processes that do them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from sftprep.engines import Progress, run_tasks
+from sftprep.errors import ConversationError, WorkerError
+
+
+class Scribe:
+    """Writes a file per task; dies, fails or waits where a file in its folder tells it to."""
+
+    def __init__(self, folder: Path, report: Callable[[Progress], None]) -> None:
+        self.folder = folder
+        report(Progress(note="open"))
+        if (folder / "no-start").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], None]:
+        for attempt in range(2):
+            order = self.folder / f"die-{task}-{attempt}"
+            if order.exists():
+                order.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if (self.folder / f"fail-{task}").exists():
+            raise ConversationError(f"chat.jsonl:{task}: wrong")
+        if (self.folder / f"bug-{task}").exists():
+            raise ZeroDivisionError
+        report(Progress(conversations=1, tokens=task))
+        return partial(self._publish, task)
+
+    def _publish(self, task: int) -> None:
+        with (self.folder / f"done-{task}").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+def run(folder: Path, tasks: int, workers: int) -> list[Progress]:
+    reports: list[Progress] = []
+    run_tasks(partial(Scribe, folder), range(tasks), workers, reports.append)
+    return reports
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_every_task_is_done_once(tmp_path: Path, workers: int) -> None:
+    reports = run(tmp_path, 12, workers)
+    writers = [(tmp_path / f"done-{task}").read_text().split() for task in range(12)]
+    assert all(len(each) == 1 for each in writers)
+    assert str(os.getpid()) not in {each[0] for each in writers}
+    assert sum(each.tokens for each in reports) == sum(range(12))
+    assert sum(each.note == "open" for each in reports) == workers
+
+
+def test_no_task_starts_no_process(tmp_path: Path) -> None:
+    assert run(tmp_path, 0, 4) == []
+
+
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "die-3-0").touch()
+    reports = run(tmp_path, 6, 2)
+    assert all((tmp_path / f"done-{task}").exists() for task in range(6))
+    assert any("was killed by SIGKILL" in each.note for each in reports)
+
+
+def test_a_task_that_kills_two_workers_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "die-3-0").touch()
+    (tmp_path / "die-3-1").touch()
+    with pytest.raises(WorkerError, match=r"split 3: its worker process was killed by SIGKILL, twice"):
+        run(tmp_path, 4, 1)
+
+
+def test_workers_that_cannot_start_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "no-start").touch()
+    with pytest.raises(WorkerError, match="before they take a task"):
+        run(tmp_path, 4, 2)
+
+
+def test_an_error_of_a_task_reaches_the_caller_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "fail-2").touch()
+    with pytest.raises(ConversationError, match=r"^chat.jsonl:2: wrong$"):
+        run(tmp_path, 4, 2)
+
+
+def test_a_bug_becomes_an_error_that_says_where(tmp_path: Path) -> None:
+    (tmp_path / "bug-1").touch()
+    with pytest.raises(WorkerError, match=r"internal error at test_engines.py:\d+: ZeroDivisionError"):
+        run(tmp_path, 4, 1)
+
+
+def test_workers_die_with_their_parent(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:  # the parent of the workers, killed from outside while they wait
+        try:
+            run_tasks(partial(_Sleeper, tmp_path), [0], 1, lambda _: None)
+        finally:
+            os._exit(0)
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.01)
+    worker = int((tmp_path / "pid").read_text())
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    for _ in range(500):
+        try:
+            state = Path(f"/proc/{worker}/stat").read_text().split()[2]
+        except FileNotFoundError:
+            break
+        if state == "Z":
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("the worker outlived its parent")
+
+
+class _Sleeper:
+    def __init__(self, folder: Path, report: Callable[[Progress], None]) -> None:
+        (folder / "pid").write_text(str(os.getpid()))
+
+    def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], None]:
+        time.sleep(60)
+        return lambda: None
