@@ -1,0 +1,319 @@
+"""Rows on the screen: which text is bright, where it came from, and what of it may reach a terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
+from small_dataset import npy, parquet, rewrite, write_dataset
+from tokenizers import Tokenizer, decoders, models
+
+from sftprep.errors import ConfigError, DatasetError
+from sftprep.preview import PROMPT_STYLES, TRAINED_STYLES, load_rows, render_rows, render_tokens, show_rows
+from sftprep.sample import TOKENIZER
+
+SAMPLE = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
+LETTERS = dict(enumerate(["<pad>", "a", " b", "\n", "  ", "c", "<end>"]))
+COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def letters(ids: Sequence[int]) -> str:
+    return "".join(LETTERS[token] for token in ids)
+
+
+def sample_text(ids: Sequence[int]) -> str:
+    return str(SAMPLE.decode(ids, skip_special_tokens=False))
+
+
+def spans(text: Text) -> list[tuple[str, str]]:
+    return [(text.plain[span.start : span.end], str(span.style)) for span in text.spans]
+
+
+def printed(text: Text) -> str:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="256", width=80)
+    console.print(text, soft_wrap=True)
+    output = console.file
+    assert isinstance(output, io.StringIO)
+    return output.getvalue()
+
+
+def test_prompt_and_answer_have_their_own_styles_and_tokens_alternate() -> None:
+    text = render_tokens([1, 2, 5, 6, 1], [False, False, True, True, False], letters)
+
+    assert spans(text) == [
+        ("a", PROMPT_STYLES[0]),
+        (" b", PROMPT_STYLES[1]),
+        ("c", TRAINED_STYLES[0]),
+        ("<end>", TRAINED_STYLES[1]),
+        ("a", PROMPT_STYLES[0]),
+    ]
+
+
+def test_white_space_is_seen() -> None:
+    assert render_tokens([1, 3, 4, 2, 3], [False] * 5, letters).plain == "a↵\n·· b↵\n"
+
+
+def test_brackets_mark_trained_text_without_colours() -> None:
+    trained = [True, False, False, True, True]
+
+    assert render_tokens([1, 2, 5, 5, 6], trained, letters, brackets=True).plain == "⟦a⟧ bc⟦c<end>⟧"
+    assert render_tokens([1, 2], [False, False], letters, brackets=True).plain == "a b"
+    assert render_tokens([], [], letters, brackets=True).plain == ""
+
+
+def test_without_a_decoder_the_ids_are_shown() -> None:
+    text = render_tokens([17, 4000], [False, True])
+
+    assert spans(text) == [("17 ", PROMPT_STYLES[0]), ("4000 ", TRAINED_STYLES[1])]
+
+
+@pytest.mark.parametrize("first_trained", [0, 1])
+def test_tokens_that_share_a_character_are_one_and_the_first_decides(first_trained: int) -> None:
+    ids = SAMPLE.encode("x🧑y").ids
+    assert len(ids) > 4, "this emoji has to be several tokens for the test to mean anything"
+
+    shown = spans(render_tokens(ids, [i >= 1 + first_trained for i in range(len(ids))], sample_text))
+
+    assert [part for part, _ in shown] == ["x", "🧑", "y"]
+    assert (shown[1][1] in TRAINED_STYLES) == (first_trained == 0)
+    assert shown[2][1] in TRAINED_STYLES
+
+
+def test_bytes_that_are_no_character_are_shown_and_do_not_swallow_what_follows() -> None:
+    half = SAMPLE.encode("🧑").ids[:2]
+    ids = [*half, *SAMPLE.encode(" the cat").ids]
+    shown = spans(render_tokens(ids, [False] * len(half) + [True] * (len(ids) - len(half)), sample_text))
+
+    assert shown[0] == ("\ufffd", PROMPT_STYLES[0])
+    assert "".join(part for part, style in shown if style in TRAINED_STYLES) == " the cat"
+
+
+def test_a_token_without_text_is_shown_by_its_id() -> None:
+    assert render_tokens([2**31, 1], [False, False], lambda ids: "".join("a" for i in ids if i == 1)).plain == (
+        "[2147483648]a"
+    )
+
+
+def test_a_decoder_that_strips_the_first_space_loses_none() -> None:
+    words = Tokenizer(models.WordLevel({"▁one": 0, "▁two": 1, "s": 2, "▁three": 3}, unk_token="s"))  # noqa: S106 - a token, but no password
+    words.decoder = decoders.Metaspace()
+
+    shown = spans(render_tokens([0, 1, 2, 3], [False] * 4, words.decode))
+
+    assert [part for part, _ in shown] == ["one", " two", "s", " three"]
+
+
+# U+FFFD in a text is left out: a decoder cannot tell it from half a character.
+TEXTS = st.text(
+    st.characters(codec="utf-8", exclude_characters="\ufffd") | st.sampled_from("🧑‍🚀¤éतé भ b\n"), max_size=60
+)
+
+
+@given(text=TEXTS, data=st.data())
+def test_all_text_is_shown_once_and_coloured_by_its_token(text: str, data: st.DataObject) -> None:
+    ids = SAMPLE.encode(text).ids
+    trained = data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
+    shown = render_tokens(ids, trained, sample_text)
+
+    # Oracle, by bytes: a group begins at each token that begins a character.
+    starts = {len(text[:n].encode()) for n in range(len(text))}
+    group_trained = []  # of every byte
+    for token, is_trained in zip(ids, trained, strict=True):
+        decides = is_trained if len(group_trained) in starts else group_trained[-1]
+        group_trained += [decides] * len(token_bytes(token))
+    expected = []
+    for n, character in enumerate(text):
+        expected += [(part, group_trained[len(text[:n].encode())]) for part in escaped(character)]
+    styled = [(c, str(style).split(" reverse")[0] in TRAINED_STYLES) for part, style in spans(shown) for c in part]
+    marks = " ·\n↵"
+    assert [pair for pair in styled if pair[0] not in marks] == [pair for pair in expected if pair[0] not in marks]
+
+
+def token_bytes(token: int) -> bytes:
+    alphabet = {character: byte for byte, character in BYTE_LEVEL.items()}
+    return bytes(alphabet[character] for character in str(SAMPLE.id_to_token(token)))
+
+
+def byte_level_alphabet() -> dict[int, str]:
+    """The table of GPT-2: bytes that print stand for themselves, the others for characters from U+0100."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    return {byte: chr(byte) for byte in plain} | {byte: chr(256 + n) for n, byte in enumerate(rest)}
+
+
+BYTE_LEVEL = byte_level_alphabet()
+
+
+def escaped(character: str) -> str:
+    hostile = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\n\u200c\u200d"
+    return character.encode("unicode_escape").decode() if hostile else character
+
+
+@pytest.mark.parametrize(
+    ("hostile", "visible"),
+    [
+        ("\x1b[2J\x1b]0;owned\x07", r"\x1b[2J\x1b]0;owned\x07"),
+        ("\x9b31m", r"\x9b31m"),
+        ("a\rb\x08\x7f", r"a\rb\x08\x7f"),
+        ("\u202eevil\u2066\u200f", r"\u202eevil\u2066\u200f"),
+        ("\u200b\ufeff\u2028\U000e0041", r"\u200b\ufeff\u2028\U000e0041"),
+        ("[bold]:smile:[/]", "[bold]:smile:[/]"),
+        ("न\u200dम 👩\u200d🚀", "न\u200dम 👩\u200d🚀"),
+    ],
+)
+def test_hostile_text_is_shown_not_obeyed(hostile: str, visible: str) -> None:
+    text = render_tokens([0], [True], lambda ids: hostile if ids else "")
+
+    assert text.plain == visible
+    assert COLOUR_CODE.sub("", printed(text)) == visible + "\n"
+
+
+@given(st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Lu"]), min_size=1, max_size=30))
+def test_nothing_that_controls_a_terminal_gets_through(text: str) -> None:
+    output = COLOUR_CODE.sub("", printed(render_tokens([0], [False], lambda ids: text if ids else "")))
+
+    assert all(unicodedata.category(c) in ("Lu", "Ll", "Nd", "Po", "Sm") or c in "↵\n\u200c\u200d" for c in output), (
+        output
+    )
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Three rows in two shards: a short one, one cut to five ids, one with weights."""
+    first = [([1, 2, 5, 6], [0, 0, 1, 1]), ([1, 2, 3, 5, 5, 5, 6], [0, 0, 0, 1, 1, 1, 1])]
+    second = [([1, 5, 6], [0, 0.5, 0])]
+    write_dataset(tmp_path, [first, second], max_length=5, mask_dtypes=["bool", "float32"])
+    return tmp_path
+
+
+def test_rows_say_where_they_lie_and_where_they_came_from(dataset: Path) -> None:
+    assert [text.plain for text in render_rows(dataset, [2, 0, 1], letters, brackets=True)] == [
+        "row 2 · shard-00001 · a.jsonl:4 · 3 tokens · 1 trained (33%)\na⟦c⟧<end>\n",
+        "row 0 · shard-00000 · a.jsonl:2 · 4 tokens · 2 trained (50%)\na b⟦c<end>⟧\n",
+        "row 1 · shard-00000 · a.jsonl:3 · 5 tokens (truncated) · 2 trained (40%)\na b↵\n⟦cc⟧\n",
+    ]
+
+
+def test_rows_give_every_id_and_its_mask(dataset: Path) -> None:
+    [shown] = load_rows(dataset, [1])
+
+    np.testing.assert_array_equal(shown.ids, [1, 2, 3, 5, 5])
+    np.testing.assert_array_equal(shown.trained, [False, False, False, True, True])
+
+
+def test_trained_pads_are_counted_though_pads_are_hidden(dataset: Path) -> None:
+    manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
+    rewrite(dataset, manifest, "shard-00000.mask.npy", npy(np.array([[True, True, True, False]])))
+
+    [text] = render_rows(dataset, [0], letters)
+
+    assert text.plain == "row 0 · shard-00000 · a.jsonl:2 · 2 tokens · 1 trained (50%) · and 2 pads\na b\n"
+
+
+def test_a_hostile_file_name_is_escaped(dataset: Path) -> None:
+    manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
+    table = pa.table({"source": ["\x1b[2J\n.jsonl"], "line": [1], "truncated": [False]})
+    rewrite(dataset, manifest, "shard-00000.provenance.parquet", parquet(table))
+
+    [text] = render_rows(dataset, [0], letters)
+
+    assert text.plain.split(" · ")[2] == r"\x1b[2J\n.jsonl:1"
+
+
+@pytest.mark.parametrize("row", [3, -1, 10**20])
+def test_a_row_that_is_not_there_is_named(dataset: Path, row: int) -> None:
+    with pytest.raises(ConfigError, match=rf"row {row}: .* has rows 0 to 2"):
+        list(load_rows(dataset, [row]))
+
+
+@pytest.mark.parametrize(
+    "segments", [[[0, 0, 5]], [[1, 0, 2]], [[-1, 0, 2]], [[0, 4, 0]], [[0, 2**62, 2**62]], [[0, -1, 2]], [[0, 0, -1]]]
+)
+def test_segments_outside_the_rows_are_refused(dataset: Path, segments: list[list[int]]) -> None:
+    manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
+    rewrite(dataset, manifest, "shard-00000.segments.npy", npy(np.array(segments)))
+
+    with pytest.raises(DatasetError, match=r"shard-00000\.segments\.npy"):
+        list(load_rows(dataset, [0]))
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        b"PAR1 is not enough PAR1",
+        parquet(pa.table({"source": ["a"], "line": [1]})),
+        parquet(pa.table({"source": ["a", "b"], "line": [1, 2], "truncated": [False, False]})),
+        parquet(pa.table({"source": ["a"], "line": ["one"], "truncated": [False]})),
+        parquet(pa.table({"source": ["a"], "line": pa.nulls(1, pa.int64()), "truncated": [False]})),
+    ],
+    ids=["not parquet", "column missing", "too many rows", "line is text", "line is null"],
+)
+def test_damaged_provenance_is_named(dataset: Path, provenance: bytes) -> None:
+    manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
+    rewrite(dataset, manifest, "shard-00000.provenance.parquet", provenance)
+
+    with pytest.raises(DatasetError, match=r"shard-00000\.provenance\.parquet"):
+        list(load_rows(dataset, [0]))
+
+
+def test_show_rows_without_colours(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows(dataset, [], None, None)
+
+    output = capsys.readouterr().out
+    assert output.count("row ") == 3
+    assert "1 2 ⟦5 6 ⟧" in output
+    assert "\x1b" not in output
+
+
+def test_show_rows_with_colours_and_text(
+    dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    ids = SAMPLE.encode("What is a loss mask?<|im_end|>").ids
+    write_dataset(dataset, [[(ids, [0] * (len(ids) - 1) + [1])]], max_length=64)
+
+    show_rows(dataset, [0], str(TOKENIZER), True)
+
+    output, warning = capsys.readouterr()
+    assert "\x1b[1;38;5;34m" in output or "\x1b[1;38;5;28m" in output
+    assert "⟦" not in output
+    assert "What is a loss mask?<|im_end|>" in COLOUR_CODE.sub("", output)
+    assert "not the tokenizer that the dataset was built with" in " ".join(warning.split())
+
+
+def test_show_rows_on_a_terminal_without_unicode(dataset: Path) -> None:
+    program = "import sys; from pathlib import Path; from sftprep.preview import show_rows; "
+    program += "show_rows(Path(sys.argv[1]), [0], None, None)"
+
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(dataset)],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert r"row 0 \xb7 shard-00000" in run.stdout
+
+
+def test_an_empty_dataset_shows_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dataset(tmp_path, [], max_length=5)
+
+    show_rows(tmp_path, [], None, None)
+
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ConfigError, match=r"row 0: .* holds no rows"):
+        list(load_rows(tmp_path, [0]))
