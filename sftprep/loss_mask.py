@@ -1,0 +1,165 @@
+"""Which tokens are trained: spans of text to masks over flat token arrays.
+
+Masks lie over the ids themselves, one entry a token, before the shift to X and Y. Spans arrive as code points of a
+conversation's text and become runs of tokens by binary search over the whole batch at once; `paint` then writes
+every run with one `np.repeat`. Cost: O(T + K log K) for T tokens and K spans, no Python loop over either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sftprep.errors import ConfigError, TemplateError, TokenizerError
+
+if TYPE_CHECKING:
+    from sftprep.turns import Rendering
+
+IntArray = npt.NDArray[np.int64]
+Mask = npt.NDArray[Any]  # bool, or float32 where some weight is neither 0 nor 1
+_BEYOND = np.iinfo(np.int64).max  # after every code point
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CharSpans:
+    """Spans of text in a batch of conversations, grouped by conversation."""
+
+    conversation: IntArray  # (K,) int64, never decreasing: index in the batch
+    start: IntArray  # (K,) int64, code points of that conversation's text
+    stop: IntArray  # (K,) int64
+    weight: npt.NDArray[np.float32] | None = None  # (K,) float32; None: every span counts 1
+
+
+def paint(starts: IntArray, stops: IntArray, size: int, weights: npt.NDArray[np.float32] | None = None) -> Mask:
+    """(size,) bool, True inside the runs `[starts[k], stops[k])`; float32 with each run's weight where some are given.
+
+    The runs must be in order and must not overlap (ValueError). Weights that are all 0 or 1 still give a bool mask.
+    """
+    if weights is not None and np.isin(weights, (0.0, 1.0)).all():
+        trained = weights != 0
+        starts, stops, weights = starts[trained], stops[trained], None
+    edges = np.empty(2 * len(starts) + 2, np.int64)
+    edges[0], edges[1:-1:2], edges[2:-1:2], edges[-1] = 0, starts, stops, size
+    values = np.zeros(2 * len(starts) + 1, np.bool_ if weights is None else np.float32)
+    values[1::2] = True if weights is None else weights
+    return np.repeat(values, np.diff(edges))
+
+
+def message_weights(
+    roles: Sequence[str], train_on: str = "assistant", given: Sequence[float | None] | None = None
+) -> npt.NDArray[np.float32]:
+    """(M,) float32: the loss weight of every message of one conversation.
+
+    `train_on` is `assistant`, `last` (the last assistant message), `all`, or a comma list of roles. A weight that
+    the record itself gives wins over it both ways: 0 leaves a chosen message out, and 1 (`train: true`) trains a
+    message that `train_on` leaves out, because its author asked for exactly that one.
+    """
+    wanted = {role for name in train_on.split(",") if (role := name.strip())}
+    if not wanted or (len(wanted) > 1 and wanted & {"all", "last"}):
+        raise ConfigError(f"train_on {train_on!r}: expected assistant, last, all, or a comma list of roles")
+    if wanted == {"last"}:
+        last = max((index for index, role in enumerate(roles) if role == "assistant"), default=-1)
+        chosen = [index == last for index in range(len(roles))]
+    else:
+        chosen = [wanted == {"all"} or role in wanted for role in roles]
+    if given is None:
+        return np.array(chosen, np.float32)
+    if len(given) != len(roles):
+        raise ValueError(f"{len(given)} weights for {len(roles)} messages")
+    return np.array([c if w is None else w for c, w in zip(chosen, given, strict=True)], np.float32)
+
+
+def char_spans(
+    renderings: Sequence[Rendering], weights: Sequence[npt.NDArray[np.float32]], *, train_end_of_turn: bool = True
+) -> CharSpans:
+    """Every span of a batch of renderings with its message's weight (`message_weights` of each conversation).
+
+    With `train_end_of_turn=False` a span that ends with a control token of the template stops before that token.
+    """
+    spans = []
+    for conversation, (rendering, weight) in enumerate(zip(renderings, weights, strict=True)):
+        begins = {} if train_end_of_turn else {stop: start for start, stop in rendering.controls}
+        for span in rendering.spans:
+            stop = max(begins.get(span.stop, span.stop), span.start)
+            spans.append((conversation, span.start, stop, weight[span.message]))
+    table = np.array(spans, np.float64).reshape(-1, 4)  # code points stay far below 2**53
+    columns = table[:, :3].astype(np.int64).T
+    return CharSpans(columns[0], columns[1], columns[2], table[:, 3].astype(np.float32))
+
+
+def span_mask(starts: IntArray, stops: IntArray, offsets: IntArray, spans: CharSpans) -> tuple[Mask, IntArray]:
+    """Train each token whose first character lies in a span; its weight is that of the span.
+
+    starts, stops: (T,) int64, the code points each token covers in its own conversation's text; tokens that share a
+    character (byte-level pieces of it) share its start. offsets: (B + 1,) int64, the tokens of each conversation.
+    Returns the mask (T,) bool or float32, and (B,) int64: how many tokens of each conversation begin before a
+    trained span and reach into it. Those are not trained: the model never produces them in one piece at inference.
+    Raises TemplateError if spans of a conversation overlap or are not in text order.
+    """
+    weight = np.ones(len(spans.start), np.float32) if spans.weight is None else spans.weight
+    used = (spans.stop > spans.start) & (weight != 0)
+    conversation, weight = spans.conversation[used], weight[used]
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    stride = _stride(starts, stops, spans)
+    first, last = conversation * stride + spans.start[used], conversation * stride + spans.stop[used]
+    overlaps = np.flatnonzero(first[1:] < last[:-1])
+    if overlaps.size:
+        where = conversation[overlaps[0] + 1]
+        raise TemplateError(f"conversation {where} of the batch: spans overlap; expected them one after another")
+    begins, ends = owner * stride + starts, owner * stride + stops
+    following = np.searchsorted(first, begins, side="right")  # the first span that starts after the token does
+    inside = begins < np.append(last, -1)[following - 1]  # at 0 this reads the -1: no span starts before the token
+    straddles = ~inside & (np.append(first, _BEYOND)[following] < ends)
+    straddling = np.bincount(owner[straddles], minlength=len(offsets) - 1)
+    if np.isin(weight, (0.0, 1.0)).all():
+        return inside, straddling
+    return np.where(inside, np.append(weight, np.float32(0))[following - 1], np.float32(0)), straddling
+
+
+def generation_mask(starts: IntArray, stops: IntArray, offsets: IntArray, blocks: CharSpans) -> npt.NDArray[np.bool_]:
+    """(T,) bool: the tokens of `{% generation %}` blocks, as Transformers' `return_assistant_tokens_mask` has them.
+
+    Arguments as in `span_mask`, blocks in the order the template finished them. From
+    `PreTrainedTokenizerBase.apply_chat_template`: a block is every token from the first one that holds its first
+    character to the first one that holds its last character. So a token that straddles the block's start is in, and
+    of a last character cut into bytes only the first piece is. Its corner cases are kept: a block whose first
+    character is in no token ends the conversation's mask; one whose last character is in no token, or in token 0,
+    runs to the end of the conversation. An empty block at the very start, where Transformers raises, trains nothing.
+    """
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    stride = _stride(starts, stops, blocks)
+    begins, ends = owner * stride + starts, owner * stride + stops
+    if (np.diff(begins) < 0).any() or (np.diff(ends) < 0).any():
+        raise TokenizerError("token offsets run backwards in the text; --mask generation needs them in text order")
+
+    def token_of(char: IntArray) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+        """The first token that holds each block's character, and whether there is one."""
+        at = blocks.conversation * stride + char
+        token = np.searchsorted(ends, at, side="right")
+        return token, np.append(begins, _BEYOND)[token] <= at
+
+    nothing = (blocks.start == 0) & (blocks.stop == 0)
+    first, has_first = token_of(blocks.start)
+    last, has_last = token_of(np.maximum(blocks.stop - 1, 0))
+    low, high = offsets[blocks.conversation], offsets[blocks.conversation + 1]
+    stop = np.where(has_last & (last > low), last + 1, high)
+    missed = np.append(0, np.cumsum(~has_first & ~nothing))
+    missed_before = missed[np.searchsorted(blocks.conversation, blocks.conversation)]  # in earlier conversations
+    used = ~nothing & (missed[1:] == missed_before) & (first < stop)
+    return union(first[used], stop[used], len(starts))
+
+
+def union(starts: IntArray, stops: IntArray, size: int) -> npt.NDArray[np.bool_]:
+    """(size,) bool, True where at least one run `[starts[k], stops[k])` lies; they may overlap, in any order."""
+    starts, stops = np.sort(starts), np.sort(stops)  # how many runs are open at each point does not change
+    starts[1:] = np.maximum(starts[1:], stops[:-1])
+    return paint(starts, stops, size)
+
+
+def _stride(starts: IntArray, stops: IntArray, spans: CharSpans) -> int:
+    """More than any code point of the batch: `conversation * stride + code point` puts all texts on one axis."""
+    return 1 + max(int(array.max(initial=0)) for array in (starts, stops, spans.start, spans.stop))

@@ -1,0 +1,145 @@
+"""Scan masks against the seed's loop, written out in plain Python."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import rows_with_patterns, scan_rules
+from transformers import AutoTokenizer
+
+from sftprep.errors import ConfigError
+from sftprep.rows import padded_rows
+from sftprep.scan import ScanRule, preset_rule, scan_flat, scan_mask, scan_rule
+from sftprep.tokenizer import TokenBatch
+
+# the tutorial's toy: <s> = 1, </s> = 2, user = 10, assistant = 20, pad = 0; one turn each, then two pads
+TOY = np.array([[1, 10, 101, 102, 103, 2, 1, 20, 200, 2, 0, 0]])
+CORPUS_STEP = int(os.environ.get("SFTPREP_CORPUS_STEP", "16"))  # 1: every conversation
+
+
+def seed_loop(ids: list[int], rule: ScanRule) -> list[bool]:
+    """MiniMind's `_generate_loss_mask`, by token."""
+    header, end, length = list(rule.header), list(rule.end), len(ids)
+    mask = [False] * length
+    i = 0
+    while i < length:
+        if ids[i : i + len(header)] != header:
+            i += 1
+            continue
+        start = k = i + len(header)
+        while k < length and ids[k : k + len(end)] != end:
+            k += 1
+        for j in range(max(start + rule.start_offset, 0), min(k + len(end) + rule.end_offset, length)):
+            mask[j] = True
+        if k == length:
+            break
+        i = k + len(end)
+    return mask
+
+
+def toy_encode(text: str) -> list[int]:
+    words = {"<s>assistant": [1, 20], "</s>": [2]}
+    return words[text]
+
+
+def test_minimind_trains_what_its_loop_trains_in_the_toy_example() -> None:
+    rule = preset_rule("minimind", toy_encode, "<s>", "</s>")
+    assert np.flatnonzero(scan_mask(TOY, rule)).tolist() == [9, 10]  # </s> and a pad
+
+
+def test_scan_without_offsets_trains_what_the_tutorials_table_wants() -> None:
+    rule = scan_rule("<s>assistant", "</s>", toy_encode)
+    assert np.flatnonzero(scan_mask(TOY, rule)).tolist() == [8, 9]  # 200 and </s>
+
+
+@pytest.mark.parametrize(
+    ("rule", "ids", "trained"),
+    [
+        pytest.param(ScanRule((7,), (9,)), [7, 7, 1, 9, 7, 9], [1, 2, 3, 5], id="header inside a turn is content"),
+        pytest.param(ScanRule((7,), (9,)), [9, 7, 1, 2], [2, 3], id="cut turn is trained to the end"),
+        pytest.param(ScanRule((7,), (9,)), [1, 2, 7], [], id="header at the very end"),
+        pytest.param(ScanRule((7, 7), (9,)), [7, 7, 7, 9, 7], [2, 3], id="header overlaps itself"),
+        pytest.param(ScanRule((7,), (7,)), [7, 7, 7, 7], [1, 3], id="header is the terminator"),
+        pytest.param(ScanRule((7,), (9, 9)), [7, 9, 7, 9, 9, 9], [1, 2, 3, 4], id="terminator cut, then whole"),
+        pytest.param(
+            ScanRule((7,), (9,), 0, 2), [7, 9, 7, 9, 1, 1, 1], [1, 2, 3, 4, 5], id="spans reach into the next"
+        ),
+        pytest.param(ScanRule((7,), (9,), -3, -1), [7, 1, 9, 1], [0, 1], id="negative offsets stop at the row"),
+        pytest.param(ScanRule((7,), (9,), 3, 0), [7, 1, 9, 1], [], id="span starts after it stops"),
+        pytest.param(ScanRule((7,) * 9, (9,)), [7, 9], [], id="pattern longer than the row"),
+    ],
+)
+def test_single_rows(rule: ScanRule, ids: list[int], trained: list[int]) -> None:
+    assert np.flatnonzero(scan_mask(np.array([ids]), rule)).tolist() == trained
+    assert np.flatnonzero(seed_loop(ids, rule)).tolist() == trained
+
+
+def test_a_pattern_across_two_rows_is_no_match() -> None:
+    rule = ScanRule((7, 8), (9, 9))
+    assert not scan_mask(np.array([[1, 1, 7], [8, 1, 9]]), rule).any()
+    assert scan_mask(np.array([[7, 8, 9], [9, 1, 1]]), rule).tolist() == [[False, False, True], [False] * 3]
+
+
+@given(st.data(), scan_rules())
+def test_equals_the_loop_on_ragged_and_padded_rows(data: st.DataObject, rule: ScanRule) -> None:
+    rows = data.draw(rows_with_patterns(rule))
+    offsets = np.cumsum([0, *map(len, rows)])
+    flat = np.array([token for row in rows for token in row], np.uint32)
+    mask = scan_flat(flat, offsets, rule)
+    assert mask.dtype == bool
+    assert mask.tolist() == [trained for row in rows for trained in seed_loop(row, rule)]
+
+    length, pad = data.draw(st.integers(1, 40)), data.draw(st.integers(0, 4))
+    padded = [(row + [pad] * length)[:length] for row in rows]
+    grid = np.array(padded, np.uint16).reshape(len(rows), length)
+    assert scan_mask(grid, rule).tolist() == [seed_loop(row, rule) for row in padded]
+
+
+def test_hundreds_of_nested_headers_in_one_row() -> None:
+    rng = np.random.default_rng(0)
+    rule = ScanRule((1, 1), (2,), 0, 1)
+    ids = rng.choice([0, 1, 2], p=[0.1, 0.7, 0.2], size=(3, 5000)).astype(np.uint16)
+    assert scan_mask(ids, rule).tolist() == [seed_loop(row, rule) for row in ids.tolist()]
+
+
+def test_no_rows() -> None:
+    assert scan_mask(np.zeros((0, 5), np.uint16), ScanRule((1,), (2,))).shape == (0, 5)
+
+
+def test_what_cannot_be_a_rule() -> None:
+    with pytest.raises(ConfigError, match="at least one id"):
+        scan_rule("", "</s>", lambda text: [1] if text else [])
+    with pytest.raises(ConfigError, match="minimind, minimind-v5"):
+        preset_rule("minimind-v6", toy_encode, "<s>", "</s>")
+
+
+@pytest.mark.parametrize("name", ["minimind-2", "minimind-3"])
+def test_presets_equal_the_seed_on_the_corpus(name: str, shared_data: Path, corpus: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(shared_data / "tokenizers" / name, local_files_only=True)
+    lines = corpus.read_bytes().splitlines()[::CORPUS_STEP]
+    texts = [tokenizer.apply_chat_template(orjson.loads(line)["conversations"], tokenize=False) for line in lines]
+    ids: list[list[int]] = tokenizer(texts).input_ids
+    batch = TokenBatch(np.concatenate([np.array(i, np.uint32) for i in ids]), np.cumsum([0, *map(len, ids)]))
+    pad = tokenizer.pad_token_id
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+    for preset in ("minimind", "minimind-v5"):
+        rule = preset_rule(preset, encode, tokenizer.bos_token, tokenizer.eos_token)
+        for length in (128, 512, 1024):
+            rows = padded_rows(batch, rule, length, pad, np.uint16, keep_untrained=True)
+            assert rows.truncated.any()
+            assert not rows.truncated.all()
+            padded = [(row + [pad] * length)[:length] for row in ids]
+            mask = [seed_loop(row, rule)[1:] for row in padded]
+            assert np.array_equal(rows.x, [row[:-1] for row in padded])
+            assert np.array_equal(rows.y, [row[1:] for row in padded])
+            assert np.array_equal(rows.mask, mask)
+            assert np.array_equal(rows.trained, np.sum(mask, axis=1))
