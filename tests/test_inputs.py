@@ -1,0 +1,203 @@
+"""Files, folders and globs -> sources, and the bytes in them."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sftprep.errors import InputError
+from sftprep.inputs import CHUNK, find_sources, holds_array, read_chunks
+
+TEXT = b"".join(b'{"line": %d, "noise": "%s"}\n' % (number, os.urandom(40).hex().encode()) for number in range(12_000))
+
+
+def zstd(data: bytes) -> bytes:
+    compressed: bytes = pytest.importorskip("zstandard").compress(data)
+    return compressed
+
+
+CODECS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": lambda data: gzip.compress(data, 1),
+    ".bz2": lambda data: bz2.compress(data, 1),
+    ".zst": zstd,
+    ".xz": lambda data: lzma.compress(data, preset=0),
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in (
+        "b.jsonl",
+        "a/2.json.gz",
+        "a/10.NDJSON",
+        "a/README.md",
+        "a/.hidden.jsonl",
+        ".git/x.jsonl",
+        "a-b.jsonl.xz",
+    ):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"{}\n" * len(name))
+    return tmp_path
+
+
+def names(*inputs: str | Path) -> list[str]:
+    return [source.name for source in find_sources([str(each) for each in inputs])]
+
+
+def test_a_folder_is_searched_in_sorted_order(tree: Path) -> None:
+    found = find_sources([str(tree)])
+    assert [source.name for source in found] == ["a/10.NDJSON", "a/2.json.gz", "a-b.jsonl.xz", "b.jsonl"]
+    assert [source.path for source in found] == [str(tree / source.name) for source in found]
+    assert [source.bytes for source in found] == [3 * len(source.name) for source in found]
+
+
+def test_inputs_keep_the_order_of_the_command_line(tree: Path) -> None:
+    assert names(tree / "b.jsonl", tree / "a") == ["b.jsonl", "a/10.NDJSON", "a/2.json.gz"]
+
+
+def test_a_single_file_is_named_by_its_file_name(tree: Path) -> None:
+    assert names(tree / "a" / "2.json.gz") == ["2.json.gz"]
+
+
+def test_names_do_not_depend_on_how_files_are_spelled(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = find_sources([str(tree / "a")])
+    assert find_sources([str(tree / "a" / "10.NDJSON"), str(tree / "a" / "2.json.gz")]) == expected
+    assert find_sources([str(tree / "a" / "[12]*")]) == expected
+    monkeypatch.chdir(tree)
+    assert find_sources(["a"]) == expected
+    assert find_sources(["./a/../a/"]) == expected
+    assert find_sources(["a/*N", "a/*.gz"]) == expected
+    monkeypatch.chdir(tree / "a")
+    assert find_sources(["."]) == expected
+    assert find_sources(["10.NDJSON", "../a/2.json.gz"]) == expected
+
+
+def test_a_glob_may_reach_into_subfolders(tree: Path) -> None:
+    assert names(tree / "**" / "*.js*") == ["a/2.json.gz", "a-b.jsonl.xz", "b.jsonl"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "part[1].jsonl").write_bytes(b"")
+    assert names(tmp_path / "part[1].jsonl") == ["part[1].jsonl"]
+
+
+def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(b"{}\n")
+    (tmp_path / "data.jsonl").symlink_to("blob")
+    (source,) = find_sources([str(tmp_path / "data.jsonl")])
+    assert (source.name, source.bytes) == ("data.jsonl", 3)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "complaint"),
+    [
+        ([], "no input"),
+        (["absent.jsonl"], "no such file or folder"),
+        (["a\0b.jsonl"], "no such file or folder"),
+        (["a" * 300], "no such file or folder"),
+        (["*.parquet"], "matches no file"),
+        (["empty"], "holds no .jsonl, .ndjson, .json file"),
+        (["a/README.md"], "unknown kind of file; expected .jsonl"),
+        (["a", "a/2.json.gz"], "2.json.gz: given twice"),
+        (["pipe.jsonl"], "not a regular file"),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], complaint: str
+) -> None:
+    (tree / "empty").mkdir()
+    os.mkfifo(tree / "pipe.jsonl")
+    monkeypatch.chdir(tree)
+    with pytest.raises(InputError, match=complaint):
+        find_sources(inputs)
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    try:
+        (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl"))).write_bytes(b"")
+    except OSError:
+        pytest.skip("the file system allows UTF-8 names only")
+    with pytest.raises(InputError, match="not UTF-8"):
+        find_sources([str(tmp_path)])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_refused(tree: Path) -> None:
+    (tree / "b.jsonl").chmod(0)
+    with pytest.raises(InputError, match=r"b\.jsonl: cannot be read: Permission denied"):
+        find_sources([str(tree)])
+
+
+@pytest.mark.parametrize("suffix", ["", *CODECS])
+@pytest.mark.parametrize(("start", "stop"), [(0, None), (1, 2), (CHUNK - 1, CHUNK + 1), (700_000, None), (5, 700_001)])
+def test_chunks_are_the_uncompressed_bytes(tmp_path: Path, suffix: str, start: int, stop: int | None) -> None:
+    path = tmp_path / f"x.jsonl{suffix}"
+    path.write_bytes(CODECS[suffix](TEXT) if suffix else TEXT)
+    chunks = list(read_chunks(str(path), start, stop))
+    assert b"".join(chunks) == TEXT[start:stop]
+    assert {len(chunk) for chunk in chunks[:-1]} <= {CHUNK}
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_several_compressed_streams_in_a_file_are_read_one_after_another(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.jsonl{suffix}"
+    path.write_bytes(CODECS[suffix](TEXT[:100]) + CODECS[suffix](TEXT[100:300_000]) + CODECS[suffix](b"end"))
+    assert b"".join(read_chunks(str(path))) == TEXT[:300_000] + b"end"
+
+
+def test_xz_streams_may_be_padded(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl.xz"
+    path.write_bytes(lzma.compress(b"one") + bytes(2 * CHUNK) + lzma.compress(b"two") + bytes(4))
+    assert b"".join(read_chunks(str(path))) == b"onetwo"
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda packed: packed[:-3],
+        lambda packed: packed[: len(packed) // 2],
+        lambda packed: packed + b"trailing bytes that are no stream",
+        lambda packed: b"{}\n" + packed,
+    ],
+    ids=["cut", "halved", "extended", "not compressed"],
+)
+def test_a_damaged_stream_is_an_error_and_no_short_file(
+    tmp_path: Path, suffix: str, damage: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / f"x.jsonl{suffix}"
+    path.write_bytes(damage(CODECS[suffix](TEXT)))
+    with pytest.raises(InputError, match=rf"x\.jsonl\{suffix}: cannot be read"):
+        list(read_chunks(str(path)))
+
+
+def test_xz_may_not_ask_for_much_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl.xz"
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 512 << 20}]
+    path.write_bytes(lzma.compress(b"{}\n", filters=filters))
+    with pytest.raises(InputError, match=r"x\.jsonl\.xz: cannot be read"):
+        list(read_chunks(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("x.json", b"[{}]", True),
+        ("x.json", b"\xef\xbb\xbf \n\t[", True),
+        ("x.json", b" " * (2 * CHUNK) + b"[", True),
+        ("x.json.gz", gzip.compress(b"[]"), True),
+        ("x.json", b"{}\n[]", False),
+        ("x.json", b"", False),
+        ("x.jsonl", b"[{}]", False),
+    ],
+)
+def test_a_json_file_may_hold_an_array(tmp_path: Path, name: str, data: bytes, expected: bool) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert holds_array(str(tmp_path / name)) is expected

@@ -1,0 +1,167 @@
+"""Chunks -> records: lines and array elements against slow oracles, and bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import cut_points, json_documents, texts_of_lines
+
+from sftprep.records import LineCounter, Record, array_elements, text_lines
+
+LIMIT = 40
+
+
+def chunks_of(text: bytes, points: list[int]) -> list[bytes]:
+    bounds = [0, *sorted({point for point in points if 3 <= point < len(text)}), len(text)]
+    return [text[start:stop] for start, stop in pairwise(bounds) if start < stop]
+
+
+def lines_slowly(text: bytes, limit: int) -> list[Record]:
+    """Line by line, as one would with the whole file in memory."""
+    records = []
+    offset = 0
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        if len(line) > limit:
+            records.append(Record(b"", 7, number, offset, f"record of {len(line)} bytes; at most {limit} are read"))
+        else:
+            mark = 3 if offset == 0 and line.startswith(b"\xef\xbb\xbf") else 0
+            if line[mark:].strip():
+                records.append(Record(line[mark:], 7, number, offset + mark))
+        offset += len(line) + 1
+    return records
+
+
+@given(texts_of_lines(), cut_points())
+def test_lines_are_those_of_the_whole_text(text: bytes, points: list[int]) -> None:
+    assert list(text_lines(chunks_of(text, points), 7, 0, 1, LIMIT)) == lines_slowly(text, LIMIT)
+
+
+@given(texts_of_lines(), cut_points())
+def test_counter_counts_what_is_read(text: bytes, points: list[int]) -> None:
+    counter = LineCounter(LIMIT)
+    chunks = chunks_of(text, points)
+    assert [counter.add(chunk) for chunk in chunks] == [
+        chunk.index(b"\n") if b"\n" in chunk else None for chunk in chunks
+    ]
+    assert counter.newlines == text.count(b"\n")
+    assert counter.records == len(lines_slowly(text, LIMIT))
+
+
+def test_lines_golden() -> None:
+    text = b'\xef\xbb\xbf{"a": 1}\r\n\n \t\r\n{"b": 2}\n{"too": "long"}\nlast'
+    assert list(text_lines([text[:9], text[9:]], 0, 0, 1, 12)) == [
+        Record(b'{"a": 1}\r', 0, 1, 3),
+        Record(b'{"b": 2}', 0, 4, 18),
+        Record(b"", 0, 5, 27, "record of 15 bytes; at most 12 are read"),
+        Record(b"last", 0, 6, 43),
+    ]
+
+
+def test_lines_go_on_in_the_middle_of_a_file() -> None:
+    assert list(text_lines([b"\xef\xbb\xbfx\n", b"y"], 2, 100, 11, LIMIT)) == [
+        Record(b"\xef\xbb\xbfx", 2, 11, 100),
+        Record(b"y", 2, 12, 105),
+    ]
+
+
+def test_array_golden() -> None:
+    text = b'\xef\xbb\xbf [\n {"a": [1, {"}": "\\"],\\\\"}]},\n\n {"b": "]"} ,3,\n"x,y"\n]\n\n'
+    for point in range(3, len(text)):
+        records = list(array_elements([text[:point], text[point:]], 4, LIMIT))
+        assert [json.loads(record.data) for record in records] == [{"a": [1, {"}": '"],\\'}]}, {"b": "]"}, 3, "x,y"]
+        assert [record.line for record in records] == [2, 4, 4, 5]
+        assert all(text[record.offset :].startswith(record.data) for record in records)
+        assert {(record.source, record.error) for record in records} == {(4, None)}
+
+
+@given(st.lists(json_documents(), max_size=5), st.booleans(), cut_points())
+def test_array_elements_are_those_of_the_decoder(documents: list[object], indented: bool, points: list[int]) -> None:
+    text = json.dumps(documents, indent=1 if indented else None, ensure_ascii=indented).encode()
+    records = list(array_elements(chunks_of(text, points), 0, 1000))
+    assert [json.loads(record.data) for record in records] == documents
+    for record in records:
+        assert text[record.offset : record.offset + len(record.data)] == record.data
+        assert record.line == text.count(b"\n", 0, record.offset) + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"[]", []),
+        (b"[ \n ] \n", []),
+        (b"[1,]", [b"1", "an empty array element"]),
+        (b"[,1]", ["an empty array element", b"1"]),
+        (b"[1,,2]", [b"1", "an empty array element", b"2"]),
+        (b'[1, {"a": 2', [b"1", "the array is not closed"]),
+        (b"[1, 2", [b"1", "the array is not closed"]),
+        (b'[1, "2]', [b"1", "the array is not closed"]),
+        (b"[1, 2}", [b"1", "the array is followed by '}'"]),
+        (b"[1] [2]", [b"1", "the array is followed by '['"]),
+        (b"[1] 2", [b"1", "text after the end of the array"]),
+        (b"[1, " + b"2" * LIMIT + b", 3]", [b"1", f"record of {LIMIT + 1} bytes; at most {LIMIT} are read", b"3"]),
+        (b"[" + b"2" * 99, ["the array is not closed"]),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_a_broken_array_costs_one_record_and_is_not_lost(text: bytes, expected: list[bytes | str], size: int) -> None:
+    chunks = [text[start : start + size] for start in range(0, len(text), size)]
+    found = list(array_elements(chunks, 0, LIMIT))
+    assert [record.error or record.data for record in found] == expected
+    assert all(record.data == b"" for record in found if record.error)
+
+
+@given(st.binary(max_size=200) | st.text('[]{},"\\ \n1a', max_size=60).map(str.encode), cut_points())
+def test_any_bytes_are_read_as_an_array_in_the_same_way_however_chunked(text: bytes, points: list[int]) -> None:
+    text = b"[" + text
+    whole = list(array_elements([text], 0, LIMIT))
+    assert list(array_elements(chunks_of(text, points), 0, LIMIT)) == whole
+    assert all(record.error or text[record.offset :].startswith(record.data) for record in whole)
+    try:
+        elements = json.loads(text)
+    except ValueError:
+        return
+    assert len(whole) == len(elements)
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from sftprep.sources import find_sources, plan_splits, read_records
+infos, splits = plan_splits(find_sources(sys.argv[1:]))
+for split in splits:
+    for record in read_records(split, infos, max_record=8 << 20):
+        print(record.line, record.offset, len(record.data), record.error)
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads peak memory from /proc")
+@pytest.mark.parametrize("name", ["bomb.jsonl.gz", "long.jsonl", "array.json"])
+def test_a_huge_record_is_passed_over_in_bounded_memory(tmp_path: Path, name: str) -> None:
+    size = 300 << 20
+    path = tmp_path / name
+    before, after = (b"[1,", b",2]") if name == "array.json" else (b"1\n", b"\n2\n")
+    with gzip.open(path, "wb", compresslevel=1) if name.endswith(".gz") else path.open("wb") as file:
+        file.write(before + b'"')
+        for _ in range(size >> 20):
+            file.write(b"x" * (1 << 20))
+        file.write(b'"' + after)
+    run = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True)
+    *records, peak = run.stdout.splitlines()
+    where = len(before)
+    second = where + size + 3
+    line = (1, 1, 1) if name == "array.json" else (1, 2, 3)
+    assert records == [
+        f"{line[0]} {where - 2} 1 None",
+        f"{line[1]} {where} 0 record of {size + 2} bytes; at most {8 << 20} are read",
+        f"{line[2]} {second} 1 None",
+    ]
+    assert int(peak) < 200 << 10  # kB, an interpreter with numpy and pyarrow included
