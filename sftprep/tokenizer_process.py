@@ -1,0 +1,106 @@
+"""The short-lived process that asks Transformers what a tokenizer is.
+
+It is given as little room as it needs: PyTorch and the like are kept out (they take seconds to import and no built-in
+tokenizer uses them), memory is limited, and the parent ends it when its time is up. Before it answers, it compares what
+the tokenizer gives with what its backend alone gives: from then on, only the backend is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sftprep.errors import TokenizerError
+from sftprep.hostile_text import hostile_texts
+from sftprep.tokenizer import AddedToken, ResolvedTokenizer, to_json
+
+_KEPT_OUT = ("torch", "tensorflow", "jax", "flax")
+_MEMORY = 16 << 30  # bytes of address space; far above any tokenizer, far below what one gone wild would take
+
+
+def answer(ask: dict[str, Any]) -> None:
+    """Write a ResolvedTokenizer, or {"error": a sentence}, to the file that the parent asks for."""
+    try:
+        contents = to_json(_resolve(ask["name"], trust_remote_code=ask["trust_remote_code"]))
+    except TokenizerError as error:
+        contents = orjson.dumps({"error": str(error)})
+    Path(ask["answer"]).write_bytes(contents)
+
+
+def _resolve(name: str, *, trust_remote_code: bool) -> ResolvedTokenizer:
+    if not trust_remote_code:
+        sys.modules.update(dict.fromkeys(_KEPT_OUT))  # type: ignore[arg-type]  # None is what makes an import fail
+        _limit_memory()
+    tokenizer = _load(name, trust_remote_code)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    kind = type(tokenizer).__name__
+    if backend is None or not hasattr(backend, "to_str"):
+        raise TokenizerError(
+            f"its class {kind} is not backed by the tokenizers library; expected a folder with a tokenizer.json"
+        )
+    if tokenizer.split_special_tokens:
+        raise TokenizerError("it sets split_special_tokens, so that no chat could have turns; expected it to be false")
+    backend.no_truncation()
+    backend.no_padding()
+    text = backend.to_str()
+    stated = orjson.loads(text)
+    if stated["model"].get("dropout"):
+        raise TokenizerError("its model has dropout, so that ids would be random; expected it to be null")
+    added = tuple(AddedToken(**token) for token in sorted(stated["added_tokens"], key=lambda token: int(token["id"])))
+    _compare(tokenizer, text, [token.content for token in added])
+    vocabulary = stated["model"]["vocab"]
+    largest = max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
+    templates = tokenizer.chat_template or {}
+    return ResolvedTokenizer(
+        backend=text,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        chat_templates={"default": templates} if isinstance(templates, str) else templates,
+        special_tokens=tokenizer.special_tokens_map,
+        added_tokens=added,
+        bos_id=tokenizer.bos_token_id,
+        eos_id=tokenizer.eos_token_id,
+        pad_id=next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0),
+        size=max([largest, *(token.id for token in added)]) + 1,
+        versions={package: version(package) for package in ("tokenizers", "transformers")},
+    )
+
+
+def _limit_memory() -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not on this system, or a lower limit is in force
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _load(name: str, trust_remote_code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except ImportError as error:
+        raise TokenizerError(f"needs a package that is not installed: {_first_line(error)}") from error
+    except Exception as error:  # files from strangers: whatever they make Transformers raise
+        raise TokenizerError(f"Transformers cannot load it: {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _compare(tokenizer: Any, backend: str, contents: list[str]) -> None:
+    """Raise TokenizerError where the tokenizer does more to a text than its backend, read back, does."""
+    from tokenizers import Tokenizer
+
+    texts = hostile_texts(contents)
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    copy = Tokenizer.from_str(backend)
+    if any(each.ids != own for each, own in zip(copy.encode_batch(texts, add_special_tokens=False), ids, strict=True)):
+        raise TokenizerError(
+            f"its class {type(tokenizer).__name__} changes what its tokenizer.json gives; not supported"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:300]
