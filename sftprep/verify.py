@@ -1,0 +1,210 @@
+"""Is a dataset on disk what its manifest says, and does it agree with itself?
+
+Every file is hashed in blocks; then each whole shard is mapped and walked a few thousand rows at a time, so memory stays
+bounded whatever the dataset's size. Nothing stops at the first problem: every wrong file is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sftprep.arrays import open_array, open_file
+from sftprep.errors import SftprepError
+from sftprep.manifest import MANIFEST, REJECTS, Manifest, ShardEntry, load_manifest
+
+_BLOCK_BYTES = 1 << 20
+_TOKENS_AT_ONCE = 1 << 20
+_PADS_MAY_BE_TRAINED = ("scan", "minimind", "minimind-v5")  # these scan the padded row, and train as their rule says
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, and the name of the file that is at fault."""
+
+    file: str
+    what: str
+
+
+def verify_dataset(folder: Path, *, fast: bool = False, progress: Callable[[int], None] | None = None) -> list[Problem]:
+    """All problems of the dataset in `folder`, in the manifest's order; an empty list if it is sound.
+
+    `fast` looks at the manifest, sizes and headers only. `progress` is called with the number of bytes just hashed;
+    together they make the sum of the manifest's file sizes if all files have their size.
+    """
+    try:
+        manifest = load_manifest(folder)
+    except SftprepError as error:
+        return [_problem(folder / MANIFEST, error)]
+    check = _Check(folder, manifest, fast, progress or (lambda size: None))
+    check.run()
+    return check.problems
+
+
+class _Check:
+    """One walk over a dataset: collects problems, and what the shards hold in numbers."""
+
+    def __init__(self, folder: Path, manifest: Manifest, fast: bool, progress: Callable[[int], None]) -> None:
+        self.problems: list[Problem] = []
+        self._folder, self._manifest, self._fast, self._progress = folder, manifest, fast, progress
+        self._found = Counter(conversations=0, tokens=0, trained_tokens=0, truncated=0)
+
+    def run(self) -> None:
+        self._strangers()
+        rejected = self._read_file(REJECTS)
+        whole = [self._shard(shard) for shard in self._manifest.shards]
+        if not self._fast and rejected is not None and all(whole):
+            self._totals(rejected)
+
+    def _strangers(self) -> None:
+        """Files that look like part of the dataset and are not: what a reader of `shard-*` would trip over."""
+        for path in sorted(self._folder.iterdir()):
+            if path.name.startswith("shard-") and path.name not in self._manifest.files:
+                self.problems.append(Problem(path.name, "not in the manifest"))
+
+    def _read_file(self, name: str) -> int | None:
+        """Check size and hash. How many newlines the file has (0 if `fast`), or None if it is wrong."""
+        entry = self._manifest.files[name]
+        path = self._folder / name
+        digest = hashlib.sha256()
+        lines = 0
+        try:
+            with open_file(path, entry.bytes) as file:
+                while not self._fast and (block := file.read(_BLOCK_BYTES)):
+                    digest.update(block)
+                    lines += block.count(b"\n") if name == REJECTS else 0
+                    self._progress(len(block))
+        except SftprepError as error:
+            self.problems.append(_problem(path, error))
+            return None
+        if not self._fast and digest.hexdigest() != entry.sha256:
+            self.problems.append(Problem(name, "its sha256 is not the manifest's: bytes were changed"))
+            return None
+        return lines
+
+    def _shard(self, shard: ShardEntry) -> bool:
+        """Check one shard's files; True if nothing is wrong with them."""
+        before = len(self.problems)
+        arrays: list[Array] = []
+        for name, form in self._manifest.arrays(shard).items():
+            if self._read_file(name) is None:
+                continue
+            try:
+                size = self._manifest.files[name].bytes
+                arrays.append(open_array(self._folder / name, size, form.shape, form.dtypes))
+            except SftprepError as error:
+                self.problems.append(_problem(self._folder / name, error))
+        self._read_file(shard.provenance)
+        if not self._fast and len(self.problems) == before:
+            x, y, mask, segments = arrays
+            self.problems += _segment_problems(shard, segments, self._manifest.width)
+            trained = np.concatenate([np.count_nonzero(rows, axis=1) for _, rows in _blocks(mask)])
+            self.problems += _row_problems(shard, self._manifest, x, y, mask, segments[:, 2])
+            self._provenance(shard, segments, trained)
+        return len(self.problems) == before
+
+    def _provenance(self, shard: ShardEntry, segments: Array, trained: Array) -> None:
+        """Each segment's origin and counts, against segments and mask. Adds to what was found."""
+        columns = _read_provenance(self._folder / shard.provenance, len(segments))
+        if isinstance(columns, str):
+            self.problems.append(Problem(shard.provenance, columns))
+            return
+        names = {each.name for each in self._manifest.inputs}
+        wrong = {
+            "a source that is not among the inputs": np.array([each not in names for each in columns["source"]]),
+            "a line below 1": columns["line"] < 1,
+            "a negative byte offset": columns["byte_offset"] < 0,
+            "a token count that is not its segment's": np.maximum(columns["tokens"] - 1, 0) != segments[:, 2],
+            "a trained count that is not the mask's": columns["trained_tokens"] != trained,
+            "truncated, but the row is not full": columns["truncated"] & (columns["tokens"] <= self._manifest.width),
+        }
+        for what, bad in wrong.items():
+            if bad.any():
+                self.problems.append(Problem(shard.provenance, f"segment {np.argmax(bad)}: {what}"))
+        self._found["conversations"] += len(segments)
+        for name in ("tokens", "trained_tokens", "truncated"):
+            self._found[name] += int(columns[name].sum(dtype=np.int64))
+
+    def _totals(self, rejected: int) -> None:
+        totals = self._manifest.totals
+        found = {**self._found, "rejected": rejected}
+        found["records"] = totals["conversations"] + totals["dropped"] + rejected
+        for name, count in found.items():
+            if totals[name] != count:
+                self.problems.append(Problem(MANIFEST, f"totals: {name} {totals[name]:,}; the files hold {count:,}"))
+
+
+def _problem(path: Path, error: SftprepError) -> Problem:
+    return Problem(path.name, str(error).removeprefix(f"{path}: "))
+
+
+def _blocks(array: Array) -> Iterator[tuple[int, Array]]:
+    """The array a few thousand rows at a time, each with the number of its first row."""
+    step = max(1, _TOKENS_AT_ONCE // array.shape[1])
+    for begin in range(0, len(array), step):
+        yield begin, array[begin : begin + step]
+
+
+def _segment_problems(shard: ShardEntry, segments: Array, width: int) -> Iterator[Problem]:
+    """Padded rows: segment r lies at the start of row r."""
+    row, start, length = segments.T
+    wrong = (row != np.arange(len(segments))) | (start != 0) | (length < 0) | (length > width)
+    if wrong.any():
+        what = f"segment {np.argmax(wrong)} is not at the start of its row, or does not fit in"
+        yield Problem(f"{shard.name}.segments.npy", what)
+
+
+def _row_problems(
+    shard: ShardEntry, manifest: Manifest, x: Array, y: Array, mask: Array, length: Array
+) -> Iterator[Problem]:
+    """What rows of a sound build cannot hold: the first place of each kind."""
+    seen = set()
+    positions = np.arange(manifest.width)
+    trained_pads = manifest.config.get("mask") in _PADS_MAY_BE_TRAINED
+    for begin, block_x in _blocks(x):
+        rows = slice(begin, begin + len(block_x))
+        block_y, block_mask = y[rows], mask[rows]
+        padding = positions >= length[rows, None]  # of Y and mask
+        after_last = positions > length[rows, None]  # X holds one token more
+        wrong = {
+            ("X", "is not the pad id after the row's last token"): (block_x != manifest.pad_id) & after_last,
+            ("Y", "is not the pad id after the last target"): (block_y != manifest.pad_id) & padding,
+            ("Y", "is not the token that follows in X"): (block_y[:, :-1] != block_x[:, 1:]) & ~padding[:, :-1],
+            ("mask", "trains padding"): (block_mask != 0) & padding & (not trained_pads),
+            ("mask", "is no weight"): ~((block_mask >= 0) & (block_mask < np.inf)),
+        }
+        for (kind, what), bad in wrong.items():
+            if bad.any() and what not in seen:
+                seen.add(what)
+                row, column = np.unravel_index(np.argmax(bad), bad.shape)
+                yield Problem(f"{shard.name}.{kind}.npy", f"row {begin + row}, column {column}: {what}")
+
+
+def _read_provenance(path: Path, segments: int) -> dict[str, Array] | str:
+    """(S,) arrays by column, or what is wrong with the file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"line": pa.int64(), "byte_offset": pa.int64(), "tokens": pa.int32(), "trained_tokens": pa.int32()}
+    schema = pa.schema({"source": pa.dictionary(pa.int32(), pa.string()), **kinds, "truncated": pa.bool_()})
+    try:
+        with open_file(path) as file, pq.ParquetFile(file) as parquet:
+            if not parquet.schema_arrow.equals(schema):
+                return f"columns {', '.join(parquet.schema_arrow.names)}; expected {', '.join(schema.names)}, of their types"
+            if parquet.metadata.num_rows != segments:
+                return f"{parquet.metadata.num_rows} rows; the shard has {segments} segments"
+            table = parquet.read()
+    except (pa.ArrowException, OSError, ValueError, SftprepError) as error:
+        return f"not a readable Parquet file ({type(error).__name__})"
+    if any(column.null_count for column in table.columns):
+        return "holds nulls"
+    return {name: table[name].to_numpy() for name in table.column_names}
