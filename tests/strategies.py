@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -82,7 +84,9 @@ def separate_spans(weights: st.SearchStrategy[float]) -> st.SearchStrategy[list[
     """(start, stop, weight) in order, next to each other at most, some empty."""
     cuts = st.lists(st.integers(0, 20), max_size=8).map(sorted)
     pairs = cuts.map(lambda at: list(zip(at[::2], at[1::2], strict=False)))
-    return pairs.flatmap(lambda spans: st.tuples(*(st.tuples(st.just(a), st.just(b), weights) for a, b in spans)).map(list))
+    return pairs.flatmap(
+        lambda spans: st.tuples(*(st.tuples(st.just(a), st.just(b), weights) for a, b in spans)).map(list)
+    )
 
 
 # -- inputs (test_records, test_sources) --
@@ -90,7 +94,20 @@ def separate_spans(weights: st.SearchStrategy[float]) -> st.SearchStrategy[list[
 
 def texts_of_lines() -> st.SearchStrategy[bytes]:
     """Files of short and long lines: blank ones, carriage returns, byte order marks in odd places, no last newline."""
-    pieces = [b"\n", b"\n", b"\n\n", b"\r\n", b" ", b"\t", b'{"a": 1}', b"x", b"x" * 35, b" " * 45, b"\xef\xbb\xbf", b"\xff\0"]
+    pieces = [
+        b"\n",
+        b"\n",
+        b"\n\n",
+        b"\r\n",
+        b" ",
+        b"\t",
+        b'{"a": 1}',
+        b"x",
+        b"x" * 35,
+        b" " * 45,
+        b"\xef\xbb\xbf",
+        b"\xff\0",
+    ]
     return st.lists(st.sampled_from(pieces), max_size=25).map(b"".join)
 
 
@@ -101,6 +118,130 @@ def cut_points() -> st.SearchStrategy[list[int]]:
 
 def json_documents() -> st.SearchStrategy[Any]:
     """JSON values whose strings hold what JSON itself is made of."""
-    text = st.text("[]{},:\"\\ \n\ta\u00e9\U0001f600", max_size=8)
+    text = st.text('[]{},:"\\ \n\ta\u00e9\U0001f600', max_size=8)
     scalars = st.none() | st.booleans() | st.integers() | text
     return st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4))
+
+
+# -- turns between control tokens (test_marked) --
+
+
+@dataclass(frozen=True)
+class Turn:
+    """`<s>` or `<u>`, header, content, `<e>` (or nothing: the next turn's first token ends it), text that follows."""
+
+    opens: str
+    header: str
+    content: str
+    closes: bool
+    follows: str
+    weight: float
+
+
+def chats_of_turns() -> st.SearchStrategy[list[list[Turn]]]:
+    """Conversations whose headers may merge with their contents, and whose contents may spell a control token."""
+    content = st.text("hxy\n", max_size=4) | st.sampled_from(["", "x<e>", "<s>h\ny"])
+    turn = st.builds(
+        Turn,
+        opens=st.sampled_from(["<s>", "<u>"]),
+        header=st.sampled_from(["", "h", "h\n", "\n", "hy\n"]),
+        content=content,
+        closes=st.booleans(),
+        follows=st.sampled_from(["", "\n"]),
+        weight=st.sampled_from([0.0, 1.0, 0.5]),
+    )
+    return st.lists(st.lists(turn, max_size=5), max_size=5)
+
+
+# -- chat records of every format (test_conversations) --
+
+_CALL = st.fixed_dictionaries({"name": st.sampled_from(["add", "get"]), "arguments": st.dictionaries(st.text(max_size=3), json_documents(), max_size=2)})  # fmt: skip
+
+
+def chat_messages() -> st.SearchStrategy[dict[str, Any]]:
+    """A message in role/content form, with any of the forms that content, tool calls and weights come in."""
+    text = st.text(max_size=12)
+    parts = st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": text}), max_size=3)
+    plain = st.fixed_dictionaries(
+        {"role": st.sampled_from(["system", "user", "tool", "developer", "assistant"]), "content": text | parts},
+        optional={"name": text | st.none(), "train": st.booleans(), "extra": json_documents()},
+    )
+    calls = st.lists(_CALL | _CALL.map(lambda call: {"type": "function", "function": call}), min_size=1, max_size=2)
+    calling = st.fixed_dictionaries(
+        {"role": st.just("assistant"), "tool_calls": calls | calls.map(json.dumps)},
+        optional={"content": text | st.none(), "reasoning_content": text, "weight": st.floats(0, 2)},
+    )
+    value_part = st.one_of(
+        st.fixed_dictionaries({"type": st.sampled_from(["text", "reasoning"]), "value": text}),
+        st.fixed_dictionaries({"type": st.just("tool_call"), "value": _CALL.map(json.dumps)}),
+    )
+    in_parts = st.fixed_dictionaries({"role": st.just("assistant"), "content": st.lists(value_part, max_size=3)})
+    return plain | calling | in_parts
+
+
+def chat_records() -> st.SearchStrategy[dict[str, Any]]:
+    """Valid records of every format."""
+    text = st.text(min_size=1, max_size=12)
+    messages = st.lists(chat_messages(), min_size=1, max_size=4)
+    tools = st.lists(st.dictionaries(text, json_documents(), max_size=2), max_size=2)
+    extras: dict[str, st.SearchStrategy[Any]] = {"tools": tools | tools.map(json.dumps) | st.none(), "source": text}
+    kwargs = st.fixed_dictionaries({}, optional={"enable_thinking": st.booleans()})
+    turn = st.fixed_dictionaries(
+        {"from": st.sampled_from(["human", "gpt", "observation"]), "value": text}, optional={"weight": st.floats(0, 1)}
+    )
+    calling = st.fixed_dictionaries({"from": st.just("function_call"), "value": _CALL.map(json.dumps)})
+    pair = st.lists(text, min_size=2, max_size=2)
+    return st.one_of(
+        st.fixed_dictionaries({"messages": messages}, optional={**extras, "chat_template_kwargs": kwargs}),
+        st.fixed_dictionaries({"conversations": messages}, optional=extras),
+        st.fixed_dictionaries(
+            {"conversations": st.lists(turn | calling, min_size=1, max_size=4)}, optional={**extras, "system": text}
+        ),
+        st.fixed_dictionaries(
+            {"instruction": text, "output": text},
+            optional={**extras, "input": text, "system": text, "history": st.lists(pair, max_size=2)},
+        ),
+        st.fixed_dictionaries({"prompt": text, "completion": text}, optional=extras),
+        st.fixed_dictionaries({"prompt": messages, "completion": messages}, optional=extras),
+    )
+
+
+@st.composite
+def damaged_records(draw: st.DrawFn) -> Any:
+    """A valid record in which up to three values, anywhere, are replaced by others, and keys swapped or lost."""
+    record = draw(chat_records())
+    odd = st.sampled_from([None, "", [], {}, -1, 2**70, 0.5, True, "[", "[]", "{}", "user", "gpt", [[]], [{}], [None]])
+    for _ in range(draw(st.integers(1, 3))):
+        place: Any = record
+        while True:
+            keys = list(place) if type(place) is dict else list(range(len(place)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if type(place[key]) in (dict, list) and draw(st.booleans()):
+                place = place[key]
+                continue
+            what = draw(st.sampled_from(["replace", "replace", "remove", "swap"]))
+            if what == "replace":
+                place[key] = draw(odd | json_documents() | chat_messages())
+            elif what == "swap":
+                other = draw(st.sampled_from(keys))
+                place[key], place[other] = place[other], place[key]
+            else:
+                del place[key]
+            break
+    return json.loads(json.dumps(record), parse_int=lambda digits: min(int(digits), 2**63))
+
+
+@st.composite
+def damaged_bytes(draw: st.DrawFn) -> bytes:
+    """The JSON of a valid record with a few bytes lost, doubled or replaced."""
+    data = json.dumps(draw(chat_records()), ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
+    pieces = st.sampled_from(
+        [b"", b'"', b"\\", b"{", b"]", b",", b"null", b"1e999", b"NaN", b"9" * 30, b"\\ud800", b"\xff", b"\0"]
+    )
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(data)))
+        stop = min(len(data), start + draw(st.integers(0, 6)))
+        data = data[:start] + draw(pieces) + data[stop:]
+    return data

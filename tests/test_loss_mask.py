@@ -18,8 +18,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from sftprep.errors import ConfigError, TemplateError, TokenizerError
-from sftprep.loss_mask import CharSpans, generation_mask, message_weights, paint, span_mask, union
+from sftprep.loss_mask import CharSpans, char_spans, generation_mask, message_weights, paint, span_mask, union
 from sftprep.sample import TOKENIZER
+from sftprep.turns import Rendering, Span
 
 CORPUS_STEP = int(os.environ.get("SFTPREP_CORPUS_STEP", "64"))  # 1: every conversation
 BLOCKS = (
@@ -110,7 +111,31 @@ def test_train_on_that_means_nothing(train_on: str) -> None:
         message_weights(["user"], train_on)
 
 
+def test_as_many_weights_as_messages() -> None:
+    with pytest.raises(ValueError, match="1 weights for 2 messages"):
+        message_weights(["user", "assistant"], "assistant", [1.0])
+
+
 # -- spans --
+
+
+def test_char_spans_of_renderings() -> None:
+    asked = Rendering("<s>q<e><s>a<e>\n", (Span(0, 3, 7, 0), Span(1, 10, 14, 7)), ((0, 3), (4, 7), (7, 10), (11, 14)))
+    bare = Rendering("answer", (Span(0, 0, 6, 0),), ())
+    weights = [np.array([0, 1], np.float32), np.array([0.5], np.float32)]
+    for train_end_of_turn, stops in [(True, [7, 14, 6]), (False, [4, 11, 6])]:
+        spans = char_spans([asked, bare], weights, train_end_of_turn=train_end_of_turn)
+        assert spans.conversation.tolist() == [0, 0, 1]
+        assert spans.start.tolist() == [3, 10, 0]
+        assert spans.stop.tolist() == stops
+        assert spans.weight is not None
+        assert spans.weight.tolist() == [0, 1, 0.5]
+
+
+def test_char_spans_of_nothing() -> None:
+    mask, straddling = span_mask(*arrays([[], [(0, 1)]]), char_spans([], []))
+    assert mask.tolist() == [False]
+    assert straddling.tolist() == [0, 0]
 
 
 def span_oracle(tokens: Tokens, spans: list[list[tuple[int, int, float]]]) -> tuple[list[float], list[int]]:

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from sftprep.errors import ConfigError
 from sftprep.rows import padded_rows
-from sftprep.scan import ScanRule, preset_rule, scan_flat, scan_mask, scan_rule
+from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_flat, scan_mask, scan_rule
 from sftprep.tokenizer import TokenBatch
 
 # the tutorial's toy: <s> = 1, </s> = 2, user = 10, assistant = 20, pad = 0; one turn each, then two pads
@@ -122,24 +122,30 @@ def test_what_cannot_be_a_rule() -> None:
 @pytest.mark.parametrize("name", ["minimind-2", "minimind-3"])
 def test_presets_equal_the_seed_on_the_corpus(name: str, shared_data: Path, corpus: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(shared_data / "tokenizers" / name, local_files_only=True)
-    lines = corpus.read_bytes().splitlines()[::CORPUS_STEP]
-    texts = [tokenizer.apply_chat_template(orjson.loads(line)["conversations"], tokenize=False) for line in lines]
-    ids: list[list[int]] = tokenizer(texts).input_ids
-    batch = TokenBatch(np.concatenate([np.array(i, np.uint32) for i in ids]), np.cumsum([0, *map(len, ids)]))
-    pad = tokenizer.pad_token_id
 
     def encode(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False).input_ids)
 
-    for preset in ("minimind", "minimind-v5"):
-        rule = preset_rule(preset, encode, tokenizer.bos_token, tokenizer.eos_token)
-        for length in (128, 512, 1024):
-            rows = padded_rows(batch, rule, length, pad, np.uint16, keep_untrained=True)
-            assert rows.truncated.any()
-            assert not rows.truncated.all()
-            padded = [(row + [pad] * length)[:length] for row in ids]
-            mask = [seed_loop(row, rule)[1:] for row in padded]
-            assert np.array_equal(rows.x, [row[:-1] for row in padded])
-            assert np.array_equal(rows.y, [row[1:] for row in padded])
-            assert np.array_equal(rows.mask, mask)
-            assert np.array_equal(rows.trained, np.sum(mask, axis=1))
+    rules = [preset_rule(preset, encode, tokenizer.bos_token, tokenizer.eos_token) for preset in PRESETS]
+    lines = corpus.read_bytes().splitlines()[::CORPUS_STEP]
+    for at in range(0, len(lines), 1000):
+        chats = [orjson.loads(line)["conversations"] for line in lines[at : at + 1000]]
+        texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
+        ids: list[list[int]] = tokenizer(texts).input_ids
+        for rule in rules:
+            for length in (128, 512, 1024):
+                assert_as_the_seed(ids, rule, length, tokenizer.pad_token_id)
+
+
+def assert_as_the_seed(ids: list[list[int]], rule: ScanRule, length: int, pad: int) -> None:
+    """The seed's `__getitem__`: cut, padded, masked, then shifted."""
+    batch = TokenBatch(np.concatenate([np.array(row, np.uint32) for row in ids]), np.cumsum([0, *map(len, ids)]))
+    rows = padded_rows(batch, rule, length, pad, np.uint16, keep_untrained=True)
+    padded = [(row + [pad] * length)[:length] for row in ids]
+    mask = [seed_loop(row, rule)[1:] for row in padded]
+    assert np.array_equal(rows.x, [row[:-1] for row in padded])
+    assert np.array_equal(rows.y, [row[1:] for row in padded])
+    assert np.array_equal(rows.mask, mask)
+    assert np.array_equal(rows.trained, np.sum(mask, axis=1))
+    assert rows.truncated.any()
+    assert not rows.truncated.all()
