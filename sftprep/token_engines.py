@@ -66,7 +66,7 @@ class HfEngine:
         """
         from tokenizers import Tokenizer
 
-        with _typed_errors("tokenizers cannot load it"):
+        with typed_errors("tokenizers cannot load it"):
             tokenizer = Tokenizer.from_str(self._resolved.backend)
         tokenizer.post_processor = None  # it could trim offsets, and adds nothing that is asked for here
         for token in self._resolved.added_tokens:
@@ -77,7 +77,7 @@ class HfEngine:
     def encode(self, texts: Sequence[str]) -> TokenBatch:
         """Ids by the `tokenizers` library."""
         tokenizer = self.tokenizer
-        with _typed_errors("tokenizers cannot encode a text"):
+        with typed_errors("tokenizers cannot encode a text"):
             encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return batch_of(encodings)
 
@@ -103,19 +103,19 @@ class FastEngine:
 
         Raises TokenizerError where fastokens refuses the tokenizer.
         """
-        with _typed_errors("fastokens cannot load it"):
+        with typed_errors("fastokens cannot load it"):
             return self._load(self._resolved.backend)
 
     def encode(self, texts: Sequence[str]) -> TokenBatch:
         """Ids by fastokens. The arrays are read-only views of its buffers."""
         tokenizer = self.tokenizer
-        with _typed_errors("fastokens cannot encode a text"):
+        with typed_errors("fastokens cannot encode a text"):
             ids, offsets = tokenizer.encode_batch_flat(texts)
         return TokenBatch(np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8").view(np.int64))
 
 
 @contextmanager
-def _typed_errors(what: str) -> Iterator[None]:
+def typed_errors(what: str) -> Iterator[None]:
     """Whatever a library raises, a Rust panic included, as a TokenizerError. Its own words may quote the text."""
     try:
         yield

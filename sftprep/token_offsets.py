@@ -1,0 +1,189 @@
+"""Texts -> tokens and the characters each of them stands for, and texts in which forged control tokens stay text.
+
+All of it by the `tokenizers` library. Positions are code points of the text as given, whatever the normalizer does to
+it. A byte-level token can be a part of a character; every token of a character begins at that character.
+
+Plain text: to keep a control token that a message spells out from becoming one, the tokenizer is changed, not the text.
+In a copy of it every control token has another name, an alias that occurs in no text, and where the template itself
+wrote a control token, the alias is put. So the library's own rules hold at genuine tokens (white space that a token
+takes, normalization), other added tokens stay what they are, and what is forged is text like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from sftprep.errors import ConversationError, TokenizerError
+from sftprep.token_engines import HfEngine, batch_of, typed_errors
+from sftprep.tokenizer import ResolvedTokenizer, TokenBatch
+
+# Code points that are no characters, and that no normalizer or pattern knows. An alias is one of them and a number.
+_MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+_MARKS += [chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)]
+_NUMBERS = 0xF0000  # private use: 131,068 code points in a row
+_ALIAS = 2  # code points
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedTokens:
+    """Tokens, and the code points of their own text that each of them stands for."""
+
+    tokens: TokenBatch  # T tokens
+    starts: npt.NDArray[np.int64]  # (T,) where the first character begins that a token is a part of
+    stops: npt.NDArray[np.int64]  # (T,) where the last one ends
+
+
+class ExactEncoder:
+    """Encodes with positions. Loads a tokenizer when one is first needed, for plain text another one."""
+
+    def __init__(self, resolved: ResolvedTokenizer, control_tokens: Collection[str] = ()) -> None:
+        """control_tokens: contents of the added tokens that plain text must not turn into, special or not."""
+        self._resolved = resolved
+        self._control_tokens = sorted(control_tokens)
+        self._renamed: _RenamedTokenizer | None = None
+
+    @cached_property
+    def reference(self) -> HfEngine:
+        """The engine that this encoder uses."""
+        return HfEngine(self._resolved)
+
+    def encode_with_starts(self, texts: Sequence[str]) -> PlacedTokens:
+        """Tokens of whole texts, as `AutoTokenizer` gives them. Raises TokenizerError if a text cannot be encoded."""
+        return _place(self.reference.tokenizer, texts)
+
+    def encode_plain_text(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
+        """Tokens of texts in which a control token is one only at the given places, (start, stop) in text order.
+
+        Equal to `encode_with_starts` where no control token stands anywhere else. Raises ConversationError if a text
+        leaves no way to tell them apart (it holds all of Unicode's noncharacters), TokenizerError if one cannot be
+        encoded or a place holds no control token.
+        """
+        renamed = self._renamed
+        if renamed is None or any(renamed.mark in text for text in texts):
+            mark = next((mark for mark in _MARKS if all(mark not in text for text in texts)), None)
+            if mark is None and len(texts) > 1:
+                rows = zip(texts, controls, strict=True)
+                return _join([self.encode_plain_text([text], [places]) for text, places in rows])
+            if mark is None:
+                raise ConversationError(
+                    "text holds every noncharacter of Unicode; control tokens in it cannot be split"
+                )
+            self._renamed = renamed = None  # two of them need not be in memory
+            self._renamed = renamed = _RenamedTokenizer(self._resolved, self._control_tokens, mark)
+        return renamed.encode(texts, controls)
+
+
+class _RenamedTokenizer:
+    """A tokenizer whose control tokens go by aliases that begin with `mark`."""
+
+    def __init__(self, resolved: ResolvedTokenizer, control_tokens: Sequence[str], mark: str) -> None:
+        """Raises TokenizerError where control tokens of this tokenizer cannot be told from text."""
+        from tokenizers import Tokenizer
+
+        self.mark = mark
+        self._aliases = {token: mark + chr(_NUMBERS + number) for number, token in enumerate(control_tokens)}
+        added = {token.content: token.id for token in resolved.added_tokens}
+        if missing := [token for token in control_tokens if token not in added]:
+            raise TokenizerError(f"{missing[0]!r} is no added token of the tokenizer, so it cannot be a control token")
+        if any(mark in content for content in added):
+            raise TokenizerError(
+                f"an added token holds the noncharacter U+{ord(mark):04X}; control tokens cannot be split"
+            )
+        stated = orjson.loads(resolved.backend)
+        unknown = _rename(stated, self._aliases)
+        with typed_errors("tokenizers cannot load it with other names for its control tokens"):
+            self._tokenizer: Any = Tokenizer.from_str(orjson.dumps(stated).decode())
+        self._check({alias: added[token] for token, alias in self._aliases.items()}, unknown)
+
+    def _check(self, ids: Mapping[str, int], unknown: int | None) -> None:
+        """Each alias gives the id of the token it stands for, and that token's own name gives none of these ids."""
+        given = [encoding.ids for encoding in self._tokenizer.encode_batch(list(ids), add_special_tokens=False)]
+        if given != [[number] for number in ids.values()]:
+            raise TokenizerError("its normalizer changes noncharacters, so forged control tokens cannot be split")
+        names = batch_of(self._tokenizer.encode_batch(list(self._aliases), add_special_tokens=False))
+        if np.isin(names.ids, [number for number in ids.values() if number != unknown]).any():
+            raise TokenizerError("its model knows a control token as a word, so forged ones cannot be split")
+
+    def encode(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
+        aliased = [self._put_aliases(text, places) for text, places in zip(texts, controls, strict=True)]
+        placed = _place(self._tokenizer, aliased)
+        bounds = placed.tokens.offsets
+        for row, places in enumerate(controls):
+            for positions in (placed.starts, placed.stops):
+                own = positions[bounds[row] : bounds[row + 1]]
+                own += _shifts(own, places)
+        return placed
+
+    def _put_aliases(self, text: str, places: Sequence[tuple[int, int]]) -> str:
+        pieces, end = [], 0
+        for start, stop in places:
+            alias = self._aliases.get(text[start:stop])
+            if alias is None or start < end:
+                raise TokenizerError(f"no control token at characters {start} to {stop}, where the template wrote one")
+            pieces += [text[end:start], alias]
+            end = stop
+        return "".join([*pieces, text[end:]])
+
+
+def _shifts(positions: npt.NDArray[np.int64], places: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
+    """What to add to (N,) positions in a text with aliases to get those in the text itself."""
+    spans = np.array(places, np.int64).reshape(-1, 2)
+    longer = np.cumsum(spans[:, 1] - spans[:, 0] - _ALIAS)
+    alias_stops = spans[:, 1] - longer
+    return np.concatenate([[0], longer])[np.searchsorted(alias_stops, positions, side="right")]
+
+
+def _place(tokenizer: Any, texts: Sequence[str]) -> PlacedTokens:
+    with typed_errors("tokenizers cannot encode a text"):
+        encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+    tokens = batch_of(encodings)
+    flat = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
+    places = np.fromiter(flat, np.int64, 2 * tokens.ids.size)
+    return PlacedTokens(tokens, places[::2].copy(), places[1::2].copy())
+
+
+def _join(parts: Sequence[PlacedTokens]) -> PlacedTokens:
+    """Batches of one text each as one batch."""
+    offsets = np.cumsum([0, *(part.tokens.ids.size for part in parts)], dtype=np.int64)
+    return PlacedTokens(
+        TokenBatch(np.concatenate([part.tokens.ids for part in parts]), offsets),
+        np.concatenate([part.starts for part in parts]),
+        np.concatenate([part.stops for part in parts]),
+    )
+
+
+def _rename(stated: dict[str, Any], aliases: Mapping[str, str]) -> int | None:
+    """Give added tokens other names in a tokenizer.json, in the model's vocabulary too; every id stays what it is.
+
+    A merge that would spell such a token out of its parts is dropped: text must not get there in another way.
+    Returns the id that the model gives for what it does not know, if there is one: text may well get that.
+    """
+    stated["post_processor"] = None
+    for token in stated["added_tokens"]:
+        token["content"] = aliases.get(token["content"], token["content"])
+    model = stated["model"]
+    vocabulary = model["vocab"]
+    if "merges" in model:
+        prefix = len(model.get("continuing_subword_prefix") or "")
+        pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+        model["merges"] = [
+            [left, right]
+            for left, right in pairs
+            if left not in aliases and right not in aliases and left + right[prefix:] not in aliases
+        ]
+    if isinstance(vocabulary, list):  # of pieces and scores
+        model["vocab"] = [[aliases.get(piece, piece), score] for piece, score in vocabulary]
+        unknown: int | None = model.get("unk_id")
+        return unknown
+    unknown = vocabulary.get(model.get("unk_token"))
+    model["vocab"] = {aliases.get(token, token): number for token, number in vocabulary.items()}
+    model["unk_token"] = aliases.get(model.get("unk_token"), model.get("unk_token"))
+    return unknown

@@ -1,0 +1,106 @@
+"""Tokens -> the characters each of them stands for, without asking the tokenizer again.
+
+The tokens of a byte-level tokenizer tile the text: their bytes, one after another, are the text's. Then a token begins
+where the bytes before it end, which is a running sum over a table. It is proved for every text by comparing its bytes
+with those of its tokens, so nothing is assumed about the tokenizer: where a normalizer changed the text, or a token
+takes white space around it, the text is reported as not tiled. Cost: a few nanoseconds a byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from sftprep.tokenizer import ResolvedTokenizer, TokenBatch
+
+IntArray = npt.NDArray[np.int64]
+
+# In byte-level names a printable byte of Latin-1 stands for itself; the others are the characters from 256 on, in order.
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_UNPRINTABLE = sorted(set(range(256)) - set(_PRINTABLE))
+_UNKNOWN = 1 << 31  # bytes: the length of a token that no text is tiled with
+
+
+class ByteTiler:
+    """Places the tokens of one byte-level tokenizer, whichever engine they come from."""
+
+    def __init__(
+        self, pool: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> None:
+        """The bytes of token i are pool[begins[i]:begins[i] + lengths[i]]; begins and lengths: (size,)."""
+        self._pool, self._begins, self._lengths = pool, begins, lengths
+
+    @classmethod
+    def of(cls, resolved: ResolvedTokenizer) -> ByteTiler | None:
+        """None where the tokenizer is not byte-level."""
+        stated = orjson.loads(resolved.backend)
+        vocabulary = stated["model"]["vocab"]
+        if not isinstance(vocabulary, dict) or not _is_byte_level([stated["normalizer"], stated["pre_tokenizer"]]):
+            return None
+        spelled, sizes, valid = _bytes_of(vocabulary)
+        added = [token.content.encode() for token in resolved.added_tokens]  # these names are the text itself
+        pool = np.concatenate([spelled, np.frombuffer(b"".join(added), np.uint8)])
+        sizes = np.concatenate([sizes, np.array([len(content) for content in added], np.int64)])
+        valid = np.concatenate([valid, np.ones(len(added), np.bool_)]) & (sizes > 0)
+        ids = [*vocabulary.values(), *(token.id for token in resolved.added_tokens)]
+        begins, lengths = np.zeros(resolved.size, np.int64), np.full(resolved.size, _UNKNOWN)
+        begins[ids] = np.cumsum(sizes) - sizes  # an added token can be in the vocabulary, too: the last one holds
+        lengths[ids] = np.where(valid, sizes, _UNKNOWN)
+        return cls(pool, begins, lengths)
+
+    def place(self, texts: Sequence[str], tokens: TokenBatch) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
+        """starts and stops: (T,) code points, as in PlacedTokens, of texts that are tiled; tiled: (B,).
+
+        The texts must be encodable; tokens: what an engine gave for them.
+        """
+        encoded = [text.encode() for text in texts]
+        sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        counts, lengths = np.diff(tokens.offsets), self._lengths[tokens.ids]
+        tiled = np.diff(_sums(lengths)[tokens.offsets]) == sizes  # only these are looked at below
+        kept = np.flatnonzero(tiled)
+        chosen = np.repeat(tiled, counts)
+        ids, lengths, text_bounds = tokens.ids[chosen], lengths[chosen], _sums(sizes[kept])
+        data = np.frombuffer(b"".join([encoded[row] for row in kept]), np.uint8)
+        last = np.cumsum(lengths)
+        first = last - lengths  # of each token, in data
+        narrow = np.int32 if data.size + self._pool.size < 1 << 31 else np.int64  # half the memory traffic
+        shifts = np.repeat((self._begins[ids] - first).astype(narrow), lengths)
+        own = self._pool[shifts + np.arange(data.size, dtype=narrow)]
+        tiled[kept[np.searchsorted(text_bounds, np.flatnonzero(own != data), side="right") - 1]] = False
+        counted = _sums(
+            (data & 0xC0) != 0x80, narrow
+        )  # characters that begin before each byte of data, and in all of it
+        base = np.repeat(counted[text_bounds[:-1]], counts[kept])
+        starts, stops = np.zeros((2, tokens.ids.size), np.int64)
+        starts[chosen] = counted[first + 1] - 1 - base
+        stops[chosen] = counted[last] - base
+        return starts, stops, tiled
+
+
+def _sums(values: npt.NDArray[Any], dtype: type[np.signedinteger[Any]] = np.int64) -> npt.NDArray[Any]:
+    """(N + 1,) sums of the values before each one, and of all."""
+    sums = np.zeros(values.size + 1, dtype)
+    np.cumsum(values, out=sums[1:])
+    return sums
+
+
+def _bytes_of(vocabulary: Mapping[str, int]) -> tuple[npt.NDArray[np.uint8], IntArray, npt.NDArray[np.bool_]]:
+    """The bytes that byte-level names spell, one name after another, the length of each, and whether it is such a name."""
+    table = np.full(256 + len(_UNPRINTABLE) + 1, -1, np.int16)  # byte of each character, the last entry for any other
+    table[_PRINTABLE] = _PRINTABLE
+    table[256:-1] = _UNPRINTABLE
+    characters = np.frombuffer("".join(vocabulary).encode("utf-32-le"), "<u4")
+    values = table[np.minimum(characters, table.size - 1)]
+    sizes = np.fromiter(map(len, vocabulary), np.int64, len(vocabulary))
+    return values.astype(np.uint8), sizes, np.diff(_sums(values < 0)[_sums(sizes)]) == 0
+
+
+def _is_byte_level(part: Any) -> bool:
+    """Whether a ByteLevel step stands anywhere in a part of a tokenizer.json."""
+    if isinstance(part, list):
+        return any(map(_is_byte_level, part))
+    return isinstance(part, dict) and (part.get("type") == "ByteLevel" or _is_byte_level(list(part.values())))
