@@ -1,61 +1,47 @@
-"""Conversation -> text, and which of its characters belong to which message.
+"""Conversation -> text, trained spans and control tokens, for any Hugging Face chat template as it is.
 
-Jinja parses the template into a syntax tree; before it is compiled, every `for` loop in the tree is told to write down
-each turn it takes. At run time a turn counts when the loop's value *is* one of the conversation's message objects, so
-slices, reversed loops, filters and renamed lists all work and no template is known by name. What the template prints
-is untouched: marks are kept as places in Jinja's stream of pieces. Only where that stream cannot be seen (a loop in a
-macro or a `set` block) marks are noncharacters in the text itself, taken out again and checked against a run without.
+A run of the instrumented template says which text was printed for which message (`instrument`). From a turn the header
+is taken away, found by asking the same template what it prints after the messages before, and what follows the
+end-of-turn token (`turns`). Where text of a message might pass for a control token, or might have been printed at
+another message's place, a second run tells whose characters are whose (`provenance`, `attribution`).
+Cost: one run a conversation, two in those cases; where the prompt depends on messages, one more for each trained turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-from jinja2 import nodes
-from jinja2.runtime import Context
-from jinja2.utils import pass_context
-from jinja2.visitor import NodeTransformer
-
+from sftprep.attribution import REMEDY, attribute, mixed_places, points_of, strays
+from sftprep.compiled_template import CompiledTemplate, MarkedText
 from sftprep.errors import ConversationError, TemplateError
-from sftprep.sandbox import TRAIL, LimitError, Sandbox, Trail
+from sftprep.probes import ONE_TOOL, OTHERS, QUESTION, TALK, Messages, with_tools
+from sftprep.provenance import Provenance, Tracer, controls_in
+from sftprep.sandbox import Allowance, LimitError
+from sftprep.trail import Mark
+from sftprep.turns import Rendering, Span, Stretch, end_of_turn, header_of, shared_length, stretches, token_pattern
 
 if TYPE_CHECKING:
     from sftprep.conversations import Conversation
 
-_BEGIN, _ENTER, _END = " begin", " enter", " end"  # filter names a template cannot spell
-_REASONING = ("reasoning_content", "thinking", "reasoning")
 _RESERVED = frozenset({"messages", "tools", "add_generation_prompt"})
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A stretch of text printed while the template was at one message."""
-
-    message: int  # index of the message
-    start: int  # code points
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class MarkedText:
-    """What a template printed, and whose it is."""
-
-    text: str
-    marks: tuple[Mark, ...]  # in text order, not empty, not overlapping; text outside all marks is nobody's
-    generations: tuple[tuple[int, int], ...]  # (start, stop) of `{% generation %}` blocks, as Transformers counts them
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+_MAX_PROMPTS = 1024
 
 
 class ChatTemplate:
-    """A compiled chat template.
+    """A chat template that tells what of its text is trained.
 
-    special_tokens: bos_token, eos_token, ... as Transformers' `special_tokens_map` gives them.
-    template_kwargs: variables for every conversation; a conversation's own go before them.
-    now: what `strftime_now` prints.
+    source: the Jinja template. special_tokens: bos_token, eos_token, ... as Transformers' `special_tokens_map` has them.
+    control_tokens: the tokenizer's special tokens. added_tokens: all of its added tokens, special or not; those that
+    begin or end turns of this template are control tokens too (`self.control_tokens` has them all), and a header may end
+    after any of them.
+    end_of_turn, header: texts that override what is found. roles: whose messages get spans.
+    template_kwargs: template variables for all conversations; a conversation's own go before them.
+    now: the date that `strftime_now` prints; a template that asks for it is refused without one.
+    max_chars, max_seconds: limits of one conversation.
     """
 
     def __init__(
@@ -63,86 +49,224 @@ class ChatTemplate:
         source: str,
         special_tokens: Mapping[str, str],
         *,
+        control_tokens: Collection[str],
+        added_tokens: Collection[str] = (),
+        end_of_turn: str | None = None,
+        header: str | None = None,
+        roles: Collection[str] = ("assistant",),
         template_kwargs: Mapping[str, Any] | None = None,
         now: datetime | None = None,
-        max_chars: int = 1 << 26,
-        max_seconds: float = 60.0,
+        max_chars: int = 1 << 24,
+        max_seconds: float = 30.0,
     ) -> None:
         self.source = source
-        self.constants = {**special_tokens, **(template_kwargs or {})}
-        self.max_chars = max_chars
-        self.max_seconds = max_seconds
-        self.environment = Sandbox(now)
-        self.environment.filters |= {_BEGIN: _begin, _ENTER: _enter, _END: _end}
-        try:
-            tree = self.environment.parse(source)
-            _MarkLoops().visit(tree)
-            self.compiled = self.environment.from_string(tree)
-        except jinja2.TemplateSyntaxError as error:
-            raise TemplateError(f"the chat template does not compile: line {error.lineno}: {error.message}") from error
+        self.now = now
+        self.end_of_turn = end_of_turn
+        self.header = header
+        self.roles = frozenset(roles)
+        self.compiled = CompiledTemplate(source, now)
+        self._constants = {**special_tokens, **(template_kwargs or {})}
+        self._limits = max_chars, max_seconds
+        self._tokens = token_pattern({*control_tokens, *special_tokens.values(), *added_tokens})
+        self._prompts: dict[str, str] = {}
+        given = {*control_tokens, *special_tokens.values(), *([end_of_turn] if end_of_turn else [])}
+        self.control_tokens = frozenset(given | structural_tokens(self, added_tokens))
+        self._controls = token_pattern(self.control_tokens)
+        self._tracer = Tracer(self.control_tokens, self.compiled.literals)
 
-    def variables(self, conversation: Conversation, *, add_generation_prompt: bool = False) -> dict[str, Any]:
-        """What the template sees of a conversation. Its message objects are new, so that each is told by identity."""
+    def variables(self, conversation: Conversation) -> dict[str, Any]:
+        """What the template sees of a conversation. Message objects are new, so that each is known by its identity."""
         clash = _RESERVED & conversation.template_kwargs.keys()
         if clash:
-            raise ConversationError(f"template variables {sorted(clash)} cannot be set by a record")
+            raise ConversationError(f"a record may not set the template variables {', '.join(sorted(clash))}")
+        return self._variables(conversation.messages, conversation.tools, conversation.template_kwargs)
+
+    def render(self, conversation: Conversation) -> Rendering:
+        """The text, exactly as Transformers' `apply_chat_template` gives it, and what of it is trained.
+
+        Raises ConversationError if the template refuses the conversation or cannot be followed over it, TemplateError if
+        turns of this template cannot be told apart.
+        """
+        variables, allowance = self.variables(conversation), self.allowance()
+        own = conversation.template_kwargs
+        marked = self.compiled.mark(variables, allowance)
+        messages = variables["messages"]
+        words = self._has_strays or self.roles != {"assistant"} or _in_doubt(messages, marked)
+        traced = None
+        if words or self._tracer.suspects(variables, own):
+            traced = self._trace(variables, own, marked.text, allowance, words=words)
+        controls, forged = self._controls_of(marked.text, traced)
+        marks: Sequence[Mark] = marked.marks
+        if words and traced is not None:
+            marks = self._attributed(variables, marked, traced, allowance)
+        spans = []
+        for mark in _turns(marks, marked.text, messages, self.roles):
+            begin, start = self._header(variables, mark, marked.text, traced, allowance)
+            stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
+            if stop > start:
+                spans.append(Span(mark.message, start, stop, begin))
+        return Rendering(marked.text, tuple(spans), tuple(controls), tuple(forged))
+
+    def render_blocks(self, conversation: Conversation) -> Rendering:
+        """The text, and the template's `{% generation %}` blocks as spans: (start, stop) as Transformers counts them.
+
+        Raises as `render` does, and TemplateError if the template has no such blocks.
+        """
+        if not self.compiled.has_blocks:
+            raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
+        variables, allowance = self.variables(conversation), self.allowance()
+        marked = self.compiled.mark(variables, allowance)
+        traced = None
+        if self._tracer.suspects(variables, conversation.template_kwargs):
+            traced = self._trace(variables, conversation.template_kwargs, marked.text, allowance, words=False)
+        controls, forged = self._controls_of(marked.text, traced)
+        spans = [Span(_holder(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
+        return Rendering(marked.text, tuple(spans), tuple(controls), tuple(forged))
+
+    def prompt(self, variables: Mapping[str, Any], message: int, allowance: Allowance) -> str:
+        """What the template prints after `messages[:message]` when it asks for an answer: '' if it prints nothing."""
+        epilogue = self.compiled.epilogue
+        if epilogue is None:
+            return self._ask_after(variables, message, allowance)
+        key = repr([variables.get(name) for name in sorted(epilogue.names)])
+        if key not in self._prompts:
+            if len(self._prompts) >= _MAX_PROMPTS:
+                self._prompts.clear()
+            self._prompts[key] = self._ask_after(variables, message, allowance)
+        return self._prompts[key]
+
+    def allowance(self) -> Allowance:
+        """What one conversation may use."""
+        return Allowance(*self._limits)
+
+    def _variables(
+        self, messages: Messages, tools: Sequence[Any] | None = None, own: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         return {
             "documents": None,
-            **self.constants,
-            **conversation.template_kwargs,
-            "messages": [_with_reasoning(message) for message in conversation.messages],
-            "tools": conversation.tools,
-            "add_generation_prompt": add_generation_prompt,
+            **self._constants,
+            **(own or {}),
+            "messages": [_with_reasoning(message) for message in messages],
+            "tools": tools,
+            "add_generation_prompt": False,
         }
 
-    def trail(self, variables: dict[str, Any]) -> Trail:
-        """Run the template. `Trail.pieces` joined is the text, `Trail.events` say where messages begin and end.
+    def _ask_after(self, variables: Mapping[str, Any], message: int, allowance: Allowance) -> str:
+        for messages in (variables["messages"][:message], [dict(said) for said in QUESTION]):
+            try:
+                return self._ask({**variables, "messages": messages}, allowance)
+            except LimitError:
+                raise
+            except ConversationError:  # it refuses to begin so
+                continue
+        return ""
 
-        The template may be given any objects for values: loops know messages as the items of `variables["messages"]`,
-        by identity, and pieces are what the template printed, each as `str(value)` returned it.
-        """
-        trail = Trail(variables["messages"], self.max_chars, self.max_seconds)
-        context = self.compiled.new_context({**variables, TRAIL: trail})
-        size = 0
+    def _ask(self, variables: Mapping[str, Any], allowance: Allowance) -> str:
+        """What is printed for an answer after these messages."""
+        asked = self.compiled.mark({**variables, "add_generation_prompt": True}, allowance)
+        over = len(asked.text) if asked.over is None else asked.over
+        if self.compiled.epilogue is not None or asked.text[over:].strip():
+            return asked.text[over:]
+        told = self.compiled.mark(variables, allowance)  # the prompt may have been printed at the last message
+        cut = min(over, shared_length(asked.text, told.text))
+        inside = [start for start, stop in stretches(self._tokens, asked.text) if start < cut < stop]
+        return asked.text[min([cut, *inside]) :]
+
+    def _header(
+        self, variables: Mapping[str, Any], mark: Mark, text: str, traced: Provenance | None, allowance: Allowance
+    ) -> Stretch:
+        """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""
+        if variables["messages"][mark.message]["role"] == "assistant":
+            prompt = self.prompt(variables, mark.message, allowance) if self.header is None else self.header
+            return header_of(text, mark.start, mark.stop, prompt, self._tokens)
+        points = points_of(traced, len(variables["messages"])) if traced else []
+        return mark.start, min((place for place, _ in points if mark.start <= place < mark.stop), default=mark.stop)
+
+    def _trace(
+        self, variables: Mapping[str, Any], own: Collection[str], text: str, allowance: Allowance, *, words: bool
+    ) -> Provenance:
+        marked = self.compiled.mark(self._tracer.mark(variables, own, words=words), allowance)
+        return self._tracer.read(marked.text, text, len(variables["messages"]))
+
+    def _controls_of(self, text: str, traced: Provenance | None) -> tuple[list[Stretch], list[Stretch]]:
+        """Control tokens that the template wrote, and those that it did not."""
+        found = stretches(self._controls, text)
+        if traced is None:
+            return found, []
+        own = controls_in(traced.text, self._controls)
+        return own, sorted(set(found) - set(own))
+
+    def _attributed(
+        self, variables: Mapping[str, Any], marked: MarkedText, traced: Provenance, allowance: Allowance
+    ) -> Sequence[Mark]:
+        messages = variables["messages"]
+        assistants = _assistants(messages)
+        points = points_of(traced, len(messages))
+        if not strays(marked.marks, points, assistants):
+            return marked.marks
+        regions = self._detailed.mark(variables, allowance).regions
+        return attribute(marked.marks, regions, points, assistants, self._mixed)
+
+    @cached_property
+    def _detailed(self) -> CompiledTemplate:
+        return CompiledTemplate(self.source, self.now, branches=True)
+
+    @cached_property
+    def _mixed(self) -> set[int]:
+        """Branches that hold several messages' text."""
+        mixed: set[int] = set()
+        for marked, traced, messages in self._probe():
+            mixed |= mixed_places(marked.regions, points_of(traced, len(messages)))
+        return mixed
+
+    @cached_property
+    def _has_strays(self) -> bool:
+        """Whether the template prints messages at other messages' places, if only in some conversations."""
+        return any(
+            strays(marked.marks, points_of(traced, len(messages)), _assistants(messages))
+            for marked, traced, messages in self._probe()
+        )
+
+    def _probe(self) -> list[tuple[MarkedText, Provenance, Messages]]:
+        """What the template does with the probes; those that it refuses are left out."""
+        found, allowance = [], self.allowance()
+        for messages in (*TALK, *ONE_TOOL, *OTHERS):
+            variables = self._variables(messages, with_tools(messages))
+            try:
+                marked = self._detailed.mark(variables, allowance)
+                found.append(
+                    (marked, self._trace(variables, (), marked.text, allowance, words=True), variables["messages"])
+                )
+            except ConversationError:
+                continue
+        return found
+
+
+def structural_tokens(template: ChatTemplate, added_tokens: Collection[str]) -> set[str]:
+    """The added tokens that begin turns of the template, or end turns that hold nothing but text.
+
+    DeepSeek's `<｜User｜>` is one although its tokenizer does not call it special; `<think>` and `<tool_call>`, which
+    stand inside turns, are not. Found by rendering a few conversations; those that the template refuses do not count.
+    """
+    pattern, allowance, found = token_pattern(added_tokens), template.allowance(), set()
+    if not added_tokens:
+        return set()
+    for messages in (*TALK, *ONE_TOOL):
+        variables = template._variables(messages, with_tools(messages))
+        messages = variables["messages"]
         try:
-            for piece in self.compiled.root_render_func(context):
-                trail.pieces.append(piece)
-                size += len(piece)
-                if size > self.max_chars:
-                    raise LimitError(f"the chat template printed more than {self.max_chars} characters")
-        except ConversationError:
-            raise
-        except Exception as error:
-            raise ConversationError(self._refusal(error)) from error
-        return trail
-
-    def mark(self, variables: dict[str, Any]) -> MarkedText:
-        """Run the template and say which characters were printed for which message."""
-        trail = self.trail(variables)
-        offsets = [0, *accumulate(map(len, trail.pieces))]
-        return MarkedText("".join(trail.pieces), tuple(_marks(trail, offsets)), tuple(trail.generations))
-
-    def _refusal(self, error: Exception) -> str:
-        return f"the chat template refused the conversation ({type(error).__name__})"
-
-
-def _marks(trail: Trail, offsets: list[int]) -> list[Mark]:
-    """Events -> marks; inside a message's stretch an inner one takes its part out of the outer."""
-    marks: list[Mark] = []
-    open_: list[int] = []
-    since = 0
-    for piece, message in trail.events:
-        here = offsets[piece]
-        if open_ and here > since:
-            if marks and marks[-1].message == open_[-1] and marks[-1].stop == since:
-                since = marks.pop().start
-            marks.append(Mark(open_[-1], since, here))
-        since = here
-        if message is None:
-            open_.pop()
-        else:
-            open_.append(message)
-    return marks
+            marked = template.compiled.mark(variables, allowance)
+            starts = [template.prompt(variables, i, allowance) for i in _assistants(messages)]
+        except (ConversationError, TemplateError):
+            continue
+        turns = [(messages[mark.message]["role"], marked.text[mark.start : mark.stop].strip()) for mark in marked.marks]
+        starts += [turn for role, turn in turns if role != "assistant"]
+        found |= {begin.group() for start in starts if (begin := pattern.match(start.lstrip()))}
+        ends = [turn for role, turn in turns if role != "tool" and "tool_calls" not in turn]
+        found |= {
+            turn[start:stop] for turn in ends for start, stop in stretches(pattern, turn)[-1:] if stop == len(turn)
+        }
+    return found
 
 
 def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
@@ -153,57 +277,54 @@ def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
     return {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
-class _MarkLoops(NodeTransformer):
-    """Puts begin / enter / end around and into every loop. Loop control cannot skip them: a turn ends where the next
-    begins or where the loop is left, and nothing is printed in between."""
-
-    def __init__(self) -> None:
-        self.loops = 0
-
-    def visit_For(self, node: nodes.For) -> list[nodes.Node]:
-        self.loops += 1
-        loop = nodes.Const(self.loops)
-        self.generic_visit(node)
-        node.body.insert(0, _statement(_ENTER, _load(node.target), loop))
-        return [_statement(_BEGIN, loop), node, _statement(_END, loop)]
+def _assistants(messages: Messages) -> set[int]:
+    return {index for index, message in enumerate(messages) if message["role"] == "assistant"}
 
 
-def _statement(name: str, value: nodes.Expr, *args: nodes.Expr) -> nodes.ExprStmt:
-    return nodes.ExprStmt(nodes.Filter(value, name, list(args), [], None, None))
+def _in_doubt(messages: Messages, marked: MarkedText) -> bool:
+    """Whether an assistant's text is not found, word for word, at its place, or another's is found at an assistant's."""
+    places: dict[int, list[Mark]] = {}
+    for mark in marked.marks:
+        places.setdefault(mark.message, []).append(mark)
+    assistants = _assistants(messages)
+    for index, message in enumerate(messages):
+        for said in _said(message):
+            if _found(said, marked.text, places.get(index, ())):
+                continue
+            if index in assistants or any(_found(said, marked.text, places.get(other, ())) for other in assistants):
+                return True
+    return False
 
 
-def _load(target: nodes.Node) -> nodes.Expr:
-    """The loop's target as an expression."""
-    if isinstance(target, nodes.Tuple):
-        return nodes.Tuple([_load(item) for item in target.items], "load")
-    assert isinstance(target, nodes.Name)
-    return nodes.Name(target.name, "load")
+def _said(message: dict[str, Any]) -> list[str]:
+    """What a message says, in pieces that templates print whole, or trimmed."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return [text.strip() for text in texts if isinstance(text, str) and not text.isspace() and text]
 
 
-@pass_context
-def _begin(context: Context, loop: int) -> None:
-    context.parent[TRAIL].tick()
+def _found(said: str, text: str, marks: Sequence[Mark]) -> bool:
+    return any(text.find(said, mark.start, mark.stop) >= 0 for mark in marks)
 
 
-@pass_context
-def _enter(context: Context, value: Any, loop: int) -> None:
-    trail: Trail = context.parent[TRAIL]
-    trail.tick()
-    _leave(trail, loop)
-    values = value if type(value) is tuple else (value,)
-    for item in values:
-        message = trail.message_of.get(id(item))
-        if message is not None:
-            trail.opened[loop] = message
-            trail.events.append((len(trail.pieces), message))
-            return
+def _turns(marks: Sequence[Mark], text: str, messages: Messages, roles: Collection[str]) -> list[Mark]:
+    """The one mark of each message of these roles that printed more than white space, in text order."""
+    turns: dict[int, Mark] = {}
+    for mark in marks:
+        if messages[mark.message]["role"] not in roles or not text[mark.start : mark.stop].strip():
+            continue
+        if mark.message in turns:
+            raise TemplateError(
+                f"chat template: message {mark.message} is printed in two places, so that it has no one turn{REMEDY}"
+            )
+        turns[mark.message] = mark
+    return list(turns.values())
 
 
-@pass_context
-def _end(context: Context, loop: int) -> None:
-    _leave(context.parent[TRAIL], loop)
-
-
-def _leave(trail: Trail, loop: int) -> None:
-    if trail.opened.pop(loop, None) is not None:
-        trail.events.append((len(trail.pieces), None))
+def _holder(marks: Sequence[Mark], place: int) -> int:
+    """The message at whose place a generation block begins."""
+    for mark in marks:
+        if mark.start <= place <= mark.stop:
+            return mark.message
+    raise TemplateError("chat template: a {% generation %} block outside every loop over messages; use --mask scan")

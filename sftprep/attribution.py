@@ -1,0 +1,101 @@
+"""Messages printed while the template was at another message, or at none.
+
+Some templates print an answer when they come to the next question, or a tool's result beside its call, or the last
+message after the loop. What such a template prints for the other message stands, if it can be told at all, in a branch
+of its own: the largest branch whose text is all of one message. Branches that ever held two messages' text do not count.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Sequence
+
+from sftprep.errors import TemplateError
+from sftprep.provenance import Provenance
+from sftprep.trail import Mark, Region
+
+Point = tuple[int, int]  # (code point, index of the message whose text it is)
+REMEDY = "; use --mask generation, with such blocks in the template, or --mask scan"
+
+
+def points_of(provenance: Provenance, messages: int) -> list[Point]:
+    """Characters known to be a message's, in text order."""
+    pairs = zip(provenance.places, provenance.owners, strict=True)
+    return [(place, owner) for place, owner in pairs if owner < messages]
+
+
+def strays(marks: Sequence[Mark], points: Sequence[Point], assistants: Collection[int]) -> list[Point]:
+    """Characters of an assistant message outside its marks, and of another message inside an assistant's."""
+    starts = [mark.start for mark in marks]
+    found = []
+    for place, owner in points:
+        at = bisect_right(starts, place) - 1
+        holder = marks[at].message if at >= 0 and place < marks[at].stop else None
+        if holder != owner and (owner in assistants or holder in assistants):
+            found.append((place, owner))
+    return found
+
+
+def mixed_places(regions: Sequence[Region], points: Sequence[Point]) -> set[int]:
+    """Branches that hold text of several messages."""
+    return {region.place for region in regions if len(_owners(region, points)) > 1}
+
+
+def attribute(
+    marks: Sequence[Mark],
+    regions: Sequence[Region],
+    points: Sequence[Point],
+    assistants: Collection[int],
+    mixed: Collection[int],
+) -> list[Mark]:
+    """Marks with every stray branch given to the message it is of. Raises TemplateError where there is none."""
+    moved: dict[tuple[int, int], int] = {}
+    for place, owner in strays(marks, points, assistants):
+        low, high = _bounds(marks, place)
+        homes = [
+            region
+            for region in regions
+            if low <= region.start <= place < region.stop <= high
+            and region.place not in mixed
+            and _owners(region, points) == {owner}
+        ]
+        if not homes:
+            around = [region for region in regions if region.start <= place < region.stop]
+            line = min(around, key=lambda region: region.stop - region.start).line if around else None
+            raise TemplateError(_unattributable(line))
+        home = max(homes, key=lambda region: region.stop - region.start)
+        moved[home.start, home.stop] = owner
+    return _overlaid(marks, [Mark(owner, start, stop) for (start, stop), owner in moved.items()])
+
+
+def _unattributable(line: int | None) -> str:
+    where = f"chat template, in the branch at line {line}" if line else "chat template, outside all branches"
+    return f"{where}: text of a message is printed while the template is at another one or at none, in no branch of its own{REMEDY}"
+
+
+def _owners(region: Region, points: Sequence[Point]) -> set[int]:
+    return {
+        owner for _, owner in points[bisect_left(points, (region.start, -1)) : bisect_left(points, (region.stop, -1))]
+    }
+
+
+def _bounds(marks: Sequence[Mark], place: int) -> tuple[int, int]:
+    """The mark, or the gap between marks, around a character."""
+    starts = [mark.start for mark in marks]
+    at = bisect_right(starts, place) - 1
+    if at >= 0 and place < marks[at].stop:
+        return marks[at].start, marks[at].stop
+    return (marks[at].stop if at >= 0 else 0), (starts[at + 1] if at + 1 < len(starts) else 1 << 62)
+
+
+def _overlaid(marks: Sequence[Mark], moved: list[Mark]) -> list[Mark]:
+    """Marks with the moved ones cut out of them and added."""
+    kept: list[Mark] = []
+    for mark in marks:
+        since = mark.start
+        for hole in sorted((m for m in moved if mark.start <= m.start and m.stop <= mark.stop), key=lambda m: m.start):
+            kept.append(Mark(mark.message, since, hole.start))
+            since = hole.stop
+        kept.append(Mark(mark.message, since, mark.stop))
+    kept = [mark for mark in kept if mark.stop > mark.start]
+    return sorted([*kept, *moved], key=lambda mark: mark.start)

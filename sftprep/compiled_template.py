@@ -1,0 +1,136 @@
+"""A chat template, compiled with marks: variables in, text and whose it is out, errors without text of conversations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+
+from sftprep.attribution import REMEDY
+from sftprep.epilogue import epilogue_of
+from sftprep.errors import ConversationError, TemplateError
+from sftprep.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
+from sftprep.sandbox import ALLOWANCE, Allowance, LimitError, Refusal, Sandbox
+from sftprep.trail import TEXT_MARKS, Mark, Region, Trail, marked_text, regions_of
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedText:
+    """What a template printed, and whose it is."""
+
+    text: str
+    marks: tuple[Mark, ...]  # in text order, not empty, not overlapping; text outside all marks is nobody's
+    over: int | None  # code point where the messages end; None: no loop was over messages
+    blocks: tuple[tuple[int, int], ...]  # (start, stop) of `{% generation %}` blocks, as Transformers counts them
+    regions: tuple[Region, ...]  # branches taken, if compiled with branches
+
+
+class CompiledTemplate:
+    """A template in its sandbox.
+
+    now: what `strftime_now` prints. branches: also write down which branches the template takes.
+    Raises TemplateError if it does not compile.
+    """
+
+    def __init__(self, source: str, now: datetime | None = None, *, branches: bool = False) -> None:
+        self.environment = Sandbox(now, extensions=[Generation])
+        self.environment.filters |= MARK_FILTERS
+        self.source = source
+        try:
+            tree = self.environment.parse(source)
+            self.literals = frozenset(node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str))
+            self.has_blocks = any(map(_is_generation, tree.find_all(nodes.ExtensionAttribute)))
+            self.epilogue = epilogue_of(tree)
+            if self.epilogue is not None:
+                mark_end_of_messages(tree, self.epilogue.first)
+            instrument = Instrument(branches=branches)
+            instrument.visit(tree)
+            self.template = self.environment.compile_tree(tree)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"the chat template does not compile: line {error.lineno}: {error.message}") from error
+        except RecursionError as error:
+            raise TemplateError("the chat template does not compile: it is nested too deep") from error
+        self.held_back_lines = instrument.held_back_lines
+
+    def mark(self, variables: Mapping[str, Any], allowance: Allowance) -> MarkedText:
+        """Run the template.
+
+        Messages are known as the items of `variables["messages"]`, by identity. Raises ConversationError where the
+        template refuses or a limit is reached, TemplateError where marks that are in the text change it.
+        """
+        trail = Trail(variables["messages"])
+        self.run(variables, trail, allowance)
+        try:
+            text, marks, over = marked_text(trail)
+        except IndexError:
+            text, marks, over = "", [], None
+        plain = trail
+        if trail.texts:
+            plain = Trail(variables["messages"], textual=False)
+            self.run(variables, plain, allowance)
+            self._compare(text, "".join(plain.pieces))
+        return MarkedText(text, tuple(marks), over, tuple(plain.blocks), tuple(regions_of(trail)))
+
+    def run(self, variables: Mapping[str, Any], trail: Trail, allowance: Allowance) -> None:
+        """Run the template and write its trail; `Trail.pieces` joined is the text, marks in the text included."""
+        context = self.template.new_context({**variables, ALLOWANCE: allowance, TRAIL: trail})
+        chars = 0
+        try:
+            for piece in self.template.root_render_func(context):
+                trail.pieces.append(piece)
+                chars += len(piece)
+                if chars > allowance.max_chars:
+                    _refuse_length(allowance.max_chars)
+        except (ConversationError, TemplateError):
+            raise
+        except Exception as error:
+            raise ConversationError(f"the chat template refuses it: {self._reason(error)}") from error
+
+    def _compare(self, text: str, plain: str) -> None:
+        if TEXT_MARKS.search(plain):
+            raise ConversationError("the text holds noncharacters U+FDD0 to U+FDDB, which are used to mark it")
+        if text != plain:
+            lines = ", ".join(map(str, self.held_back_lines))
+            raise TemplateError(
+                f"chat template, line {lines}: a loop over messages inside a macro or `set` block, whose text is "
+                f"changed afterwards (trimmed, measured, replaced), so that turns cannot be told apart{REMEDY}"
+            )
+
+    def _reason(self, error: Exception) -> str:
+        """What went wrong and where, without text of the conversation."""
+        message = str(error)
+        names = re.findall("'(.*?)'", message)
+        if isinstance(error, Refusal):
+            said = message if message in self.literals else "raise_exception"
+        elif isinstance(error, TypeError) or (
+            isinstance(error, jinja2.UndefinedError) and all(name in self.source for name in names[1:])
+        ):
+            said = message
+        else:
+            said = type(error).__name__
+        line = _line_in(error.__traceback__, self.template)
+        return f"line {line}: {said}" if line else said
+
+
+def _is_generation(node: nodes.ExtensionAttribute) -> bool:
+    return node.identifier == Generation.identifier
+
+
+def _refuse_length(chars: int) -> None:
+    raise LimitError(f"the chat template prints more than {chars} characters")
+
+
+def _line_in(trace: TracebackType | None, template: jinja2.Template) -> int | None:
+    """The line of the template that raised."""
+    line, own = None, template.root_render_func.__globals__
+    while trace is not None:
+        if trace.tb_frame.f_globals is own:
+            line = template.get_corresponding_lineno(trace.tb_lineno)
+        trace = trace.tb_next
+    return line

@@ -1,0 +1,161 @@
+"""Which characters of a rendered text came from which message.
+
+The conversation is rendered a second time with noncharacters (code points that no text is made of) put into its
+strings. Where they come out tells whose text it is, and a control token that they split was not the template's. Taken
+out again they must leave the text of the first run: if not, the template looked at what they stand next to, and the
+conversation is refused rather than guessed at. Strings of the template that it may look for, such as `</think>`, are
+left whole for that reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sftprep.errors import ConversationError
+
+_DIGITS = "".join(map(chr, range(0xFDD0, 0xFDF0)))  # 32 noncharacters
+_RUN = re.compile(f"[{_DIGITS}]+")
+_SAID = frozenset(
+    {"content", "reasoning_content", "thinking", "reasoning", "arguments"}
+)  # keys of a message's own text
+_GIVEN = ("tools", "documents")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What came out of the second run."""
+
+    text: str  # with the noncharacters
+    places: tuple[int, ...]  # the characters they stood after, in code points of the text without, in text order
+    owners: tuple[int, ...]  # whose they were: index of the message, the number of messages for all that is not of one
+
+
+class Tracer:
+    """Puts noncharacters into conversations.
+
+    tokens: control tokens, to be split where their first character is a message's. (A token whose first character the
+    template wrote itself is taken for its own.)
+    literals: the template's own strings.
+    """
+
+    def __init__(self, tokens: Collection[str], literals: Iterable[str]) -> None:
+        self._first = "".join(sorted({token[0] for token in tokens}))
+        spared = [
+            word
+            for word in literals
+            if len(word) > 1 and not word.isalnum() and not any(word in token or token in word for token in tokens)
+        ]
+        spare = "|".join(map(re.escape, sorted(spared, key=len, reverse=True))) or "(?!)"
+        first = f"[{re.escape(self._first)}]" if self._first else "(?!)"
+        self._splits = re.compile(f"({spare})|{first}")
+        self._words = re.compile(rf"({spare})|{first}|(?<!\S)\S")
+
+    def suspects(self, variables: Mapping[str, Any], own: Collection[str]) -> bool:
+        """Whether any text of the conversation, its `own` variables included, might begin a control token."""
+        todo: list[Any] = [variables.get(name) for name in ("messages", *_GIVEN, *own)]
+        while todo:
+            value = todo.pop()
+            if isinstance(value, str):
+                if any(character in value for character in self._first):
+                    return True
+            elif isinstance(value, dict):
+                todo.extend(value)
+                todo.extend(value.values())
+            elif isinstance(value, list):
+                todo.extend(value)
+        return False
+
+    def mark(self, variables: Mapping[str, Any], own: Collection[str], *, words: bool) -> dict[str, Any]:
+        """The variables with noncharacters wherever text might begin a control token; with `words` also in every word
+        that the messages say, think or call with."""
+        messages = variables["messages"]
+        width = _width(len(messages))
+        pattern = self._words if words else self._splits
+        other = _code(len(messages), width)
+        marked = dict(variables)
+        for name in {*_GIVEN, *own} & variables.keys():
+            marked[name] = self._in(variables[name], other, other, pattern)
+        marked["messages"] = [self._in(m, _code(i, width), other, pattern) for i, m in enumerate(messages)]
+        return marked
+
+    def read(self, marked: str, text: str, messages: int) -> Provenance:
+        """Find the noncharacters again. Raises ConversationError if text had any or the template went another way."""
+        if _RUN.search(text):
+            raise ConversationError("the text holds noncharacters U+FDD0 to U+FDEF, which are used to trace it")
+        if _RUN.sub("", marked) != text:
+            raise ConversationError("the chat template's way depends on text that might begin a control token")
+        width, places, owners, shift = _width(messages), [], [], 0
+        for found in _RUN.finditer(marked):
+            run = found.group()
+            for at in range(0, len(run), width):
+                places.append(found.start() - shift - 1)
+                owners.append(_number(run[at : at + width]))
+            shift += len(run)
+        return Provenance(marked, tuple(places), tuple(owners))
+
+    def _in(self, value: Any, code: str, other: str, pattern: re.Pattern[str]) -> Any:
+        """`value` with `code` in what its message says, by the pattern, and `other` in all other strings."""
+        if isinstance(value, str):
+            return self._split(value, other, self._splits)
+        if isinstance(value, list):
+            return [self._in(item, code, other, pattern) for item in value]
+        if isinstance(value, dict):
+            return {
+                self._split(key, other, self._splits): item
+                if key == "role"
+                else self._said(item, code, pattern)
+                if key in _SAID
+                else self._in(item, code, other, pattern)
+                for key, item in value.items()
+            }
+        return value
+
+    def _said(self, value: Any, code: str, pattern: re.Pattern[str]) -> Any:
+        """`value` with `code` in all its strings."""
+        if isinstance(value, str):
+            return self._split(value, code, pattern)
+        if isinstance(value, list):
+            return [self._said(item, code, pattern) for item in value]
+        if isinstance(value, dict):
+            return {
+                self._split(key, code, self._splits): self._said(item, code, self._splits if key == "type" else pattern)
+                for key, item in value.items()
+            }
+        return value
+
+    def _split(self, text: str, code: str, pattern: re.Pattern[str]) -> str:
+        return pattern.sub(lambda found: found.group() if found.lastindex else found.group() + code, text)
+
+
+def controls_in(marked: str, tokens: re.Pattern[str]) -> list[tuple[int, int]]:
+    """The control tokens that the noncharacters did not split, in code points of the text without."""
+    found, shift, runs = [], 0, _RUN.finditer(marked)
+    run = next(runs, None)
+    for token in tokens.finditer(marked):
+        while run is not None and run.start() < token.start():
+            shift += len(run.group())
+            run = next(runs, None)
+        found.append((token.start() - shift, token.end() - shift))
+    return found
+
+
+def _width(messages: int) -> int:
+    width = 1
+    while len(_DIGITS) ** width <= messages:
+        width += 1
+    return width
+
+
+def _code(number: int, width: int) -> str:
+    digits = ""
+    for _ in range(width):
+        number, digit = divmod(number, len(_DIGITS))
+        digits += _DIGITS[digit]
+    return digits
+
+
+def _number(code: str) -> int:
+    return sum(_DIGITS.index(digit) * len(_DIGITS) ** i for i, digit in enumerate(code))

@@ -1,0 +1,203 @@
+"""What is written down while a chat template runs over a conversation: where each message's text begins and ends.
+
+A mark is a place in Jinja's stream of pieces, so the template prints exactly what it printed before. Only where that
+stream cannot be seen, because a macro or a `set` block holds the loop's text back, a mark is a noncharacter in the text
+itself; whoever reads such a run takes the marks out and compares the rest with a run that had none (`Trail.textual`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+_OPEN, _CLOSE, _ZERO = "\ufdd0", "\ufdd1", 0xFDD2  # a mark in the text: open, decimal digits of the message; or close
+_TEXT_MARK = re.compile("\ufdd0([\ufdd2-\ufddb]+)|\ufdd1")
+TEXT_MARKS = re.compile("[\ufdd0-\ufddb]")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A stretch of text printed while the template was at one message."""
+
+    message: int  # index of the message
+    start: int  # code points
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A stretch of text printed by one pass through a branch of an `if` or the body of a loop."""
+
+    place: int  # number of the branch in the template
+    line: int
+    start: int  # code points
+    stop: int
+
+
+class Trail:
+    """What is written down while a template runs over one conversation.
+
+    pieces: what the template printed so far, in order; whoever runs the template appends to it
+    events: (len(pieces), message) where a message's text begins and (len(pieces), None) where it ends, properly nested
+    over: len(pieces) where the statements begin in which no message has a part, where that is known
+    blocks: (start, stop) in code points of `{% generation %}` blocks, counted as Transformers counts them
+    textual: whether loops that are held back write their marks into the text; `texts` counts the marks so written
+    """
+
+    __slots__ = (
+        "blocks",
+        "branches",
+        "events",
+        "frames",
+        "message_of",
+        "over",
+        "pieces",
+        "regions",
+        "texts",
+        "textual",
+    )
+
+    def __init__(self, messages: list[Any], *, textual: bool = True) -> None:
+        self.pieces: list[str] = []
+        self.events: list[tuple[int, int | None]] = []
+        self.blocks: list[tuple[int, int]] = []
+        self.frames: list[int | None] = []  # loops under way: the message each is at, None if it is at no message
+        self.message_of = {id(message): index for index, message in enumerate(messages)}
+        self.over: int | None = None
+        self.textual = textual
+        self.texts = 0
+        self.branches: list[
+            tuple[int, int, int, int]
+        ] = []  # branches under way: place, line, first piece, loops around
+        self.regions: list[tuple[int, int, int, int]] = []  # branches left: place, line, first piece, piece after
+
+    def begin(self) -> None:
+        """A loop begins."""
+        self.frames.append(None)
+
+    def enter(self, value: Any) -> None:
+        """A loop begins a turn over value."""
+        self._leave()
+        self._enter(value)
+        if self.frames[-1] is not None:
+            self.events.append((len(self.pieces), self.frames[-1]))
+
+    def end(self) -> None:
+        """A loop ends."""
+        self._leave()
+        self.frames.pop()
+
+    def enter_text(self, value: Any) -> str:
+        """`enter` where text is held back: the mark to put into it."""
+        close = self._leave_text()
+        self._enter(value)
+        if self.frames[-1] is None or not self.textual:
+            return close
+        self.texts += 1
+        return close + _opening(self.frames[-1])
+
+    def end_text(self) -> str:
+        """`end` where text is held back: the mark to put into it."""
+        close = self._leave_text()
+        self.frames.pop()
+        return close
+
+    def _enter(self, value: Any) -> None:
+        for item in value if type(value) is tuple else (value,):
+            message = self.message_of.get(id(item))
+            if message is not None:
+                self.frames[-1] = message
+
+    def _leave(self) -> None:
+        if self.branches:
+            self._leave_branches(len(self.frames))
+        if self.frames[-1] is not None:
+            self.events.append((len(self.pieces), None))
+            self.frames[-1] = None
+
+    def _leave_text(self) -> str:
+        was, self.frames[-1] = self.frames[-1], None
+        return _CLOSE if was is not None and self.textual else ""
+
+    def branch(self, place: int, line: int) -> None:
+        """A branch is taken."""
+        self.branches.append((place, line, len(self.pieces), len(self.frames)))
+
+    def leave_branch(self, place: int) -> None:
+        """The branch `place` ends, and with it all inside."""
+        while self.branches and self._pop_branch() != place:
+            pass
+
+    def _leave_branches(self, loops: int) -> None:
+        while self.branches and self.branches[-1][3] >= loops:
+            self._pop_branch()
+
+    def _pop_branch(self) -> int:
+        place, line, first, _ = self.branches.pop()
+        self.regions.append((place, line, first, len(self.pieces)))
+        return place
+
+
+def marked_text(trail: Trail) -> tuple[str, list[Mark], int | None]:
+    """The text without marks in it; the marks in text order; where the messages end, None if they never began.
+
+    Inside a message's stretch another message's stretch takes its part out. Marks are not empty. Raises IndexError if
+    marks in the text do not nest.
+    """
+    offsets = [0, *accumulate(map(len, trail.pieces))]
+    text, events = "".join(trail.pieces), [(offsets[piece], message) for piece, message in trail.events]
+    over = None if trail.over is None else offsets[trail.over]
+    if trail.texts:
+        text, events = _taken_out(trail)
+        over = None
+    marks = _marks(events)
+    return text, marks, over if over is not None or not events else events[-1][0]
+
+
+def regions_of(trail: Trail) -> list[Region]:
+    """The branches taken that printed something."""
+    offsets = [0, *accumulate(map(len, trail.pieces))]
+    found = [Region(place, line, offsets[first], offsets[stop]) for place, line, first, stop in trail.regions]
+    return [region for region in found if region.stop > region.start]
+
+
+def _taken_out(trail: Trail) -> tuple[str, list[tuple[int, int | None]]]:
+    """The text and the marks that are in it, with those beside it in their places."""
+    pieces: list[str] = []
+    done = 0
+    for piece, message in trail.events:
+        pieces += trail.pieces[done:piece]
+        pieces.append(_CLOSE if message is None else _opening(message))
+        done = piece
+    marked = "".join([*pieces, *trail.pieces[done:]])
+    events: list[tuple[int, int | None]] = []
+    shift = 0
+    for found in _TEXT_MARK.finditer(marked):
+        digits = found.group(1)
+        message = None if digits is None else int("".join(str(ord(digit) - _ZERO) for digit in digits))
+        events.append((found.start() - shift, message))
+        shift += len(found.group())
+    return _TEXT_MARK.sub("", marked), events
+
+
+def _opening(message: int) -> str:
+    return _OPEN + "".join(chr(_ZERO + int(digit)) for digit in str(message))
+
+
+def _marks(events: list[tuple[int, int | None]]) -> list[Mark]:
+    marks: list[Mark] = []
+    inside: list[int] = []
+    since = 0
+    for here, message in events:
+        if inside and here > since:
+            if marks and marks[-1].message == inside[-1] and marks[-1].stop == since:
+                since = marks.pop().start
+            marks.append(Mark(inside[-1], since, here))
+        since = here
+        if message is None:
+            inside.pop()
+        else:
+            inside.append(message)
+    return marks
