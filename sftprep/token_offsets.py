@@ -42,12 +42,17 @@ class PlacedTokens:
 
 
 class ExactEncoder:
-    """Encodes with positions. Loads a tokenizer when one is first needed, for plain text another one."""
+    """Encodes with positions. Loads a tokenizer when one is first needed, and another one for the first forged text."""
 
     def __init__(self, resolved: ResolvedTokenizer, control_tokens: Collection[str] = ()) -> None:
         """control_tokens: contents of the added tokens that plain text must not turn into, special or not."""
         self._resolved = resolved
-        self._control_tokens = sorted(control_tokens)
+        added = {token.content: token.id for token in resolved.added_tokens}
+        if missing := sorted(set(control_tokens) - set(added)):
+            raise TokenizerError(f"{missing[0]!r} is no added token of the tokenizer, so it cannot be a control token")
+        self._controls = {token: added[token] for token in sorted(control_tokens)}
+        self._is_control = np.zeros(resolved.size, np.bool_)
+        self._is_control[list(self._controls.values())] = True
         self._renamed: _RenamedTokenizer | None = None
 
     @cached_property
@@ -66,34 +71,63 @@ class ExactEncoder:
         leaves no way to tell them apart (it holds all of Unicode's noncharacters), TokenizerError if one cannot be
         encoded or a place holds no control token.
         """
+        placed = self.encode_with_starts(texts)
+        forged = np.flatnonzero(~self._only_at(placed, texts, controls)).tolist()
+        if not forged:
+            return placed
+        rows = _rows(placed)
+        plain = self._encode_renamed([texts[row] for row in forged], [controls[row] for row in forged])
+        for row, other in zip(forged, _rows(plain), strict=True):
+            rows[row] = other
+        return _join(rows)
+
+    def _only_at(
+        self, placed: PlacedTokens, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]
+    ) -> npt.NDArray[np.bool_]:
+        """(B,) True where the control ids of a text are those that stand at its places."""
+        given = [(row, start, stop) for row, places in enumerate(controls) for start, stop in places]
+        try:
+            expected = np.array([self._controls[texts[row][start:stop]] for row, start, stop in given], np.uint32)
+        except KeyError:
+            raise TokenizerError("no control token stands where the template is said to have written one") from None
+        given_row, given_start, given_stop = np.array(given, np.int64).reshape(-1, 3).T
+        found = np.flatnonzero(self._is_control[placed.tokens.ids])
+        found_row = np.searchsorted(placed.tokens.offsets, found, side="right") - 1
+        same: npt.NDArray[np.bool_] = np.bincount(found_row, minlength=len(texts)) == np.bincount(
+            given_row, minlength=len(texts)
+        )
+        found, chosen = found[same[found_row]], same[given_row]
+        wrong = placed.tokens.ids[found] != expected[chosen]
+        wrong |= (placed.starts[found] > given_start[chosen]) | (placed.stops[found] < given_stop[chosen])
+        same[given_row[chosen][wrong]] = False
+        return same
+
+    def _encode_renamed(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         renamed = self._renamed
         if renamed is None or any(renamed.mark in text for text in texts):
             mark = next((mark for mark in _MARKS if all(mark not in text for text in texts)), None)
             if mark is None and len(texts) > 1:
-                rows = zip(texts, controls, strict=True)
-                return _join([self.encode_plain_text([text], [places]) for text, places in rows])
+                pairs = zip(texts, controls, strict=True)
+                return _join([self._encode_renamed([text], [places]) for text, places in pairs])
             if mark is None:
                 raise ConversationError(
                     "text holds every noncharacter of Unicode; control tokens in it cannot be split"
                 )
             self._renamed = renamed = None  # two of them need not be in memory
-            self._renamed = renamed = _RenamedTokenizer(self._resolved, self._control_tokens, mark)
+            self._renamed = renamed = _RenamedTokenizer(self._resolved, self._controls, mark)
         return renamed.encode(texts, controls)
 
 
 class _RenamedTokenizer:
     """A tokenizer whose control tokens go by aliases that begin with `mark`."""
 
-    def __init__(self, resolved: ResolvedTokenizer, control_tokens: Sequence[str], mark: str) -> None:
+    def __init__(self, resolved: ResolvedTokenizer, controls: Mapping[str, int], mark: str) -> None:
         """Raises TokenizerError where control tokens of this tokenizer cannot be told from text."""
         from tokenizers import Tokenizer
 
         self.mark = mark
-        self._aliases = {token: mark + chr(_NUMBERS + number) for number, token in enumerate(control_tokens)}
-        added = {token.content: token.id for token in resolved.added_tokens}
-        if missing := [token for token in control_tokens if token not in added]:
-            raise TokenizerError(f"{missing[0]!r} is no added token of the tokenizer, so it cannot be a control token")
-        if any(mark in content for content in added):
+        self._aliases = {token: mark + chr(_NUMBERS + number) for number, token in enumerate(controls)}
+        if any(mark in token.content for token in resolved.added_tokens):
             raise TokenizerError(
                 f"an added token holds the noncharacter U+{ord(mark):04X}; control tokens cannot be split"
             )
@@ -101,7 +135,7 @@ class _RenamedTokenizer:
         unknown = _rename(stated, self._aliases)
         with typed_errors("tokenizers cannot load it with other names for its control tokens"):
             self._tokenizer: Any = Tokenizer.from_str(orjson.dumps(stated).decode())
-        self._check({alias: added[token] for token, alias in self._aliases.items()}, unknown)
+        self._check({self._aliases[token]: number for token, number in controls.items()}, unknown)
 
     def _check(self, ids: Mapping[str, int], unknown: int | None) -> None:
         """Each alias gives the id of the token it stands for, and that token's own name gives none of these ids."""
@@ -125,10 +159,7 @@ class _RenamedTokenizer:
     def _put_aliases(self, text: str, places: Sequence[tuple[int, int]]) -> str:
         pieces, end = [], 0
         for start, stop in places:
-            alias = self._aliases.get(text[start:stop])
-            if alias is None or start < end:
-                raise TokenizerError(f"no control token at characters {start} to {stop}, where the template wrote one")
-            pieces += [text[end:start], alias]
+            pieces += [text[end:start], self._aliases[text[start:stop]]]
             end = stop
         return "".join([*pieces, text[end:]])
 
@@ -150,13 +181,23 @@ def _place(tokenizer: Any, texts: Sequence[str]) -> PlacedTokens:
     return PlacedTokens(tokens, places[::2].copy(), places[1::2].copy())
 
 
-def _join(parts: Sequence[PlacedTokens]) -> PlacedTokens:
+def _rows(placed: PlacedTokens) -> list[PlacedTokens]:
+    """Each text as a batch of its own."""
+    bounds = placed.tokens.offsets
+    parts = (np.split(values, bounds[1:-1]) for values in (placed.tokens.ids, placed.starts, placed.stops))
+    return [
+        PlacedTokens(TokenBatch(ids, np.array([0, ids.size])), starts, stops)
+        for ids, starts, stops in zip(*parts, strict=True)
+    ]
+
+
+def _join(rows: Sequence[PlacedTokens]) -> PlacedTokens:
     """Batches of one text each as one batch."""
-    offsets = np.cumsum([0, *(part.tokens.ids.size for part in parts)], dtype=np.int64)
+    offsets = np.cumsum([0, *(row.tokens.ids.size for row in rows)], dtype=np.int64)
     return PlacedTokens(
-        TokenBatch(np.concatenate([part.tokens.ids for part in parts]), offsets),
-        np.concatenate([part.starts for part in parts]),
-        np.concatenate([part.stops for part in parts]),
+        TokenBatch(np.concatenate([row.tokens.ids for row in rows]), offsets),
+        np.concatenate([row.starts for row in rows]),
+        np.concatenate([row.stops for row in rows]),
     )
 
 
