@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sftprep.config import BuildConfig
-from sftprep.engines import run_tasks
+from sftprep.engines import Progress, run_tasks
 from sftprep.manifest import Manifest, load_manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
 from sftprep.plan import adopt_plan, make_plan
@@ -32,9 +32,10 @@ def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False,
                 Console(stderr=True).print(f"{folder}: complete already; nothing to do")
             return load_manifest(folder)
         tasks = missing_tasks(plan, target)
-        left = sum(plan.splits[task].bytes for task in tasks)
+        left = sum(place.stop - place.start for task in tasks for place in plan.splits[task].ranges)
         try:
             with BuildProgress(left, quiet) as progress:
+                progress.update(Progress(note=plan.engine_reason))
                 run_tasks(partial(Job, plan, target), tasks, config.workers, progress.update)
         finally:
             remove_temporaries(target)

@@ -31,6 +31,7 @@ from sftprep.storage import (
     remove_folder,
     sync_folder,
 )
+from sftprep.token_engines import load_engine
 from sftprep.tokenizer import dtype_for, resolve_tokenizer
 
 
@@ -45,9 +46,8 @@ class Job:
         self._plan, self._folder = plan, folder
         self._dtype = dtype_for(resolved.size)
         self._names = [source.name for source in plan.sources]
-        self._preparer = Preparer(
-            config, resolved, self._names, plan.check_every, lambda note: report(Progress(note=note))
-        )
+        engine = load_engine(resolved, config.tokenizer_engine)
+        self._preparer = Preparer(config, resolved, engine, self._names, plan.check_every)
 
     def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], ShardReceipt]:
         """Compute one split; the returned callable makes it durable and leaves the receipt."""

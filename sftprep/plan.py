@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 from sftprep import __version__
 from sftprep.config import FORMAT_VERSION, BuildConfig, fingerprint
-from sftprep.errors import ConfigError, DatasetError, InputError, StorageError
+from sftprep.conversations import parse_conversation
+from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, StorageError
 from sftprep.manifest import MANIFEST, load_manifest
-from sftprep.prepare import Preparer, chat_template_of
 from sftprep.shards import RECEIPTS, REJECTS
-from sftprep.sources import SourceInfo, Split, find_sources, plan_splits
+from sftprep.sources import SourceInfo, Split, find_sources, plan_splits, read_records
 from sftprep.storage import LOCK_NAME, make_folder, naming, publish_bytes, remove_folder, remove_temporaries
+from sftprep.templates import Templates, template_text
+from sftprep.token_engines import choose_engine
 from sftprep.tokenizer import resolve_tokenizer
 
 PLAN = "plan.json"
@@ -32,6 +35,7 @@ class Plan:
     splits: tuple[Split, ...]
     tokenizer: dict[str, Any]  # what the manifest says of tokenizer and template
     fingerprint: str
+    engine_reason: str = ""  # why the tokenizer engine was chosen, for the log
 
     @property
     def records(self) -> int:
@@ -91,15 +95,17 @@ def make_plan(config: BuildConfig) -> Plan:
     """
     found = find_sources(config.inputs)
     resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
-    template = chat_template_of(config, resolved)
-    if "strftime_now" in template and config.date is None:
-        config = replace(config, date=date.today().isoformat())
-    elif "strftime_now" not in template:
+    template = template_text(config, resolved)
+    if "strftime_now" not in template:
         config = replace(config, date=None)
-    Preparer.check(config, resolved)
+    elif config.date is None:
+        config = replace(config, date=date.today().isoformat())
+    templates = Templates(config, resolved)
     sources, splits = plan_splits(found)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
+    engine, why = choose_engine(resolved, config.tokenizer_engine, _first_texts(config, templates, sources, splits))
+    config = replace(config, tokenizer_engine=engine.name)
     tokenizer = {
         "sha256": resolved.sha256,
         "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
@@ -107,8 +113,20 @@ def make_plan(config: BuildConfig) -> Plan:
         "pad_id": resolved.pad_id,
         **resolved.versions,
     }
-    plan = Plan(config, tuple(sources), tuple(splits), tokenizer, "")
+    plan = Plan(config, tuple(sources), tuple(splits), tokenizer, "", f"tokenizer engine {engine.name}: {why}")
     return replace(plan, fingerprint=fingerprint(plan.facts()))
+
+
+def _first_texts(
+    config: BuildConfig, templates: Templates, sources: list[SourceInfo], splits: list[Split]
+) -> Iterator[str]:
+    """The inputs' first conversations as texts; records that cannot be used are passed over."""
+    for split in splits:
+        for record in read_records(split, sources):
+            try:
+                yield templates.replay(parse_conversation(record.data, config.record_format))[0]
+            except ConversationError:
+                continue
 
 
 def new_folder(folder: Path) -> Path:

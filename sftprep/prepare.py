@@ -1,0 +1,114 @@
+"""A batch of records -> rows, with a word on every record that gives none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+
+import numpy as np
+
+from sftprep.config import BuildConfig
+from sftprep.conversations import Conversation, parse_conversation
+from sftprep.errors import ConversationError, TokenizerError
+from sftprep.masking import Disagreement, Masker
+from sftprep.records import Record
+from sftprep.rows import padded_rows
+from sftprep.shards import Prepared, Provenance, Reject, Totals
+from sftprep.token_engines import TokenEngine
+from sftprep.tokenizer import ResolvedTokenizer, dtype_for
+
+
+class Preparer:
+    """Everything a process needs to turn records into rows; opened once, used for all its splits.
+
+    check_every: of so many records one takes both the fast and the exact way.
+    """
+
+    def __init__(
+        self,
+        config: BuildConfig,
+        resolved: ResolvedTokenizer,
+        engine: TokenEngine,
+        source_names: Sequence[str],
+        check_every: int,
+    ) -> None:
+        self.seconds: Counter[str] = Counter()  # by stage
+        self._config, self._names, self._check_every = config, source_names, check_every
+        self._pad_id, self._dtype = resolved.pad_id, dtype_for(resolved.size)
+        self._masker = Masker(config, resolved, engine, self.stage)
+
+    def prepare(self, records: Sequence[Record]) -> Prepared:
+        """Rows of a batch in the records' order, and a reject for each record that gives none by its own fault.
+
+        With `on_error="stop"` the first such record raises ConversationError with `file:line`; so does, as
+        TokenizerError, a sampled conversation on which the two ways differ.
+        """
+        with self.stage("JSON"):
+            read, conversations, rejects = self._parse(records)
+        sampled = [index for index, record in enumerate(read) if (record.line + record.offset) % self._check_every == 0]
+        try:
+            masked = self._masker.mask(conversations, sampled)
+        except Disagreement as error:
+            raise TokenizerError(f"{self._where(read[error.index])}: {error}") from error
+        rejects += [self._reject(read[index], reason) for index, reason in masked.failed.items()]
+        rejects.sort(key=lambda reject: (reject.source, reject.line, reject.byte_offset))
+        with self.stage("rows"):
+            keep = self._config.keep_untrained
+            length, dtype = self._config.max_length, self._dtype
+            rows = padded_rows(masked.batch, masked.mask, length, self._pad_id, dtype, keep_untrained=keep)
+            kept = rows.conversation
+            provenance = Provenance(
+                np.array([record.source for record in read], np.int32)[kept],
+                np.array([record.line for record in read], np.int64)[kept],
+                np.array([record.offset for record in read], np.int64)[kept],
+                rows.tokens.astype(np.int32),
+                rows.trained.astype(np.int32),
+                rows.truncated,
+            )
+        totals = Totals(
+            records=len(records),
+            conversations=len(kept),
+            rows=len(rows.x),
+            tokens=int(rows.tokens.sum()),
+            trained_tokens=int(rows.trained.sum()),
+            truncated=int(rows.truncated.sum()),
+            dropped=len(read) - len(masked.failed) - len(kept),
+            rejected=len(rejects),
+            control_text=masked.forged,
+            exact=masked.exact,
+            straddling=masked.straddling,
+        )
+        return Prepared(rows, provenance, rejects, totals, sum(len(record.data) + 1 for record in records))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Put the time spent inside on a stage's account."""
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += perf_counter() - begin
+
+    def _parse(self, records: Sequence[Record]) -> tuple[list[Record], list[Conversation], list[Reject]]:
+        read: list[Record] = []
+        conversations: list[Conversation] = []
+        rejects: list[Reject] = []
+        for record in records:
+            try:
+                if record.error is not None:
+                    raise ConversationError(record.error)
+                conversations.append(parse_conversation(record.data, self._config.record_format))
+                read.append(record)
+            except ConversationError as error:
+                rejects.append(self._reject(record, str(error)))
+        return read, conversations, rejects
+
+    def _reject(self, record: Record, reason: str) -> Reject:
+        if self._config.on_error == "stop":
+            raise ConversationError(f"{self._where(record)}: {reason}")
+        return Reject(self._names[record.source], record.line, record.offset, reason)
+
+    def _where(self, record: Record) -> str:
+        return f"{self._names[record.source]}:{record.line}"

@@ -1,0 +1,122 @@
+"""The chat templates of a build: which one a conversation takes, and the header and end that a scan looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from sftprep.chat_template import ChatTemplate
+from sftprep.config import BuildConfig
+from sftprep.conversations import Conversation
+from sftprep.errors import ConfigError, TemplateError
+from sftprep.messages import ROLES
+from sftprep.replay import ReplayTemplate
+from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_rule
+from sftprep.tokenizer import ResolvedTokenizer
+from sftprep.turns import Rendering, TurnMarks
+
+
+_TALK = Conversation([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}], None, {}, None)
+
+
+def template_text(config: BuildConfig, resolved: ResolvedTokenizer, *, tools: bool = False) -> str:
+    """The Jinja source for conversations with or without tools. Raises TemplateError where there is none."""
+    source = config.chat_template or resolved.chat_template(tools=tools)
+    if source is None:
+        raise TemplateError(f"{config.tokenizer}: the tokenizer has no chat template; give one with --chat-template FILE")
+    return source
+
+
+class Templates:
+    """Opens templates as conversations need them: a tokenizer may have another one for tools, and a conversation that
+    weighs messages of roles which are not trained otherwise needs the spans of all roles."""
+
+    def __init__(self, config: BuildConfig, resolved: ResolvedTokenizer) -> None:
+        self._config, self._resolved = config, resolved
+        self._roles = _trained_roles(config)
+        self._replays: dict[tuple[str, frozenset[str]], ReplayTemplate] = {}
+        self._first = self._open(template_text(config, resolved), self._roles).template
+        if config.mask == "generation" and not self._first.compiled.has_blocks:
+            raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """The control tokens of the tokenizer and of the template."""
+        return self._first.control_tokens
+
+    def render(self, conversation: Conversation) -> Rendering:
+        """By Jinja. With `--mask generation` the spans are the template's blocks."""
+        template = self._replay(conversation).template
+        if self._config.mask == "generation":
+            return template.render_blocks(conversation)
+        return template.render(conversation)
+
+    def replay(self, conversation: Conversation) -> tuple[str, TurnMarks]:
+        """By replay, where the shape of the conversation is known."""
+        return self._replay(conversation).render(conversation)
+
+    def scan_rule(self, encode: Callable[[str], Sequence[int]]) -> ScanRule | None:
+        """What `--mask scan` and the presets look for; None for other masks. Raises ConfigError, TemplateError."""
+        config, special = self._config, self._resolved.special_tokens
+        if config.mask in PRESETS:
+            if not {"bos_token", "eos_token"} <= special.keys():
+                raise ConfigError(f"--mask {config.mask}: the tokenizer has no bos_token or no eos_token; use --mask scan")
+            return preset_rule(config.mask, encode, special["bos_token"], special["eos_token"])
+        if config.mask != "scan":
+            return None
+        header, end = config.scan_header, config.scan_end
+        if header is None or end is None:
+            found = self._header_and_end()
+            header, end = header or found[0], end or found[1]
+        offsets = {"start_offset": config.scan_start_offset, "end_offset": config.scan_end_offset}
+        return scan_rule(header, end, encode, **offsets)
+
+    def _header_and_end(self) -> tuple[str, str]:
+        """What stands before and at the end of an answer, seen in a small conversation."""
+        template = self._open(self._first.source, frozenset({"assistant"})).template
+        rendering = template.render(_TALK)
+        for span in rendering.spans[:1]:
+            header = rendering.text[span.turn : span.start]
+            ends = [rendering.text[start:stop] for start, stop in rendering.controls if stop == span.stop]
+            if header and ends:
+                return header, ends[0]
+        raise TemplateError("the chat template shows no header or no end token; give --scan-header and --scan-end")
+
+    def _replay(self, conversation: Conversation) -> ReplayTemplate:
+        tools = conversation.tools is not None and "tool_use" in self._resolved.chat_templates
+        roles = self._roles
+        if conversation.weights is not None and roles:
+            pairs = zip(conversation.messages, conversation.weights, strict=True)
+            if any(weight and message["role"] not in roles for message, weight in pairs):
+                roles = frozenset(ROLES)
+        return self._open(template_text(self._config, self._resolved, tools=tools), roles)
+
+    def _open(self, source: str, roles: frozenset[str]) -> ReplayTemplate:
+        if (source, roles) not in self._replays:
+            config, resolved = self._config, self._resolved
+            template = ChatTemplate(
+                source,
+                resolved.special_tokens,
+                control_tokens=resolved.control_tokens(),
+                added_tokens=[token.content for token in resolved.added_tokens],
+                end_of_turn=config.end_of_turn,
+                header=config.header,
+                roles=roles,
+                template_kwargs=config.template_kwargs,
+                now=datetime.fromisoformat(config.date) if config.date else None,
+            )
+            self._replays[source, roles] = ReplayTemplate(template)
+        return self._replays[source, roles]
+
+
+def _trained_roles(config: BuildConfig) -> frozenset[str]:
+    if config.mask != "turns":
+        return frozenset()
+    if config.train_on in ("assistant", "last"):
+        return frozenset({"assistant"})
+    if config.train_on == "all":
+        return frozenset(ROLES)
+    roles = frozenset(role.strip() for role in config.train_on.split(","))
+    if not roles <= set(ROLES):
+        raise ConfigError(f"--train-on {config.train_on}: expected assistant, last, all, or roles of {', '.join(ROLES)}")
+    return roles
