@@ -8,12 +8,14 @@ of its own: the largest branch whose text is all of one message. Branches that e
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from sftprep.errors import TemplateError
 from sftprep.provenance import Provenance
 from sftprep.trail import Mark, Region
 
+Message = Mapping[str, Any]
 Point = tuple[int, int]  # (code point, index of the message whose text it is)
 REMEDY = "; use --mask generation, with such blocks in the template, or --mask scan"
 
@@ -99,3 +101,56 @@ def _overlaid(marks: Sequence[Mark], moved: list[Mark]) -> list[Mark]:
         kept.append(Mark(mark.message, since, mark.stop))
     kept = [mark for mark in kept if mark.stop > mark.start]
     return sorted([*kept, *moved], key=lambda mark: mark.start)
+
+
+def assistants_of(messages: Sequence[Message]) -> set[int]:
+    return {index for index, message in enumerate(messages) if message["role"] == "assistant"}
+
+
+def in_doubt(messages: Sequence[Message], marks: Sequence[Mark], text: str) -> bool:
+    """Whether an assistant's text is not found, word for word, at its place, or another's is found at an assistant's."""
+    places: dict[int, list[Mark]] = {}
+    for mark in marks:
+        places.setdefault(mark.message, []).append(mark)
+    assistants = assistants_of(messages)
+    for index, message in enumerate(messages):
+        for said in _said(message):
+            if _found(said, text, places.get(index, ())):
+                continue
+            if index in assistants or any(_found(said, text, places.get(other, ())) for other in assistants):
+                return True
+    return False
+
+
+def _said(message: dict[str, Any]) -> list[str]:
+    """What a message says, in pieces that templates print whole, or trimmed."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return [text.strip() for text in texts if isinstance(text, str) and not text.isspace() and text]
+
+
+def _found(said: str, text: str, marks: Sequence[Mark]) -> bool:
+    return any(text.find(said, mark.start, mark.stop) >= 0 for mark in marks)
+
+
+def turns_of(marks: Sequence[Mark], text: str, messages: Sequence[Message], roles: Collection[str]) -> list[Mark]:
+    """The one mark of each message of these roles that printed more than white space, in text order."""
+    turns: dict[int, Mark] = {}
+    for mark in marks:
+        if messages[mark.message]["role"] not in roles or not text[mark.start : mark.stop].strip():
+            continue
+        if mark.message in turns:
+            raise TemplateError(
+                f"chat template: message {mark.message} is printed in two places, so that it has no one turn{REMEDY}"
+            )
+        turns[mark.message] = mark
+    return list(turns.values())
+
+
+def holder_of(marks: Sequence[Mark], place: int) -> int:
+    """The message at whose place a generation block begins."""
+    for mark in marks:
+        if mark.start <= place <= mark.stop:
+            return mark.message
+    raise TemplateError("chat template: a {% generation %} block outside every loop over messages; use --mask scan")

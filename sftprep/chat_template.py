@@ -14,12 +14,21 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sftprep.attribution import REMEDY, attribute, mixed_places, points_of, strays
+from sftprep.allowance import Allowance, LimitError
+from sftprep.attribution import (
+    assistants_of,
+    attribute,
+    holder_of,
+    in_doubt,
+    mixed_places,
+    points_of,
+    strays,
+    turns_of,
+)
 from sftprep.compiled_template import CompiledTemplate, MarkedText
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.probes import ONE_TOOL, OTHERS, QUESTION, TALK, Messages, with_tools
 from sftprep.provenance import Provenance, Tracer, controls_in
-from sftprep.sandbox import Allowance, LimitError
 from sftprep.trail import Mark
 from sftprep.turns import Rendering, Span, Stretch, end_of_turn, header_of, shared_length, stretches, token_pattern
 
@@ -70,6 +79,7 @@ class ChatTemplate:
         self._tokens = token_pattern({*control_tokens, *special_tokens.values(), *added_tokens})
         self._prompts: dict[str, str] = {}
         given = {*control_tokens, *special_tokens.values(), *([end_of_turn] if end_of_turn else [])}
+        self._tracer = Tracer(given, self.compiled.literals)
         self.control_tokens = frozenset(given | structural_tokens(self, added_tokens))
         self._controls = token_pattern(self.control_tokens)
         self._tracer = Tracer(self.control_tokens, self.compiled.literals)
@@ -91,7 +101,7 @@ class ChatTemplate:
         own = conversation.template_kwargs
         marked = self.compiled.mark(variables, allowance)
         messages = variables["messages"]
-        words = self._has_strays or self.roles != {"assistant"} or _in_doubt(messages, marked)
+        words = self._has_strays or self.roles != {"assistant"} or in_doubt(messages, marked.marks, marked.text)
         traced = None
         if words or self._tracer.suspects(variables, own):
             traced = self._trace(variables, own, marked.text, allowance, words=words)
@@ -100,7 +110,7 @@ class ChatTemplate:
         if words and traced is not None:
             marks = self._attributed(variables, marked, traced, allowance)
         spans = []
-        for mark in _turns(marks, marked.text, messages, self.roles):
+        for mark in turns_of(marks, marked.text, messages, self.roles):
             begin, start = self._header(variables, mark, marked.text, traced, allowance)
             stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
             if stop > start:
@@ -120,7 +130,7 @@ class ChatTemplate:
         if self._tracer.suspects(variables, conversation.template_kwargs):
             traced = self._trace(variables, conversation.template_kwargs, marked.text, allowance, words=False)
         controls, forged = self._controls_of(marked.text, traced)
-        spans = [Span(_holder(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
+        spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
         return Rendering(marked.text, tuple(spans), tuple(controls), tuple(forged))
 
     def prompt(self, variables: Mapping[str, Any], message: int, allowance: Allowance) -> str:
@@ -165,7 +175,11 @@ class ChatTemplate:
         """What is printed for an answer after these messages."""
         asked = self.compiled.mark({**variables, "add_generation_prompt": True}, allowance)
         over = len(asked.text) if asked.over is None else asked.over
-        if self.compiled.epilogue is not None or asked.text[over:].strip():
+        if self.compiled.epilogue is not None:
+            return asked.text[over:]
+        if self._has_strays:  # the last message may have been printed after it
+            over = len(asked.text)
+        elif asked.text[over:].strip():
             return asked.text[over:]
         told = self.compiled.mark(variables, allowance)  # the prompt may have been printed at the last message
         cut = min(over, shared_length(asked.text, told.text))
@@ -200,12 +214,19 @@ class ChatTemplate:
         self, variables: Mapping[str, Any], marked: MarkedText, traced: Provenance, allowance: Allowance
     ) -> Sequence[Mark]:
         messages = variables["messages"]
-        assistants = _assistants(messages)
+        assistants = assistants_of(messages)
         points = points_of(traced, len(messages))
-        if not strays(marked.marks, points, assistants):
-            return marked.marks
-        regions = self._detailed.mark(variables, allowance).regions
-        return attribute(marked.marks, regions, points, assistants, self._mixed)
+        marks: Sequence[Mark] = marked.marks
+        if strays(marks, points, assistants):
+            regions = self._detailed.mark(variables, allowance).regions
+            marks = attribute(marks, regions, points, assistants, self._mixed)
+        if self._has_strays:
+            lost = assistants - {mark.message for mark in marks}
+            if lost:
+                raise ConversationError(
+                    f"message {min(lost)} has no text by which to find it in what the chat template prints"
+                )
+        return marks
 
     @cached_property
     def _detailed(self) -> CompiledTemplate:
@@ -223,7 +244,7 @@ class ChatTemplate:
     def _has_strays(self) -> bool:
         """Whether the template prints messages at other messages' places, if only in some conversations."""
         return any(
-            strays(marked.marks, points_of(traced, len(messages)), _assistants(messages))
+            strays(marked.marks, points_of(traced, len(messages)), assistants_of(messages))
             for marked, traced, messages in self._probe()
         )
 
@@ -256,7 +277,7 @@ def structural_tokens(template: ChatTemplate, added_tokens: Collection[str]) -> 
         messages = variables["messages"]
         try:
             marked = template.compiled.mark(variables, allowance)
-            starts = [template.prompt(variables, i, allowance) for i in _assistants(messages)]
+            starts = [template.prompt(variables, i, allowance) for i in assistants_of(messages)]
         except (ConversationError, TemplateError):
             continue
         turns = [(messages[mark.message]["role"], marked.text[mark.start : mark.stop].strip()) for mark in marked.marks]
@@ -275,56 +296,3 @@ def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
     if reasoning is None:
         return dict(message)
     return {"thinking": reasoning, **message, "reasoning_content": reasoning}
-
-
-def _assistants(messages: Messages) -> set[int]:
-    return {index for index, message in enumerate(messages) if message["role"] == "assistant"}
-
-
-def _in_doubt(messages: Messages, marked: MarkedText) -> bool:
-    """Whether an assistant's text is not found, word for word, at its place, or another's is found at an assistant's."""
-    places: dict[int, list[Mark]] = {}
-    for mark in marked.marks:
-        places.setdefault(mark.message, []).append(mark)
-    assistants = _assistants(messages)
-    for index, message in enumerate(messages):
-        for said in _said(message):
-            if _found(said, marked.text, places.get(index, ())):
-                continue
-            if index in assistants or any(_found(said, marked.text, places.get(other, ())) for other in assistants):
-                return True
-    return False
-
-
-def _said(message: dict[str, Any]) -> list[str]:
-    """What a message says, in pieces that templates print whole, or trimmed."""
-    content = message.get("content")
-    parts = content if isinstance(content, list) else [{"text": content}]
-    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
-    return [text.strip() for text in texts if isinstance(text, str) and not text.isspace() and text]
-
-
-def _found(said: str, text: str, marks: Sequence[Mark]) -> bool:
-    return any(text.find(said, mark.start, mark.stop) >= 0 for mark in marks)
-
-
-def _turns(marks: Sequence[Mark], text: str, messages: Messages, roles: Collection[str]) -> list[Mark]:
-    """The one mark of each message of these roles that printed more than white space, in text order."""
-    turns: dict[int, Mark] = {}
-    for mark in marks:
-        if messages[mark.message]["role"] not in roles or not text[mark.start : mark.stop].strip():
-            continue
-        if mark.message in turns:
-            raise TemplateError(
-                f"chat template: message {mark.message} is printed in two places, so that it has no one turn{REMEDY}"
-            )
-        turns[mark.message] = mark
-    return list(turns.values())
-
-
-def _holder(marks: Sequence[Mark], place: int) -> int:
-    """The message at whose place a generation block begins."""
-    for mark in marks:
-        if mark.start <= place <= mark.stop:
-            return mark.message
-    raise TemplateError("chat template: a {% generation %} block outside every loop over messages; use --mask scan")

@@ -12,11 +12,11 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 
-from sftprep.attribution import REMEDY
+from sftprep.allowance import Allowance, LimitError
 from sftprep.epilogue import epilogue_of
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
-from sftprep.sandbox import ALLOWANCE, Allowance, LimitError, Refusal, Sandbox
+from sftprep.sandbox import ALLOWANCE, Refusal, Sandbox
 from sftprep.trail import TEXT_MARKS, Mark, Region, Trail, marked_text, regions_of
 
 
@@ -54,7 +54,7 @@ class CompiledTemplate:
             self.template = self.environment.compile_tree(tree)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"the chat template does not compile: line {error.lineno}: {error.message}") from error
-        except RecursionError as error:
+        except (RecursionError, SyntaxError, MemoryError) as error:
             raise TemplateError("the chat template does not compile: it is nested too deep") from error
         self.held_back_lines = instrument.held_back_lines
 
@@ -94,12 +94,12 @@ class CompiledTemplate:
 
     def _compare(self, text: str, plain: str) -> None:
         if TEXT_MARKS.search(plain):
-            raise ConversationError("the text holds noncharacters U+FDD0 to U+FDDB, which are used to mark it")
+            raise ConversationError("the text holds noncharacters (U+1FFFE to U+6FFFF), which are used to mark it")
         if text != plain:
             lines = ", ".join(map(str, self.held_back_lines))
             raise TemplateError(
                 f"chat template, line {lines}: a loop over messages inside a macro or `set` block, whose text is "
-                f"changed afterwards (trimmed, measured, replaced), so that turns cannot be told apart{REMEDY}"
+                "changed afterwards (trimmed, measured, replaced), so that turns cannot be told apart; use --mask scan"
             )
 
     def _reason(self, error: Exception) -> str:

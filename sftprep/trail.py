@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-_OPEN, _CLOSE, _ZERO = "\ufdd0", "\ufdd1", 0xFDD2  # a mark in the text: open, decimal digits of the message; or close
-_TEXT_MARK = re.compile("\ufdd0([\ufdd2-\ufddb]+)|\ufdd1")
-TEXT_MARKS = re.compile("[\ufdd0-\ufddb]")
+# A mark in the text is made of noncharacters: open and the decimal digits of the message, or close.
+_OPEN, _CLOSE, *_DIGITS = (chr(plane << 16 | last) for plane in range(1, 7) for last in (0xFFFE, 0xFFFF))
+_TEXT_MARK = re.compile(f"{_OPEN}([{''.join(_DIGITS)}]+)|{_CLOSE}")
+TEXT_MARKS = re.compile(f"[{_OPEN}{_CLOSE}{''.join(_DIGITS)}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +177,14 @@ def _taken_out(trail: Trail) -> tuple[str, list[tuple[int, int | None]]]:
     shift = 0
     for found in _TEXT_MARK.finditer(marked):
         digits = found.group(1)
-        message = None if digits is None else int("".join(str(ord(digit) - _ZERO) for digit in digits))
+        message = None if digits is None else int("".join(str(_DIGITS.index(digit)) for digit in digits))
         events.append((found.start() - shift, message))
         shift += len(found.group())
     return _TEXT_MARK.sub("", marked), events
 
 
 def _opening(message: int) -> str:
-    return _OPEN + "".join(chr(_ZERO + int(digit)) for digit in str(message))
+    return _OPEN + "".join(_DIGITS[int(digit)] for digit in str(message))
 
 
 def _marks(events: list[tuple[int, int | None]]) -> list[Mark]:
