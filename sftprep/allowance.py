@@ -102,7 +102,8 @@ def _indented(text: Any, width: Any = 4, *_: Any, **__: Any) -> int:
 
 
 def _wrapped(text: Any, *args: Any, **kwargs: Any) -> int:
-    return len(text) * (1 + sum(len(value) for value in (*args, *kwargs.values()) if isinstance(value, str)))
+    length: int = len(text)
+    return length * (1 + sum(len(value) for value in (*args, *kwargs.values()) if isinstance(value, str)))
 
 
 def _no_bytes(*_: Any, **__: Any) -> int:

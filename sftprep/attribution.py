@@ -104,6 +104,7 @@ def _overlaid(marks: Sequence[Mark], moved: list[Mark]) -> list[Mark]:
 
 
 def assistants_of(messages: Sequence[Message]) -> set[int]:
+    """Indexes of the messages of the assistant."""
     return {index for index, message in enumerate(messages) if message["role"] == "assistant"}
 
 
@@ -122,7 +123,7 @@ def in_doubt(messages: Sequence[Message], marks: Sequence[Mark], text: str) -> b
     return False
 
 
-def _said(message: dict[str, Any]) -> list[str]:
+def _said(message: Message) -> list[str]:
     """What a message says, in pieces that templates print whole, or trimmed."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [{"text": content}]
