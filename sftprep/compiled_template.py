@@ -38,8 +38,10 @@ class CompiledTemplate:
     Raises TemplateError if it does not compile.
     """
 
+    sandbox: type[Sandbox] = Sandbox  # what it runs in
+
     def __init__(self, source: str, now: datetime | None = None, *, branches: bool = False) -> None:
-        self.environment = Sandbox(now, extensions=[Generation])
+        self.environment = self.sandbox(now, extensions=[Generation])
         self.environment.filters |= MARK_FILTERS
         self.source = source
         try:

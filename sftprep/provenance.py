@@ -39,17 +39,18 @@ class Tracer:
     tokens: control tokens, to be split where their first character is a message's. (A token whose first character the
     template wrote itself is taken for its own.)
     literals: the template's own strings.
+    first: characters that begin control tokens. spared: words of the template that are left whole.
     """
 
     def __init__(self, tokens: Collection[str], literals: Iterable[str]) -> None:
-        self._first = "".join(sorted({token[0] for token in tokens}))
-        spared = [
+        self.first = "".join(sorted({token[0] for token in tokens}))
+        self.spared = frozenset(
             word
             for word in literals
             if len(word) > 1 and not word.isalnum() and not any(word in token or token in word for token in tokens)
-        ]
-        spare = "|".join(map(re.escape, sorted(spared, key=len, reverse=True))) or "(?!)"
-        first = f"[{re.escape(self._first)}]" if self._first else "(?!)"
+        )
+        spare = "|".join(map(re.escape, sorted(self.spared, key=len, reverse=True))) or "(?!)"
+        first = f"[{re.escape(self.first)}]" if self.first else "(?!)"
         self._splits = re.compile(f"({spare})|{first}")
         self._words = re.compile(rf"({spare})|{first}|(?<!\S)\S")
 
@@ -59,7 +60,7 @@ class Tracer:
         while todo:
             value = todo.pop()
             if isinstance(value, str):
-                if any(character in value for character in self._first):
+                if any(character in value for character in self.first):
                     return True
             elif isinstance(value, dict):
                 todo.extend(value)

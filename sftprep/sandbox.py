@@ -33,7 +33,7 @@ from sftprep.allowance import (
 from sftprep.errors import TemplateError
 
 ALLOWANCE = " allowance"  # among the template's variables: the blank keeps it out of the template's reach
-_CONCAT, _CLOCK = " concat", " clock"  # filters a template cannot name
+CONCAT, _CLOCK = " concat", " clock"  # filters a template cannot name
 _CONTAINERS = (list, dict, tuple)
 _METHODS = (BuiltinMethodType, MethodType)
 _SIZED = (str, list, tuple)
@@ -58,7 +58,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", *extensions], finalize=_weighed
         )
         self.filters["tojson"] = _tojson
-        self.filters |= {_CONCAT: _concat, _CLOCK: _look_at_clock}
+        self.filters |= {CONCAT: _concat, _CLOCK: _look_at_clock}
         for name, cost in FILTER_COSTS.items():
             self.filters[name] = _charged(self.filters[name], cost)
         self.filters["random"] = self.globals["lipsum"] = _no_chance
@@ -119,7 +119,7 @@ class _Charge(NodeTransformer):
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802 - named by jinja2
         self.generic_visit(node)
-        return nodes.Filter(nodes.List(node.nodes), _CONCAT, [], [], None, None, lineno=node.lineno)
+        return nodes.Filter(nodes.List(node.nodes), CONCAT, [], [], None, None, lineno=node.lineno)
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802
         self.generic_visit(node)
