@@ -76,13 +76,13 @@ class ChatTemplate:
         self.compiled = CompiledTemplate(source, now)
         self._constants = {**special_tokens, **(template_kwargs or {})}
         self._limits = max_chars, max_seconds
-        self._tokens = token_pattern({*control_tokens, *special_tokens.values(), *added_tokens})
+        self.tokens = token_pattern({*control_tokens, *special_tokens.values(), *added_tokens})
         self._prompts: dict[str, str] = {}
         given = {*control_tokens, *special_tokens.values(), *([end_of_turn] if end_of_turn else [])}
-        self._tracer = Tracer(given, self.compiled.literals)
+        self.tracer = Tracer(given, self.compiled.literals)
         self.control_tokens = frozenset(given | structural_tokens(self, added_tokens))
-        self._controls = token_pattern(self.control_tokens)
-        self._tracer = Tracer(self.control_tokens, self.compiled.literals)
+        self.controls = token_pattern(self.control_tokens)
+        self.tracer = Tracer(self.control_tokens, self.compiled.literals)
 
     def variables(self, conversation: Conversation) -> dict[str, Any]:
         """What the template sees of a conversation. Message objects are new, so that each is known by its identity."""
@@ -101,9 +101,9 @@ class ChatTemplate:
         own = conversation.template_kwargs
         marked = self.compiled.mark(variables, allowance)
         messages = variables["messages"]
-        words = self._has_strays or self.roles != {"assistant"} or in_doubt(messages, marked.marks, marked.text)
+        words = self.has_strays or self.roles != {"assistant"} or in_doubt(messages, marked.marks, marked.text)
         traced = None
-        if words or self._tracer.suspects(variables, own):
+        if words or self.tracer.suspects(variables, own):
             traced = self._trace(variables, own, marked.text, allowance, words=words)
         controls, forged = self._controls_of(marked.text, traced)
         marks: Sequence[Mark] = marked.marks
@@ -127,7 +127,7 @@ class ChatTemplate:
         variables, allowance = self.variables(conversation), self.allowance()
         marked = self.compiled.mark(variables, allowance)
         traced = None
-        if self._tracer.suspects(variables, conversation.template_kwargs):
+        if self.tracer.suspects(variables, conversation.template_kwargs):
             traced = self._trace(variables, conversation.template_kwargs, marked.text, allowance, words=False)
         controls, forged = self._controls_of(marked.text, traced)
         spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
@@ -177,13 +177,13 @@ class ChatTemplate:
         over = len(asked.text) if asked.over is None else asked.over
         if self.compiled.epilogue is not None:
             return asked.text[over:]
-        if self._has_strays:  # the last message may have been printed after it
+        if self.has_strays:  # the last message may have been printed after it
             over = len(asked.text)
         elif asked.text[over:].strip():
             return asked.text[over:]
         told = self.compiled.mark(variables, allowance)  # the prompt may have been printed at the last message
         cut = min(over, shared_length(asked.text, told.text))
-        inside = [start for start, stop in stretches(self._tokens, asked.text) if start < cut < stop]
+        inside = [start for start, stop in stretches(self.tokens, asked.text) if start < cut < stop]
         return asked.text[min([cut, *inside]) :]
 
     def _header(
@@ -192,22 +192,22 @@ class ChatTemplate:
         """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""
         if variables["messages"][mark.message]["role"] == "assistant":
             prompt = self.prompt(variables, mark.message, allowance) if self.header is None else self.header
-            return header_of(text, mark.start, mark.stop, prompt, self._tokens)
+            return header_of(text, mark.start, mark.stop, prompt, self.tokens)
         points = points_of(traced, len(variables["messages"])) if traced else []
         return mark.start, min((place for place, _ in points if mark.start <= place < mark.stop), default=mark.stop)
 
     def _trace(
         self, variables: Mapping[str, Any], own: Collection[str], text: str, allowance: Allowance, *, words: bool
     ) -> Provenance:
-        marked = self.compiled.mark(self._tracer.mark(variables, own, words=words), allowance)
-        return self._tracer.read(marked.text, text, len(variables["messages"]))
+        marked = self.compiled.mark(self.tracer.mark(variables, own, words=words), allowance)
+        return self.tracer.read(marked.text, text, len(variables["messages"]))
 
     def _controls_of(self, text: str, traced: Provenance | None) -> tuple[list[Stretch], list[Stretch]]:
         """Control tokens that the template wrote, and those that it did not."""
-        found = stretches(self._controls, text)
+        found = stretches(self.controls, text)
         if traced is None:
             return found, []
-        own = controls_in(traced.text, self._controls)
+        own = controls_in(traced.text, self.controls)
         return own, sorted(set(found) - set(own))
 
     def _attributed(
@@ -220,7 +220,7 @@ class ChatTemplate:
         if strays(marks, points, assistants):
             regions = self._detailed.mark(variables, allowance).regions
             marks = attribute(marks, regions, points, assistants, self._mixed)
-        if self._has_strays:
+        if self.has_strays:
             lost = assistants - {mark.message for mark in marks}
             if lost:
                 raise ConversationError(
@@ -241,7 +241,7 @@ class ChatTemplate:
         return mixed
 
     @cached_property
-    def _has_strays(self) -> bool:
+    def has_strays(self) -> bool:
         """Whether the template prints messages at other messages' places, if only in some conversations."""
         return any(
             strays(marked.marks, points_of(traced, len(messages)), assistants_of(messages))
