@@ -88,8 +88,8 @@ def _widths(_: Any, *args: Any, **kwargs: Any) -> int:
 
 
 def _replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> int:
-    text = str(text)
-    return len(text) + text.count(str(old)) * len(str(new))
+    whole = str(text)
+    return len(whole) + whole.count(str(old)) * len(str(new))
 
 
 def _joined(items: Sequence[Any], d: Any = "", *_: Any, **__: Any) -> int:

@@ -199,8 +199,14 @@ class ChatTemplate:
     def _trace(
         self, variables: Mapping[str, Any], own: Collection[str], text: str, allowance: Allowance, *, words: bool
     ) -> Provenance:
-        marked = self.compiled.mark(self.tracer.mark(variables, own, words=words), allowance)
-        return self.tracer.read(marked.text, text, len(variables["messages"]))
+        failed = ConversationError()
+        for where in ("words",) if words else ("beginnings", "tokens"):
+            marked = self.compiled.mark(self.tracer.mark(variables, own, where), allowance)
+            try:
+                return self.tracer.read(marked.text, text, len(variables["messages"]))
+            except ConversationError as error:
+                failed = error
+        raise failed
 
     def _controls_of(self, text: str, traced: Provenance | None) -> tuple[list[Stretch], list[Stretch]]:
         """Control tokens that the template wrote, and those that it did not."""

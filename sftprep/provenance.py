@@ -49,10 +49,14 @@ class Tracer:
             for word in literals
             if len(word) > 1 and not word.isalnum() and not any(word in token or token in word for token in tokens)
         )
-        spare = "|".join(map(re.escape, sorted(self.spared, key=len, reverse=True))) or "(?!)"
+        spare = _any_of(self.spared)
         first = f"[{re.escape(self.first)}]" if self.first else "(?!)"
-        self._splits = re.compile(f"({spare})|{first}")
-        self._words = re.compile(rf"({spare})|{first}|(?<!\S)\S")
+        begun = _any_of({token[:length] for token in tokens for length in range(1, len(token))})
+        self._patterns = {
+            "words": re.compile(rf"({spare})|{first}|(?<!\S)\S"),
+            "beginnings": re.compile(f"({spare})|{first}"),
+            "tokens": re.compile(rf"(?={_any_of(tokens)}|(?:{begun})\s*\Z).", re.DOTALL),
+        }
 
     def suspects(self, variables: Mapping[str, Any], own: Collection[str]) -> bool:
         """Whether any text of the conversation, its `own` variables included, might begin a control token."""
@@ -69,17 +73,22 @@ class Tracer:
                 todo.extend(value)
         return False
 
-    def mark(self, variables: Mapping[str, Any], own: Collection[str], *, words: bool) -> dict[str, Any]:
-        """The variables with noncharacters wherever text might begin a control token; with `words` also in every word
-        that the messages say, think or call with."""
+    def mark(self, variables: Mapping[str, Any], own: Collection[str], where: str) -> dict[str, Any]:
+        """The variables, the conversation's `own` among them, with noncharacters in their strings.
+
+        where: "beginnings", after every character that may begin a control token; "tokens", after those that do, or would
+        with what is printed after the string; "words", as "beginnings", and in every word that messages say, think or
+        call with.
+        """
         messages = variables["messages"]
         width = _width(len(messages))
-        pattern = self._words if words else self._splits
+        others = self._patterns["beginnings" if where == "words" else where]
         other = _code(len(messages), width)
         marked = dict(variables)
         for name in {*_GIVEN, *own} & variables.keys():
-            marked[name] = self._in(variables[name], other, other, pattern)
-        marked["messages"] = [self._in(m, _code(i, width), other, pattern) for i, m in enumerate(messages)]
+            marked[name] = _in_strings(variables[name], other, others, others)
+        said = self._patterns[where]
+        marked["messages"] = [_in_message(m, _code(i, width), said, other, others) for i, m in enumerate(messages)]
         return marked
 
     def read(self, marked: str, text: str, messages: int) -> Provenance:
@@ -87,7 +96,7 @@ class Tracer:
         if _RUN.search(text):
             raise ConversationError("the text holds noncharacters U+FDD0 to U+FDEF, which are used to trace it")
         if _RUN.sub("", marked) != text:
-            raise ConversationError("the chat template's way depends on text that might begin a control token")
+            raise ConversationError("what the chat template prints cannot be traced: it measures or compares messages")
         width, places, owners, shift = _width(messages), [], [], 0
         for found in _RUN.finditer(marked):
             run = found.group()
@@ -97,38 +106,46 @@ class Tracer:
             shift += len(run)
         return Provenance(marked, tuple(places), tuple(owners))
 
-    def _in(self, value: Any, code: str, other: str, pattern: re.Pattern[str]) -> Any:
-        """`value` with `code` in what its message says, by the pattern, and `other` in all other strings."""
-        if isinstance(value, str):
-            return self._split(value, other, self._splits)
-        if isinstance(value, list):
-            return [self._in(item, code, other, pattern) for item in value]
-        if isinstance(value, dict):
-            return {
-                self._split(key, other, self._splits): item
-                if key == "role"
-                else self._said(item, code, pattern)
-                if key in _SAID
-                else self._in(item, code, other, pattern)
-                for key, item in value.items()
-            }
-        return value
 
-    def _said(self, value: Any, code: str, pattern: re.Pattern[str]) -> Any:
-        """`value` with `code` in all its strings."""
-        if isinstance(value, str):
-            return self._split(value, code, pattern)
-        if isinstance(value, list):
-            return [self._said(item, code, pattern) for item in value]
-        if isinstance(value, dict):
-            return {
-                self._split(key, code, self._splits): self._said(item, code, self._splits if key == "type" else pattern)
-                for key, item in value.items()
-            }
-        return value
+def _any_of(words: Iterable[str]) -> str:
+    """A pattern for any of the words, the longest first."""
+    return "|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)"
 
-    def _split(self, text: str, code: str, pattern: re.Pattern[str]) -> str:
-        return pattern.sub(lambda found: found.group() if found.lastindex else found.group() + code, text)
+
+def _in_message(value: Any, code: str, said: re.Pattern[str], other: str, others: re.Pattern[str]) -> Any:
+    """`value` with `code` in what its message says and `other` in all other strings but its role."""
+    if isinstance(value, str):
+        return _split(value, other, others)
+    if isinstance(value, list):
+        return [_in_message(item, code, said, other, others) for item in value]
+    if isinstance(value, dict):
+        return {
+            _split(key, other, others): item
+            if key == "role"
+            else _in_strings(item, code, said, others)
+            if key in _SAID
+            else _in_message(item, code, said, other, others)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _in_strings(value: Any, code: str, pattern: re.Pattern[str], names: re.Pattern[str]) -> Any:
+    """`value` with `code` in all its strings: in keys, and in values of the key `type`, by the pattern `names`."""
+    if isinstance(value, str):
+        return _split(value, code, pattern)
+    if isinstance(value, list):
+        return [_in_strings(item, code, pattern, names) for item in value]
+    if isinstance(value, dict):
+        return {
+            _split(key, code, names): _in_strings(item, code, names if key == "type" else pattern, names)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _split(text: str, code: str, pattern: re.Pattern[str]) -> str:
+    return pattern.sub(lambda found: found.group() if found.lastindex else found.group() + code, text)
 
 
 def controls_in(marked: str, tokens: re.Pattern[str]) -> list[tuple[int, int]]:

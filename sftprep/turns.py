@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 Stretch = tuple[int, int]  # (start, stop) in code points
 
@@ -91,32 +92,33 @@ def header_of(text: str, start: int, stop: int, prompt: str, tokens: re.Pattern[
 
     prompt: what the template prints after the messages before this one when it asks for an answer. The header is what
     prompt and turn have in common; where they part before the prompt's end, it is cut back to a boundary in the prompt:
-    the end of a newline or of a token. Some templates print the prompt's first characters (a newline, the end of the
-    turn before) with the turn before; those are matched there.
+    the end of a newline or of a token. The prompt may begin with what the turn does not: characters that stand before
+    the turn (a separator, the end of the turn before), or that it has in place of them.
     """
-    best = (start, start)
-    lead = len(prompt) - len(prompt.lstrip())
+    if prompt and text.startswith(prompt, start, stop):
+        return start, start + len(prompt)
+    bounds, best = _bounds(prompt, tokens), (start, start)
+    for skipped in range(len(prompt) if start < stop else 0):
+        if prompt[skipped] != text[start]:
+            continue
+        before = text.endswith(prompt[:skipped], 0, start)
+        reached = skipped + shared_length(prompt[skipped:], text[start : min(stop, start + len(prompt))])
+        if before or (reached == len(prompt) and skipped in bounds):
+            end = start + max(bound for bound in bounds if bound <= reached) - skipped
+            if end > best[1]:
+                best = (start - skipped if before else start, end)
     blank = start + len(turn := text[start:stop]) - len(turn.lstrip())
-    shifts = [0, *(shift for shift in range(1, len(prompt)) if text.endswith(prompt[:shift], 0, start))]
-    for shift in shifts:
-        length = _common(text, start, stop, prompt, shift, tokens)
-        if length - shift > best[1] - start:
-            best = (start - shift, start + length - shift)
-    if best[1] == start and blank > start:  # the turn before ended without the white space that this one begins with
-        length = _common(text, blank, stop, prompt, lead, tokens)
-        if length > lead:
-            best = (start, blank + length - lead)
+    if best[1] == start and start < blank < stop:  # the turn before ended without the white space this one begins with
+        end = header_of(text, blank, stop, prompt.lstrip(), tokens)[1]
+        best = (start, start if end == blank else end)
     return best
 
 
-def _common(text: str, start: int, stop: int, prompt: str, skipped: int, tokens: re.Pattern[str]) -> int:
-    """How much of the prompt, after its first `skipped` characters, the turn begins with; skipped ones are counted."""
-    rest = prompt[skipped:]
-    length = skipped + shared_length(rest, text[start : min(stop, start + len(rest))])
-    if length == len(prompt):
-        return length
-    ends = [end for _, end in stretches(tokens, prompt) if skipped < end <= length]
-    return max([skipped, prompt.rfind("\n", skipped, length) + 1, *ends])
+@lru_cache(maxsize=256)
+def _bounds(prompt: str, tokens: re.Pattern[str]) -> tuple[int, ...]:
+    """Where a header may end inside a prompt: before and after tokens, and after newlines."""
+    lines = (at + 1 for at, character in enumerate(prompt) if character == "\n")
+    return tuple(sorted({0, len(prompt), *lines, *(end for pair in stretches(tokens, prompt) for end in pair)}))
 
 
 def end_of_turn(text: str, start: int, stop: int, controls: Sequence[Stretch], token: str | None = None) -> int:
