@@ -1,13 +1,15 @@
 """A dataset folder as a torch Dataset: `ds[i]` is one row, `ds[[i, j, ...]]` a batch, both as a trainer wants them.
 
 Every file is checked when the dataset is opened; a shard is mapped when a row of it is first asked for. A batch takes
-one gather per array and shard, and the copy that widens it to int64 also puts it in order. Only here is torch imported.
+one gather per array and shard, and is widened to int64 last, when it is in order. Only here is torch imported.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from torch.utils.data import Dataset
 
 from sftprep.arrays import open_array, open_file
 from sftprep.errors import ConfigError
-from sftprep.manifest import REJECTS, load_manifest
+from sftprep.manifest import DTYPES, REJECTS, load_manifest
 
 IGNORED = -100  # the label that Hugging Face models and torch's cross entropy leave out
 # A map keeps a file descriptor, and a process often may have 1024 of them. Mapping a shard again costs about 0.1 ms.
@@ -29,11 +31,11 @@ Sample = tuple[Tensor, Tensor, Tensor] | dict[str, Tensor]
 
 
 class _Arrays(NamedTuple):
-    """The maps of a shard of R rows, W wide; or rows gathered from several."""
+    """The maps of a shard of R rows, W wide; or rows gathered from several; or one row, without the first axis."""
 
-    x: npt.NDArray[Any]  # (R, W) uint16 or uint32; gathered: int64
-    y: npt.NDArray[Any]  # as x
-    mask: npt.NDArray[Any]  # (R, W) bool or float32; gathered: int64 or float32
+    x: npt.NDArray[Any]  # (R, W) uint16 or uint32
+    y: npt.NDArray[Any]  # (R, W), the same dtype
+    mask: npt.NDArray[Any]  # (R, W) bool or float32
     segments: npt.NDArray[np.int64]  # (R, 3)
 
 
@@ -60,24 +62,21 @@ class ShardDataset(Dataset[Sample]):
         self.labels = labels
         self.manifest = load_manifest(self.folder)
         self._starts = np.cumsum([0, *(shard.rows for shard in self.manifest.shards)])  # (shards + 1,) int64
-        self._mask_dtype = np.dtype(np.float32 if self._check_files() else np.int64)
+        self._rows = int(self._starts[-1])
+        self._weighted = self._check_files()
         self._forget_maps()
-        if labels and self._mask_dtype == np.float32:
+        if labels and self._weighted:
             raise ConfigError(f"{folder}: its mask holds weights, which labels cannot carry; read it with labels=False")
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._rows
 
     def __getitem__(self, index: int | Sequence[int] | npt.NDArray[np.integer[Any]]) -> Sample:
         """One row, or a batch of them. Negative indices count from the end; raises IndexError outside of [-N, N)."""
+        if isinstance(index, int) and 0 <= index < self._rows:
+            return self._sample(self._row(index))
         places = self._places(index)
-        if places.ndim:
-            return self._sample(self._gather(places))
-        shard = int(np.searchsorted(self._starts, places, side="right")) - 1
-        row = int(places - self._starts[shard])
-        x, y, mask, segments = self._mapped(shard)
-        wide = (x[row].astype(np.int64), y[row].astype(np.int64), mask[row].astype(self._mask_dtype))
-        return self._sample(_Arrays(*wide, segments[row]))
+        return self._sample(self._gather(places) if places.ndim else self._row(int(places)))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """The rows at `indices` as views of one gathered batch: what DataLoader asks for before it collates."""
@@ -124,37 +123,52 @@ class ShardDataset(Dataset[Sample]):
         if (places.size and places.dtype.kind not in "iu") or places.ndim > 1:
             raise TypeError(f"index {index!r}; expected an integer, or a sequence of them")
         places = places.astype(np.int64)
-        count = len(self)
-        if ((places < -count) | (places >= count)).any():
-            raise IndexError(f"index out of range; {self.folder} has {count} rows")
-        return np.where(places < 0, places + count, places)
+        if ((places < -self._rows) | (places >= self._rows)).any():
+            raise IndexError(f"index out of range; {self.folder} has {self._rows} rows")
+        return np.where(places < 0, places + self._rows, places)
+
+    def _row(self, place: int) -> _Arrays:
+        """The row at `place`, as views of its maps."""
+        shard = bisect_right(self._starts, place) - 1
+        row = place - int(self._starts[shard])
+        x, y, mask, segments = self._mapped(shard)
+        return _Arrays(x[row], y[row], mask[row], segments[row])
 
     def _gather(self, places: npt.NDArray[np.int64]) -> _Arrays:
-        """The rows at `places`, (B,), in that order."""
-        shape = (len(places), self.manifest.width)
-        x, y, mask = np.empty(shape, np.int64), np.empty(shape, np.int64), np.empty(shape, self._mask_dtype)
-        segments = np.empty((len(places), 3), np.int64)
+        """The rows at `places`, (B,), in that order: taken shard by shard, put in order while still narrow."""
         shards = np.searchsorted(self._starts, places, side="right") - 1
-        for shard in np.unique(shards).tolist():
-            here = np.flatnonzero(shards == shard)
-            rows = places[here] - self._starts[shard]
-            for target, array in zip((x, y, mask, segments), self._mapped(shard), strict=True):
-                target[here] = np.take(array, rows, axis=0, mode="clip")  # in range already: clip skips a buffered copy
-        return _Arrays(x, y, mask, segments)
+        order = np.argsort(shards, kind="stable")
+        shards = shards[order]
+        rows = places[order] - self._starts[shards]
+        cuts = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(places)]
+        gathered = self._empty(len(places))
+        for begin, end in pairwise(cuts if len(places) else []):
+            for target, array in zip(gathered, self._mapped(int(shards[begin])), strict=True):
+                target[begin:end] = array.take(rows[begin:end], axis=0, mode="clip")
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return _Arrays(*(array.take(back, axis=0, mode="clip") for array in gathered))
+
+    def _empty(self, count: int) -> _Arrays:
+        shape = (count, self.manifest.width)
+        ids = DTYPES[self.manifest.dtype]
+        mask = np.empty(shape, np.float32 if self._weighted else np.bool_)
+        return _Arrays(np.empty(shape, ids), np.empty(shape, ids), mask, np.empty((count, 3), np.int64))
 
     def _sample(self, arrays: _Arrays) -> Sample:
-        """Tensors of a row or a batch: arrays are (..., W), segments (..., 3)."""
+        """Widen a row or a batch to tensors: arrays are (..., W), segments (..., 3)."""
         x, y, mask, segments = arrays
         if not self.labels:
-            return torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(mask)
-        input_ids = np.concatenate((x, y[..., -1:]), axis=-1)
+            wide = (x.astype(np.int64), y.astype(np.int64), mask.astype(np.float32 if self._weighted else np.int64))
+            return torch.from_numpy(wide[0]), torch.from_numpy(wide[1]), torch.from_numpy(wide[2])
+        input_ids = np.concatenate((x, y[..., -1:]), axis=-1, dtype=np.int64)
         labels = np.full_like(input_ids, IGNORED)
-        np.copyto(labels[..., 1:], y, where=mask != 0)
+        np.copyto(labels[..., 1:], y, where=mask)
         positions = np.arange(input_ids.shape[-1])
         sample = {
             "input_ids": input_ids,
             "labels": labels,
             "attention_mask": (positions <= segments[..., 2:]).astype(np.int64),
-            "position_ids": np.broadcast_to(positions, input_ids.shape).copy(),
+            "position_ids": np.tile(positions, (*input_ids.shape[:-1], 1)),
         }
         return {name: torch.from_numpy(value) for name, value in sample.items()}
