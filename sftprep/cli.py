@@ -254,7 +254,7 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
     """Check a dataset against its manifest and itself; name every wrong file. Exit code 1 if there is one."""
     if sources and not tokenizer:
         raise click.UsageError("--source needs --tokenizer.")
-    from sftprep.verify import verify_command
+    from sftprep.recheck import verify_command
 
     if not verify_command(folder, fast=fast, sources=sources, tokenizer=tokenizer, quiet=quiet):
         sys.exit(1)

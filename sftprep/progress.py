@@ -46,7 +46,7 @@ class BuildProgress:
 
     def update(self, step: Step) -> None:
         """Add what a worker reports."""
-        if step.note:
+        if step.note and not self._bar.disable:
             self._bar.console.print(f"[dim]{step.note}")
         self._conversations += step.conversations
         self._tokens += step.tokens
