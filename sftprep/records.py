@@ -7,7 +7,6 @@ of gzip that unpack to gigabytes, cost one rejected record.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -16,6 +15,13 @@ import numpy as np
 MAX_RECORD = 64 << 20  # bytes
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NEWLINE, _SPACE = 10, 32
+
+# What JSON makes of a byte outside strings, by its value.
+_STEP = np.zeros(256, np.int64)  # how the level of nesting changes
+_STEP[list(b"[{")] = 1
+_STEP[list(b"]}")] = -1
+_IS_STRUCTURE = _STEP != 0
+_IS_STRUCTURE[ord(",")] = True
 
 
 class Record(NamedTuple):
@@ -170,19 +176,19 @@ def array_elements(chunks: Iterable[bytes], source: int, limit: int) -> Iterator
     closed = False
     for chunk in chunks:
         begin = 0
-        for position, token in scanner.cuts(chunk):
+        for position, mark in scanner.cuts(chunk):
             element.add(chunk[begin:position])
             begin = position + 1
-            if closed or token == b"}":
-                yield element.record()._replace(data=b"", error=f"the array is followed by {chr(token[0])!r}")
+            if closed or mark == "}":
+                yield element.record()._replace(data=b"", error=f"the array is followed by {mark!r}")
                 return
             record = element.record()
             if record.data or record.error:
                 if cuts:
                     yield record
-            elif cuts > 1 or token == b",":
+            elif cuts > 1 or mark == ",":
                 yield record._replace(error="an empty array element")
-            closed = token == b"]"
+            closed = mark == "]"
             cuts += 1
             element.move_on()
         element.add(chunk[begin:])
@@ -193,11 +199,6 @@ def array_elements(chunks: Iterable[bytes], source: int, limit: int) -> Iterator
         yield rest._replace(data=b"", error="text after the end of the array")
 
 
-# Run over text whose escapes are blanked: a whole string, or one structural byte; a lone quote opens a string that the
-# chunk does not close.
-_TOKEN = re.compile(rb'"[^"]*"|["\[\]{},]')
-
-
 class _ArrayScanner:
     """Finds the brackets and commas of an array's own level, chunk by chunk, by quotes and nesting alone."""
 
@@ -205,30 +206,19 @@ class _ArrayScanner:
         self._depth = 0
         self._in_string = self._escaped = False
 
-    def cuts(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
-        """Position and byte of each `[` that opens an array, `,` between its elements, and `]` or `}` that closes it."""
-        text = self._blank_escapes(chunk)
-        position = 0
-        if self._in_string:
-            position = text.find(b'"') + 1
-            if position == 0:
-                return
-        self._in_string = False
-        for match in _TOKEN.finditer(text, position):
-            token = match.group()
-            level = self._depth
-            if token in (b"[", b"{"):
-                self._depth += 1
-                level += 1
-            elif token in (b"]", b"}"):
-                self._depth -= 1
-            elif token == b'"':
-                self._in_string = True
-                return
-            elif token != b",":
-                continue
-            if level == 1:
-                yield match.start(), token
+    def cuts(self, chunk: bytes) -> Iterator[tuple[int, str]]:
+        """Position and kind of each `[` that opens an array, `,` between its elements, and `]` or `}` that closes it."""
+        text = np.frombuffer(self._blank_escapes(chunk), dtype=np.uint8)
+        quotes = np.flatnonzero(text == ord('"'))
+        marks = np.flatnonzero(_IS_STRUCTURE.take(text))
+        marks = marks[(np.searchsorted(quotes, marks) + self._in_string) % 2 == 0]  # those outside strings
+        steps = _STEP.take(text[marks])
+        after = self._depth + np.cumsum(steps)
+        level = np.maximum(after, after - steps)  # of the array that a mark opens, divides or closes
+        marks = marks[level == 1]
+        self._depth = int(after[-1]) if len(after) else self._depth
+        self._in_string = (len(quotes) + self._in_string) % 2 == 1
+        return zip(marks.tolist(), map(chr, text[marks].tolist()), strict=True)
 
     def _blank_escapes(self, chunk: bytes) -> bytes:
         """The chunk with dots for escaped backslashes and quotes."""
