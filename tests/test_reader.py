@@ -27,6 +27,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 from sftprep import reader  # noqa: E402
 from sftprep.errors import ConfigError, DatasetError  # noqa: E402
 from sftprep.reader import ShardDataset  # noqa: E402
+from sftprep.verify import verify_dataset  # noqa: E402
 
 LENGTH = 17
 PAD = 3
@@ -305,10 +306,11 @@ class SeedDataset:
         self.eos_id = tokenizer(f"{tokenizer.eos_token}", add_special_tokens=False).input_ids
 
     def ids_and_mask(self, index: int) -> Row:
-        """Ids, not padded, and the loop's mask over them (what it sets on padding is left to the scan's own tests)."""
+        """Ids padded to the maximal length, and the loop's mask over them; not shifted yet."""
         messages = self.samples[index]["conversations"]
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
         ids = self.tokenizer(text).input_ids[: self.max_length]
+        ids += [self.tokenizer.pad_token_id] * (self.max_length - len(ids))
         mask = [0] * len(ids)
         i = 0
         while i < len(ids):
@@ -319,30 +321,40 @@ class SeedDataset:
             end = start
             while end < len(ids) and ids[end : end + len(self.eos_id)] != self.eos_id:
                 end += 1
-            for j in range(start + 1, min(end + len(self.eos_id) + 1, self.max_length, len(ids))):
+            for j in range(start + 1, min(end + len(self.eos_id) + 1, self.max_length)):
                 mask[j] = 1
             i = end + len(self.eos_id) if end < len(ids) else len(ids)
         return ids, mask
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         ids, mask = self.ids_and_mask(index)
-        missing = self.max_length - len(ids)
-        ids, mask = ids + [self.tokenizer.pad_token_id] * missing, mask + [0] * missing
-        tensors = (torch.tensor(each, dtype=torch.long) for each in (ids[:-1], ids[1:], mask[1:]))
-        return tuple(tensors)
+        return tuple(torch.tensor(each, dtype=torch.long) for each in (ids[:-1], ids[1:], mask[1:]))
 
 
 @pytest.mark.parametrize("name", ["minimind-2", "minimind-3"])
-def test_rows_equal_the_seeds(name: str, shared_data: Path, corpus: Path, tmp_path: Path) -> None:
+def test_rows_of_a_build_equal_the_seeds(name: str, shared_data: Path, corpus: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(shared_data / "tokenizers" / name)
+    tokenizer_folder = shared_data / "tokenizers" / name
+    source, folder = tmp_path / "some.jsonl", tmp_path / "data"
     with corpus.open("rb") as file:
         lines = list(itertools.islice(file, 0, 6000, 30))
-    seed = SeedDataset(lines, tokenizer, 512)
-    rows = [seed.ids_and_mask(i) for i in range(len(lines))]
-    shards = [rows[:64], rows[64:150], rows[150:]]
-    write_dataset(tmp_path, shards, max_length=512, pad_id=tokenizer.pad_token_id)
-    dataset = ShardDataset(tmp_path)
+    source.write_bytes(b"".join(lines))
+    options = [
+        "--mask",
+        "minimind",
+        "--max-length",
+        "512",
+        "--keep-untrained",
+        "--control-tokens",
+        "allow",
+        "--workers",
+        "1",
+    ]
+    command = [sys.executable, "-m", "sftprep.cli", "build", source, "-o", folder, "-t", tokenizer_folder, *options]
+    subprocess.run(command, check=True, capture_output=True)
+    seed = SeedDataset(lines, transformers.AutoTokenizer.from_pretrained(tokenizer_folder), 512)
+    dataset = ShardDataset(folder)
+    assert verify_dataset(folder) == []
     assert len(dataset) == len(lines) == 200
     assert all(same(dataset[i], seed[i]) for i in range(200))
     assert sum(int(dataset[i][2].sum()) for i in range(200)) > 10_000
