@@ -18,7 +18,7 @@ from sftprep.errors import ConversationError
 
 _DIGITS = "".join(map(chr, range(0xFDD0, 0xFDF0)))  # 32 noncharacters
 _RUN = re.compile(f"[{_DIGITS}]+")
-_SAID = frozenset(
+SAID = frozenset(
     {"content", "reasoning_content", "thinking", "reasoning", "arguments"}
 )  # keys of a message's own text
 _GIVEN = ("tools", "documents")
@@ -73,6 +73,12 @@ class Tracer:
                 todo.extend(value)
         return False
 
+    def first_point(self, text: str) -> int:
+        """The place of the first noncharacter in a text that a message says, where words are marked; -1 if a word that
+        is left whole comes before, or there is none."""
+        found = self._patterns["words"].search(text)
+        return -1 if found is None or found.lastindex else found.start()
+
     def mark(self, variables: Mapping[str, Any], own: Collection[str], where: str) -> dict[str, Any]:
         """The variables, the conversation's `own` among them, with noncharacters in their strings.
 
@@ -123,7 +129,7 @@ def _in_message(value: Any, code: str, said: re.Pattern[str], other: str, others
             _split(key, other, others): item
             if key == "role"
             else _in_strings(item, code, said, others)
-            if key in _SAID
+            if key in SAID
             else _in_message(item, code, said, other, others)
             for key, item in value.items()
         }

@@ -1,0 +1,187 @@
+"""Conversation -> text and turn marks, without Jinja where the template's way is known.
+
+A shape is the roles, keys and value types of a conversation. The template is recorded over one conversation of a shape
+(`recorder`), which gives a way through the template: what was observed of the conversation, and a program, literal text
+and steps, that prints it. Ways of a shape form a tree that is compiled to Python (`programs`). A conversation whose
+observations lead to a program is rendered by joining strings; if they lead nowhere, Jinja renders it and a new way may
+be recorded; ways that could not be recorded always take Jinja.
+Cost: about 2 µs and 1 µs a message, and copying the text once. Recording costs as much as some ten renderings, so
+shapes are recorded when they are seen again, and one conversation in eight may be recorded after the first hundred.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from sftprep.chat_template import ChatTemplate
+from sftprep.conversations import Conversation
+from sftprep.leaf_marks import (
+    check_controls,
+    check_end,
+    check_header,
+    check_owners,
+    check_point,
+    merged,
+    stays_of,
+    turns_of,
+)
+from sftprep.programs import Program, Replay, Tree
+from sftprep.prompts import Prompts
+from sftprep.recorder import INPUTS, Layout, RecordingTemplate, traced_conversation
+from sftprep.second_run import Deafness
+from sftprep.steps import MAX_REPEATS, Recording, Untraceable
+from sftprep.turns import Rendering, TurnMarks, header_of, marks_of
+
+_MAX_SHAPES = 4096
+_MAX_WAYS = 32  # of one shape
+_MAX_MESSAGES = 256  # of a conversation that is recorded
+_FREE_RECORDINGS, _RECORDING_SHARE = 128, 8
+_LONG_TEXT = 1 << 18  # from here on Jinja's share of the work is small, and its limits are checked by it alone
+_NONCHARACTERS = b"\xef\xb7"  # what U+FDD0 to U+FDEF begin with in UTF-8
+
+
+class ReplayTemplate:
+    """A chat template with what is known of its ways.
+
+    replayed, rendered: conversations so far that were replayed, and that took Jinja; recorded: ways recorded.
+    """
+
+    def __init__(self, template: ChatTemplate) -> None:
+        self.template = template
+        self.replayed = self.rendered = self.recorded = 0
+        self._trees: dict[tuple[Any, ...], Tree[TurnMarks] | None] = {}  # None: seen, not recorded yet
+        self._replays: dict[tuple[Any, ...], Replay[TurnMarks]] = {}
+        self._recorder: RecordingTemplate | None = None
+        self._marks_known: dict[tuple[Any, ...], TurnMarks] = {}  # one object for equal marks
+        self._functions = {
+            "header": partial(_header, tokens=template.tokens),
+            "first_point": template.tracer.first_point,
+        }
+
+    def render(self, conversation: Conversation) -> tuple[str, TurnMarks]:
+        """The text and marks of `ChatTemplate.render`. Raises as it does."""
+        key = _shape(conversation)
+        replay = self._replays.get(key)
+        found: tuple[str, TurnMarks] | bool = False
+        if replay is not None:
+            try:
+                found = replay(conversation.messages, conversation.tools, conversation.template_kwargs)
+            except Exception:  # noqa: BLE001 - a step that fails, as `x.index` may, is Jinja's to explain
+                found = True
+            if type(found) is tuple and _is_short_and_plain(found[0]):
+                self.replayed += 1
+                return found
+        self.rendered += 1
+        rendering = self.template.render(conversation)
+        if found is False and self._may_record(key, conversation):
+            self._record(key, conversation, rendering)
+        return rendering.text, marks_of(rendering)
+
+    def _may_record(self, key: tuple[Any, ...], conversation: Conversation) -> bool:
+        if key not in self._trees:
+            if len(self._trees) >= _MAX_SHAPES:  # start over: what is common will soon be known again
+                self._trees.clear()
+                self._replays.clear()
+                self._marks_known.clear()
+            self._trees[key] = None
+            return False
+        tree = self._trees[key]
+        share = (self.replayed + self.rendered) // _RECORDING_SHARE
+        return (
+            self.recorded < _FREE_RECORDINGS + share
+            and (tree is None or tree.leaves < _MAX_WAYS)
+            and len(conversation.messages) <= _MAX_MESSAGES
+            and not self.template.has_strays
+        )
+
+    def _record(self, key: tuple[Any, ...], conversation: Conversation, rendering: Rendering) -> None:
+        """Add the conversation's way to its shape's tree."""
+        self.recorded += 1
+        tree = self._trees[key]
+        if tree is None:
+            tree = self._trees[key] = Tree(INPUTS, self._functions)
+        recording = Recording(tree.steps, {name: getattr(conversation, name) for name in INPUTS})
+        try:
+            program = self._program(conversation, rendering, recording)
+        except (Untraceable, Exception):  # noqa: BLE001 - to C code stand-ins are no strings: what raises is not replayed
+            program = None
+        try:
+            tree.insert(recording.observed, program)
+            self._replays[key] = tree.replay()
+        except Untraceable:  # the template does not do the same twice
+            self._replays[key] = lambda *_: True
+
+    def _program(self, conversation: Conversation, rendering: Rendering, recording: Recording) -> Program[TurnMarks]:
+        """What prints all conversations that agree with what was observed. Raises Untraceable."""
+        template = self.template
+        if any(
+            character in key
+            for message in conversation.messages
+            for key in message
+            for character in template.tracer.first
+        ):
+            raise Untraceable  # a second run would know it by another key
+        if self._recorder is None:
+            self._recorder = RecordingTemplate(template.compiled, template.now)
+        traced = template.variables(traced_conversation(conversation, recording))
+        layout = self._recorder.layout(traced, recording, template.allowance())
+        deaf = Deafness(recording, template.tracer)
+        if layout.text != rendering.text or not all(step in deaf for step in (*recording.observed, *layout.parts)):
+            raise Untraceable
+        prompts = Prompts(template, self._recorder, recording, template.variables(conversation), traced)
+        marks = self._marks(conversation, rendering, layout, prompts)
+        repeats: Counter[int] = Counter()
+        for part in layout.parts:
+            repeats.update(recording.steps.weights[part])
+        if max(repeats.values(), default=0) > MAX_REPEATS:
+            raise Untraceable
+        return Program(merged(layout), marks)
+
+    def _marks(self, conversation: Conversation, rendering: Rendering, layout: Layout, prompts: Prompts) -> TurnMarks:
+        """The rendering's marks, shown to be those of every conversation that takes this way. Raises Untraceable."""
+        template, roles = self.template, [message["role"] for message in conversation.messages]
+        stays, marks = stays_of(layout), marks_of(rendering)
+        check_controls(layout, template, rendering)
+        check_owners(layout, stays, {message for message, role in enumerate(roles) if role == "assistant"})
+        turns = turns_of(layout, stays, {message for message, role in enumerate(roles) if role in template.roles})
+        if marks.exact or turns.keys() != {span.message for span in rendering.spans}:
+            raise Untraceable
+        for span, first in zip(rendering.spans, marks.first, strict=True):
+            turn, control = turns[span.message], rendering.controls[first][1]
+            if roles[span.message] == "assistant":
+                check_header(layout, turn, prompts.before(span.message), control, template)
+            else:
+                check_point(layout, turn, control)
+            check_end(layout, turn, span, rendering, template.end_of_turn)
+        known = (marks.controls, marks.message, marks.first, marks.header, marks.last)
+        return self._marks_known.setdefault(known, marks)
+
+
+def _shape(conversation: Conversation) -> tuple[Any, ...]:
+    """Roles, keys and types of a conversation's messages; types of its tools and variables."""
+    shape: list[Any] = [type(conversation.tools)]
+    for message in conversation.messages:
+        shape.append(message["role"])
+        shape += message
+        shape += map(type, message.values())
+    if conversation.template_kwargs:
+        shape.append(None)
+        shape += conversation.template_kwargs
+        shape += map(type, conversation.template_kwargs.values())
+    return tuple(shape)
+
+
+def _is_short_and_plain(text: str) -> bool:
+    """Whether Jinja would come to the same: no limit is near, and no noncharacters that it refuses."""
+    if len(text) > _LONG_TEXT:
+        return False
+    return text.isascii() or _NONCHARACTERS not in text.encode("utf-8", "surrogatepass")
+
+
+def _header(left: str, turn: str, prompt: str, tokens: re.Pattern[str]) -> tuple[int, int]:
+    """Where the header of a turn begins and ends, counted from the turn's beginning."""
+    begin, end = header_of(left + turn, len(left), len(left) + len(turn), prompt, tokens)
+    return begin - len(left), end - len(left)
