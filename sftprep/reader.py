@@ -24,8 +24,7 @@ from sftprep.errors import ConfigError
 from sftprep.manifest import DTYPES, REJECTS, load_manifest
 
 IGNORED = -100  # the label that Hugging Face models and torch's cross entropy leave out
-# A map keeps a file descriptor, and a process often may have 1024 of them. Mapping a shard again costs about 0.1 ms.
-_MAPPED_SHARDS = 64
+_DESCRIPTORS = 1024  # that a process may have open, where the system does not tell
 
 Sample = tuple[Tensor, Tensor, Tensor] | dict[str, Tensor]
 
@@ -95,7 +94,7 @@ class ShardDataset(Dataset[Sample]):
         self._forget_maps()
 
     def _forget_maps(self) -> None:
-        self._mapped = lru_cache(_MAPPED_SHARDS)(self._map)
+        self._mapped = lru_cache(_mapped_shards())(self._map)
 
     def _map(self, shard: int) -> _Arrays:
         forms = self.manifest.arrays(self.manifest.shards[shard])
@@ -172,3 +171,16 @@ class ShardDataset(Dataset[Sample]):
             "position_ids": np.tile(positions, (*input_ids.shape[:-1], 1)),
         }
         return {name: torch.from_numpy(value) for name, value in sample.items()}
+
+
+def _mapped_shards() -> int:
+    """How many shards stay mapped: each holds four file descriptors, and half of them are left to the trainer.
+
+    A shard that is mapped again takes as long as a few hundred rows do.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _DESCRIPTORS // 8
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(1, (limit if limit > 0 else 2**16) // 8)  # a limit below 0 is none
