@@ -41,7 +41,7 @@ def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False,
             remove_temporaries(target)
         manifest = commit_dataset(folder)
     if not quiet:
-        show_summary(manifest, folder, time.monotonic() - begin)
+        show_summary(manifest, folder, time.monotonic() - begin, progress.seconds)
     return manifest
 
 

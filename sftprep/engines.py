@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +38,7 @@ class Progress:
     tokens: int = 0
     bytes: int = 0
     note: str = ""  # a line for the log
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of a process's time, by stage of the work
 
 
 class Worker(Protocol):

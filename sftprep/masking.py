@@ -63,7 +63,7 @@ class Masker:
         self._templates = Templates(config, resolved)
         controls = self._templates.control_tokens
         self._encoder = ExactEncoder(resolved, controls)
-        self._encode_piece = cache(lambda text: tuple(self._encoder.reference.encode([text]).ids.tolist()))
+        self._encode_piece = cache(lambda text: tuple(engine.encode([text]).ids.tolist()))
         is_control = np.zeros(resolved.size, np.bool_)
         for token in resolved.added_tokens:
             is_control[token.id] = token.content in controls

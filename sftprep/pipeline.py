@@ -52,11 +52,19 @@ class Job:
     def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], ShardReceipt]:
         """Compute one split; the returned callable makes it durable and leaves the receipt."""
         writer = ShardWriter(self._folder, task, self._plan.config.width, self._dtype)
+        stage, seconds = self._preparer.stage, self._preparer.seconds
+        batches = read_batches(self._plan.splits[task], self._plan.sources)
         try:
-            for batch in read_batches(self._plan.splits[task], self._plan.sources):
+            while True:
+                with stage("reading"):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
                 prepared = self._preparer.prepare(batch)
-                writer.append(prepared)
-                report(Progress(prepared.totals.records, prepared.totals.tokens, prepared.bytes))
+                with stage("writing"):
+                    writer.append(prepared)
+                report(Progress(prepared.totals.records, prepared.totals.tokens, prepared.bytes, seconds=dict(seconds)))
+                seconds.clear()
         except BaseException:
             writer.discard()
             raise

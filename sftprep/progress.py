@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -21,6 +23,7 @@ class BuildProgress:
 
     def __init__(self, total_bytes: int, quiet: bool) -> None:
         self._conversations = self._tokens = self._bytes = 0
+        self.seconds: Counter[str] = Counter()  # of all processes, by stage of the work
         self._begin = time.monotonic()
         # refreshed from `update`, not from a thread: worker processes are forked while it is shown
         self._bar = Progress(
@@ -51,6 +54,7 @@ class BuildProgress:
         self._conversations += step.conversations
         self._tokens += step.tokens
         self._bytes += step.bytes
+        self.seconds.update(step.seconds)
         if time.monotonic() - self._drawn > 0.1:
             self._draw()
 
@@ -65,8 +69,10 @@ class BuildProgress:
         self._drawn = time.monotonic()
 
 
-def show_summary(manifest: Manifest, folder: Path, seconds: float | None = None) -> None:
-    """The closing table: where every record went, and how much is trained."""
+def show_summary(
+    manifest: Manifest, folder: Path, seconds: float | None = None, stages: Mapping[str, float] | None = None
+) -> None:
+    """The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
     totals = manifest.totals
     table = Table(title=f"{folder}", title_justify="left", title_style="bold", show_header=False, box=None)
     table.add_column(style="dim")
@@ -86,6 +92,10 @@ def show_summary(manifest: Manifest, folder: Path, seconds: float | None = None)
     if seconds is not None:
         rate = sum(each.bytes for each in manifest.inputs) / seconds / _MEGA
         table.add_row("time", f"{seconds:.1f} s", f"{rate:.1f} MB/s")
+    if stages:
+        whole = sum(stages.values())
+        shares = [f"{name} {part / whole:.0%}" for name, part in sorted(stages.items(), key=lambda each: -each[1])]
+        table.add_row("time went to", "", ", ".join(shares))
     Console(stderr=True).print(table)
 
 
