@@ -9,7 +9,7 @@ every call of a macro looks at the clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, MappingView, Sequence
 from datetime import datetime
 from types import BuiltinMethodType, MethodType
 from typing import Any
@@ -186,10 +186,10 @@ def _charged(function: Callable[..., Any], cost: Callable[..., int]) -> Callable
     @pass_context
     def charged(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         allowance: Allowance = context.parent[ALLOWANCE]
-        if not isinstance(value, (str, Mapping, Sequence)) and isinstance(value, Iterable):
+        if isinstance(value, Iterator):
             value = list(value)
-        if type(value) in _CONTAINERS:
-            allowance.weigh(value)
+        if type(value) in _CONTAINERS or isinstance(value, MappingView):
+            allowance.weigh(list(value) if isinstance(value, MappingView) else value)
         allowance.spend(cost(value, *args, **kwargs))
         first: tuple[Any, ...] = ()
         if passes is not None:
