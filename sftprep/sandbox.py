@@ -33,6 +33,7 @@ from sftprep.allowance import (
 from sftprep.errors import TemplateError
 
 ALLOWANCE = " allowance"  # among the template's variables: the blank keeps it out of the template's reach
+SCOPES = frozenset({"_loop_vars", "_block_vars"})  # what Jinja passes along with the arguments of a call in a loop
 CONCAT, _CLOCK = " concat", " clock"  # filters a template cannot name
 _CONTAINERS = (list, dict, tuple)
 _METHODS = (BuiltinMethodType, MethodType)
@@ -97,7 +98,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if name in METHOD_COSTS and isinstance(__obj.__self__, (str, int)):
             if name == "join" and args:
                 args = (list(args[0]), *args[1:])
-            __context.parent[ALLOWANCE].spend(METHOD_COSTS[name](__obj.__self__, *args, **kwargs))
+            given = {key: value for key, value in kwargs.items() if key not in SCOPES}
+            __context.parent[ALLOWANCE].spend(METHOD_COSTS[name](__obj.__self__, *args, **given))
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:

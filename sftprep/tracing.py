@@ -19,7 +19,7 @@ from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, Macro
 
-from sftprep.sandbox import CONCAT, Sandbox
+from sftprep.sandbox import CONCAT, SCOPES, Sandbox
 from sftprep.steps import Untraceable
 from sftprep.traced import (
     Traced,
@@ -59,7 +59,6 @@ _NATIVE_TESTS = frozenset({"defined", "undefined", "none", "in", *_COMPARISONS})
 _KINDS = ("boolean", "callable", "escaped", "float", "integer", "iterable", "mapping", "number", "sequence", "string")
 _TYPE_TESTS = frozenset(_KINDS)
 _NUMBER_TESTS = frozenset({"divisibleby", "even", "false", "odd", "true"})
-_SCOPES = frozenset({"_loop_vars", "_block_vars"})  # Jinja's own, passed along with a call's arguments
 _JSON_OPTIONS = frozenset({"ensure_ascii", "indent", "separators", "sort_keys"})
 
 # Statements and expressions whose compiled code is known to keep to the hooks below. Not here: autoescape (its output
@@ -155,7 +154,7 @@ class TracingSandbox(Sandbox):
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """`obj(*args, **kwargs)`."""
-        given = {name: value for name, value in kwargs.items() if name not in _SCOPES}
+        given = {name: value for name, value in kwargs.items() if name not in SCOPES}
         if isinstance(obj, Method):
             return obj.call(args, given)
         if isinstance(obj, Traced):
