@@ -109,22 +109,28 @@ def assistants_of(messages: Sequence[Message]) -> set[int]:
 
 
 def in_doubt(messages: Sequence[Message], marks: Sequence[Mark], text: str) -> bool:
-    """Whether an assistant's text is not found, word for word, at its place, or another's is found at an assistant's."""
+    """Whether text of an assistant's message is found at other places than its own, or another's at an assistant's."""
     places: dict[int, list[Mark]] = {}
     for mark in marks:
         places.setdefault(mark.message, []).append(mark)
     assistants = assistants_of(messages)
     for index, message in enumerate(messages):
+        own = places.get(index, ())
         for said in _said(message):
-            if _found(said, text, places.get(index, ())):
+            if _found(said, text, own):
                 continue
-            if index in assistants or any(_found(said, text, places.get(other, ())) for other in assistants):
+            if index not in assistants:
+                if any(_found(said, text, places.get(other, ())) for other in assistants):
+                    return True
+            elif any(
+                line in text and not _found(line, text, own) for line in filter(None, map(str.strip, said.splitlines()))
+            ):
                 return True
     return False
 
 
 def _said(message: Message) -> list[str]:
-    """What a message says, in pieces that templates print whole, or trimmed."""
+    """What a message says, in pieces that most templates print whole."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [{"text": content}]
     texts = (part.get("text") if isinstance(part, dict) else part for part in parts)

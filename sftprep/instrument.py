@@ -133,9 +133,12 @@ def _statement(name: str, value: nodes.Expr, line: int, *args: nodes.Expr, print
 
 def _load(target: nodes.Node) -> nodes.Expr:
     """What a loop assigns to, as an expression."""
-    if isinstance(target, nodes.Tuple):
-        return nodes.Tuple([_load(item) for item in target.items], "load", lineno=target.lineno)
-    return nodes.Name(target.name, "load", lineno=target.lineno)  # type: ignore[attr-defined]
+    names = [
+        nodes.Name(name.name, "load", lineno=name.lineno)
+        for name in (target, *target.find_all(nodes.Name))
+        if isinstance(name, nodes.Name)
+    ]
+    return names[0] if isinstance(target, nodes.Name) else nodes.Tuple(names, "load", lineno=target.lineno)
 
 
 def mark_end_of_messages(tree: nodes.Template, first: int) -> None:

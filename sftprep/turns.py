@@ -108,9 +108,9 @@ def header_of(text: str, start: int, stop: int, prompt: str, tokens: re.Pattern[
             if end > best[1]:
                 best = (start - skipped if before else start, end)
     blank = start + len(turn := text[start:stop]) - len(turn.lstrip())
-    if best[1] == start and start < blank < stop:  # the turn before ended without the white space this one begins with
+    if start < blank < stop:  # the turn before ended without the white space that this one begins with
         end = header_of(text, blank, stop, prompt.lstrip(), tokens)[1]
-        best = (start, start if end == blank else end)
+        best = (start, end) if end > max(blank, best[1]) else best
     return best
 
 

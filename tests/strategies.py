@@ -262,3 +262,54 @@ def damaged_bytes(draw: st.DrawFn) -> bytes:
         stop = min(len(data), start + draw(st.integers(0, 6)))
         data = data[:start] + draw(pieces) + data[stop:]
     return data
+
+
+# -- conversations for chat templates (test_chat_template, test_turns) --
+
+
+def message_texts() -> st.SearchStrategy[str]:
+    """Texts of messages: any script, white space at the ends, and pieces that templates and tokenizers look for."""
+    pieces = [
+        "<|im_end|>",
+        "<|im_",
+        "end|>",
+        "<think>",
+        "</think>",
+        "<tool_response>",
+        "</s>",
+        "<",
+        "[INST]",
+        "\n\n",
+        "  ",
+    ]
+    words = st.text(max_size=12) | st.sampled_from([*pieces, "Hi.", "答案", "👍🏽", "a  b"])
+    return st.lists(words, max_size=4).map("".join).filter(_is_text)
+
+
+def _is_text(text: str) -> bool:
+    """No lone surrogates, and none of the noncharacters by which text is traced."""
+    return not any(0xD800 <= ord(c) <= 0xDFFF or 0xFDD0 <= ord(c) <= 0xFDEF or ord(c) & 0xFFFE == 0xFFFE for c in text)
+
+
+@st.composite
+def chats(draw: st.DrawFn, texts: st.SearchStrategy[str], *, system: bool = True) -> list[dict[str, Any]]:
+    """Messages of a user and an assistant who take turns, perhaps after a system message."""
+    first = [{"role": "system", "content": draw(texts)}] if system and draw(st.booleans()) else []
+    turns = draw(st.lists(texts, min_size=2, max_size=7))
+    return [*first, *({"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns))]
+
+
+@st.composite
+def tool_chats(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> list[dict[str, Any]]:
+    """Messages with reasoning, calls of functions and their results."""
+    arguments = st.dictionaries(st.text("abc<|", min_size=1, max_size=3), st.none() | st.integers() | texts, max_size=2)
+    messages: list[dict[str, Any]] = [{"role": "user", "content": draw(texts)}]
+    for _ in range(draw(st.integers(0, 2))):
+        function = {"name": draw(st.sampled_from(["weather", "add"])), "arguments": draw(arguments)}
+        call = {"type": "function", "id": "abcdefghi", "function": function}
+        messages.append({"role": "assistant", "content": draw(st.just("") | texts), "tool_calls": [call]})
+        messages.append({"role": "tool", "name": function["name"], "tool_call_id": "abcdefghi", "content": draw(texts)})
+    answer = {"role": "assistant", "content": draw(texts)}
+    if draw(st.booleans()):
+        answer["reasoning_content"] = draw(texts)
+    return [*messages, answer]
