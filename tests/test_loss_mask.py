@@ -158,6 +158,12 @@ def test_tokens_of_a_character_cut_into_bytes_and_a_token_that_straddles() -> No
     assert straddling.tolist() == [1]
 
 
+def test_a_token_that_reaches_from_one_span_into_the_next_is_trained() -> None:
+    mask, straddling = span_mask(*arrays([[(0, 2), (2, 3)]]), spans_of([[(0, 1, 1.0), (1, 3, 1.0)]]))
+    assert mask.tolist() == [True, True]
+    assert straddling.tolist() == [0]
+
+
 def test_weights_other_than_0_and_1_make_the_mask_float32() -> None:
     tokens: Tokens = [[(0, 1), (1, 2)], [(0, 1), (1, 2)]]
     mask, _ = span_mask(*arrays(tokens), spans_of([[(0, 1, 0.5)], [(1, 2, 1.0)]]))
