@@ -37,6 +37,12 @@ class Group(click.Group):
         except BrokenPipeError:  # `sftprep inspect ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
+        except (OSError, MemoryError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            if os.environ.get("SFTPREP_DEBUG"):
+                raise
+            what = f"internal error: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)"
+            click.secho(f"Error: {what}", fg="red", err=True)
+            sys.exit(1)
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
@@ -191,14 +197,19 @@ def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
 def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     """Write plan.json: inputs, splits, options. Then run `work` once per split, anywhere, then `commit`."""
     build_config = _build_config({**options, "output": output})
-    from sftprep.pipeline import write_plan
+    from sftprep.plan import adopt_plan, make_plan
     from sftprep.storage import folder_lock
 
+    planned = make_plan(build_config)
     with folder_lock(output):
-        planned = write_plan(build_config, output, overwrite=overwrite)
-    if not quiet:
-        click.echo(f"{len(planned.splits)} splits: run `sftprep work {output} --task I` for I from 0 to "
-                   f"{len(planned.splits) - 1}, then `sftprep commit {output}`.")
+        adopted = adopt_plan(planned, output, overwrite=overwrite)
+    if quiet:
+        return
+    if adopted is None:
+        click.echo(f"{output}: complete already; nothing to do")
+        return
+    last = len(planned.splits) - 1
+    click.echo(f"{last + 1} splits: run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`.")
 
 
 @main.command()
