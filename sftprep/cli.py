@@ -236,7 +236,7 @@ def commit(folder: Path, quiet: bool) -> None:
     from sftprep.progress import show_summary
     from sftprep.storage import folder_lock
 
-    with folder_lock(folder):
+    with folder_lock(folder, create=False):
         manifest = commit_dataset(folder)
     if not quiet:
         show_summary(manifest, folder)
@@ -272,7 +272,8 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
 
 
 @main.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True,
+              help="Folder of the dataset.")
 def demo(output: Path) -> None:
     """The main job on the built-in sample: build, then a few rows in colour."""
     from sftprep.build import run_demo

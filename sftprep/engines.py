@@ -20,14 +20,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from time import monotonic
 from typing import Any, Protocol
 
 from sftprep.errors import SftprepError, WorkerError
 
 _MOST_TRIES = 2
 _GRACE_SECONDS = 5.0
+_TICK_SECONDS = 1.0
+HANG_SECONDS = 300.0  # a worker that reports nothing for so long is taken for dead; a batch takes a few seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,11 @@ class Progress:
 class Worker(Protocol):
     """What a process needs to work: `run` computes a task and returns the step that makes it durable."""
 
-    def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], object]:
-        """Compute a task's files; the returned callable publishes them and may run in another thread."""
+    def run(self, task: int, report: Callable[[Progress], None], *, careful: bool) -> Callable[[], object]:
+        """Compute a task's files; the returned callable publishes them and may run in another thread.
+
+        careful: a process died or hung at this task before.
+        """
 
 
 OpenWorker = Callable[[Callable[[Progress], None]], Worker]
@@ -57,6 +64,7 @@ class _Process:
     connection: Connection
     tasks: set[int] = field(default_factory=set)
     ready: bool = False
+    heard: float = field(default_factory=monotonic)  # when it last reported
 
 
 def run_tasks(
@@ -86,14 +94,18 @@ class _Pool:
         for _ in range(workers):
             self._start()
         while self._left:
-            for connection in wait([member.connection for member in self._members]):
+            for connection in wait([member.connection for member in self._members], timeout=_TICK_SECONDS):
                 member = next(each for each in self._members if each.connection is connection)
+                member.heard = monotonic()
                 try:
                     message = member.connection.recv()
                 except (EOFError, OSError):
                     self._bury(member)
                 else:
                     self._handle(member, *message)
+            for member in self._members:
+                if member.tasks and not member.ready and monotonic() - member.heard > HANG_SECONDS:
+                    member.process.kill()  # and is buried when its pipe ends
         for member in self._members:
             with suppress(OSError):
                 member.connection.send(None)
@@ -141,7 +153,8 @@ class _Pool:
                 member.tasks.add(task)
                 member.ready = False
                 with suppress(OSError):  # it died just now: its end is read from the pipe
-                    member.connection.send(task)
+                    member.connection.send((task, self._deaths[task] > 0))
+                member.heard = monotonic()
 
     def _bury(self, member: _Process) -> None:
         """Give a dead worker's tasks out again, or raise when one of them has had its tries."""
@@ -203,12 +216,13 @@ def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Conn
         while True:
             send("free", -1)
             try:
-                task = connection.recv()
+                order = connection.recv()
             except (EOFError, OSError):
                 os._exit(1)  # the parent is gone
-            if task is None:
+            if order is None:
                 return
-            publish = guarded(task, lambda task=task: worker.run(task, report))  # type: ignore[misc]
+            task, careful = order
+            publish = guarded(task, partial(worker.run, task, report, careful=careful))
             if publishing:
                 publishing.result()  # one task's files at a time wait for the disk
             publishing = publisher.submit(finish, task, publish)

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from sftprep import __version__
+from sftprep.apart import CAN_FORK, fatal
 from sftprep.config import reject_limit
 from sftprep.engines import Progress
 from sftprep.errors import ConfigError, DatasetError, InputError
@@ -34,6 +35,9 @@ from sftprep.storage import (
 from sftprep.token_engines import load_engine
 from sftprep.tokenizer import dtype_for, resolve_tokenizer
 
+CAREFUL_SECONDS = 60  # for a batch, when a process died or hung at its split before
+_FATAL = "the tokenizer or the chat template does not come to an end on it"
+
 
 class Job:
     """A worker's view of a plan: opens tokenizer and template once, then does splits."""
@@ -49,8 +53,13 @@ class Job:
         engine = load_engine(resolved, config.tokenizer_engine)
         self._preparer = Preparer(config, resolved, engine, self._names, plan.check_every)
 
-    def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], ShardReceipt]:
-        """Compute one split; the returned callable makes it durable and leaves the receipt."""
+    def run(
+        self, task: int, report: Callable[[Progress], None], *, careful: bool = False
+    ) -> Callable[[], ShardReceipt]:
+        """Compute one split; the returned callable makes it durable and leaves the receipt.
+
+        careful: try every batch out in a child first, and reject the records that it does not survive.
+        """
         writer = ShardWriter(self._folder, task, self._plan.config.width, self._dtype)
         stage, seconds = self._preparer.stage, self._preparer.seconds
         batches = read_batches(self._plan.splits[task], self._plan.sources)
@@ -60,6 +69,9 @@ class Job:
                     batch = next(batches, None)
                 if batch is None:
                     break
+                if careful and CAN_FORK:
+                    for index in fatal(self._preparer.prepare, batch, CAREFUL_SECONDS):
+                        batch[index] = batch[index]._replace(data=b"", error=_FATAL)
                 prepared = self._preparer.prepare(batch)
                 with stage("writing"):
                     writer.append(prepared)
@@ -103,7 +115,7 @@ def work_on(folder: Path, task: int, tokenizer: str | None = None) -> str:
     if (folder / MANIFEST).exists() and work_folder(folder) == folder:
         load_manifest(folder)
         return "the dataset is complete"
-    with folder_lock(folder, shared=True):
+    with folder_lock(folder, shared=True, create=False):
         target = work_folder(folder)
         plan = read_plan(target)
         if not 0 <= task < len(plan.splits):

@@ -36,7 +36,8 @@ def verify_command(folder: Path, *, fast: bool, sources: Sequence[str], tokenize
     if not problems and sources and tokenizer is not None:
         problems = verify_source(folder, sources, tokenizer)
     for problem in problems:
-        console.print(f"[red]{escape(problem.file)}[/]: {escape(problem.what)}", highlight=False, soft_wrap=True)
+        where = escape(str(folder / problem.file))
+        console.print(f"[red]{where}[/]: {escape(problem.what)}", highlight=False, soft_wrap=True)
     if not problems and not quiet:
         looked_at = "sizes and headers" if fast else "sizes, hashes, totals and rows"
         derived = ", and a sample of rows derived anew" if sources else ""

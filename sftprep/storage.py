@@ -190,13 +190,18 @@ def exchange_folders(new: Path, old: Path) -> None:
 
 
 @contextmanager
-def folder_lock(folder: Path, *, shared: bool = False, patience: float = 2.0) -> Iterator[None]:
+def folder_lock(
+    folder: Path, *, shared: bool = False, create: bool = True, patience: float = 2.0
+) -> Iterator[None]:
     """Hold `folder` for this process: one exclusive holder (build, plan, commit) or many shared ones (work).
 
     The kernel drops the lock with the process, however it dies. Raises BusyError, naming the holder, when another
-    process still has it after `patience` seconds.
+    process still has it after `patience` seconds, StorageError where there is no folder and `create` is False.
     """
-    make_folder(folder)
+    if create:
+        make_folder(folder)
+    elif not folder.is_dir():
+        raise StorageError(f"{folder}: no such folder")
     path = folder / LOCK_NAME
     deadline = time.monotonic() + patience
     while True:

@@ -262,7 +262,7 @@ def test_build_prints_a_table_of_counts(tmp_path: Path) -> None:
         (["build", "x.jsonl", "-o", "out", "-t", TOKENIZER, "--max-length", "1"], 2, "at least 2"),
         (["build", "x.jsonl", "-o", "out", "-t", TOKENIZER, "--max-length", "9", "--seq-length", "9"], 2, "not both"),
         (["build", "x.jsonl", "-o", "out", "-t", TOKENIZER, "--template-kwarg", "x"], 2, "NAME=VALUE"),
-        (["commit", "nowhere"], 1, "no plan"),
+        (["commit", "nowhere"], 1, "no such folder"),
         (["verify", "nowhere"], 1, "nowhere"),
         (["inspect", "nowhere"], 1, "nowhere"),
         (["nonsense"], 2, "nonsense"),
@@ -300,7 +300,8 @@ def test_plan_work_commit_are_the_build(tmp_path: Path) -> None:
     assert sftprep("plan", *options, str(tmp_path / "b")).returncode == 0
     early = sftprep("commit", str(tmp_path / "b"))
     assert (early.returncode, "1 of 1 splits are not done: 0" in early.stderr) == (1, True)
-    assert "no plan" in sftprep("work", str(tmp_path / "nowhere"), "--task", "0").stderr
+    assert "no such folder" in sftprep("work", str(tmp_path / "nowhere"), "--task", "0").stderr
+    assert "no plan" in sftprep("work", str(tmp_path), "--task", "0").stderr
     assert sftprep("work", str(tmp_path / "b"), "--task", "1").returncode == 2
     assert "1 rows" in sftprep("work", str(tmp_path / "b"), "--task", "0").stdout
     assert "done before" in sftprep("work", str(tmp_path / "b"), "--task", "0").stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sftprep import engines
 from sftprep.engines import Progress, run_tasks
 from sftprep.errors import ConversationError, WorkerError
 
@@ -24,12 +25,14 @@ class Scribe:
         if (folder / "no-start").exists():
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], None]:
+    def run(self, task: int, report: Callable[[Progress], None], *, careful: bool) -> Callable[[], None]:
         for attempt in range(2):
             order = self.folder / f"die-{task}-{attempt}"
             if order.exists():
                 order.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
+        if (self.folder / f"hang-{task}").exists() and not careful:
+            time.sleep(600)
         if (self.folder / f"fail-{task}").exists():
             raise ConversationError(f"chat.jsonl:{task}: wrong")
         if (self.folder / f"bug-{task}").exists():
@@ -74,6 +77,14 @@ def test_a_task_that_kills_two_workers_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "die-3-1").touch()
     with pytest.raises(WorkerError, match=r"split 3: its worker process was killed by SIGKILL, twice"):
         run(tmp_path, 4, 1)
+
+
+def test_a_worker_that_hangs_is_replaced_by_a_careful_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "HANG_SECONDS", 1.0)
+    (tmp_path / "hang-2").touch()
+    reports = run(tmp_path, 4, 2)
+    assert all((tmp_path / f"done-{task}").exists() for task in range(4))
+    assert any("was killed" in each.note for each in reports)
 
 
 def test_workers_that_cannot_start_are_an_error(tmp_path: Path) -> None:
@@ -122,6 +133,6 @@ class _Sleeper:
     def __init__(self, folder: Path, report: Callable[[Progress], None]) -> None:
         (folder / "pid").write_text(str(os.getpid()))
 
-    def run(self, task: int, report: Callable[[Progress], None]) -> Callable[[], None]:
+    def run(self, task: int, report: Callable[[Progress], None], *, careful: bool) -> Callable[[], None]:
         time.sleep(60)
         return lambda: None

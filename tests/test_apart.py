@@ -1,0 +1,40 @@
+"""What would take the process down is found out in a child."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sftprep.apart import fatal, survives
+
+
+def test_what_ends_survives_however_it_ends() -> None:
+    assert survives(lambda: None, 10)
+    assert survives(lambda: 1 / 0, 10)
+
+
+def test_what_dies_or_does_not_end_does_not() -> None:
+    assert not survives(lambda: os.kill(os.getpid(), signal.SIGKILL), 10)
+    assert not survives(lambda: time.sleep(30), 1)
+    assert not survives(lambda: os._exit(3), 10)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.sampled_from([0, 0, 0, 0, 1]), max_size=12))
+def test_the_items_at_fault_are_found(items: list[int]) -> None:
+    def step(some: Sequence[int]) -> None:
+        if any(some):
+            os._exit(1)
+
+    assert list(fatal(step, items, 10)) == [index for index, item in enumerate(items) if item]
+
+
+def test_nothing_of_the_step_happens_here() -> None:
+    seen: list[int] = []
+    assert survives(lambda: seen.append(1), 10)
+    assert seen == []
