@@ -63,7 +63,7 @@ def render_rows(
     for shown in load_rows(dataset, rows):
         text = _header(shown)
         text.append_text(render_tokens(shown.ids.tolist(), shown.trained.tolist(), decode, brackets=brackets))
-        yield text.append("\n")
+        yield text if text.plain.endswith("\n") else text.append("\n")
 
 
 def render_tokens(
