@@ -104,11 +104,16 @@ class _Pool:
                 else:
                     self._handle(member, *message)
             for member in self._members:
-                if member.tasks and not member.ready and monotonic() - member.heard > HANG_SECONDS:
+                if self._hangs(member):
                     member.process.kill()  # and is buried when its pipe ends
         for member in self._members:
             with suppress(OSError):
                 member.connection.send(None)
+
+    def _hangs(self, member: _Process) -> bool:
+        """Silent for too long, and not because it takes care (then every step has a time limit of its own)."""
+        silent = monotonic() - member.heard > HANG_SECONDS
+        return silent and not member.ready and any(not self._deaths[task] for task in member.tasks)
 
     def stop(self) -> None:
         """End every process: at once if work was left, else after it has said goodbye."""
@@ -190,6 +195,8 @@ def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Conn
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not os.environ.get("SFTPREP_DEBUG"):  # all that a user has to know goes through the pipe; Rust panics print more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sending = threading.Lock()
 
     def send(kind: str, task: int, value: object = None) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from sftprep import engines, pipeline
 from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
 from sftprep.errors import ConfigError, ConversationError, InputError, TemplateError, TokenizerError
@@ -325,3 +326,23 @@ def test_a_build_imports_neither_transformers_nor_torch(tmp_path: Path) -> None:
     code += "try: main()\nexcept SystemExit as end: assert not end.code\n"
     code += "assert not {'transformers', 'torch', 'huggingface_hub'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_tokenizer_that_never_ends_costs_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "HANG_SECONDS", 3.0)
+    monkeypatch.setattr(pipeline, "CAREFUL_SECONDS", 2)
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    stated = json.loads((SAMPLE / "tokenizer" / "tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": "(?:(?:b|b)+)+c"}, "behavior": "Isolated", "invert": False}
+    stated["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, stated["pre_tokenizer"]]}
+    (slow / "tokenizer.json").write_text(json.dumps(stated))
+    (slow / "tokenizer_config.json").write_bytes((SAMPLE / "tokenizer" / "tokenizer_config.json").read_bytes())
+    panics, hangs = "b" * 60, " ".join(["b" * 21] * 1000)  # past the library's limit of retries; just below it, often
+    bombs = [{"messages": [{"role": "user", "content": text}, GOOD["messages"][1]]} for text in (panics, hangs)]
+    source = write(tmp_path / "a.jsonl", GOOD, bombs[0], GOOD, bombs[1], GOOD)
+    manifest = build(tmp_path / "out", source, tokenizer=str(slow), tokenizer_engine="hf")
+    assert (manifest.totals["conversations"], manifest.totals["rejected"]) == (3, 2)
+    panicked, hung = rejects(tmp_path / "out")
+    assert (panicked["line"], panicked["reason"]) == (2, "its text cannot be tokenized")
+    assert (hung["line"], "does not come to an end" in hung["reason"]) == (4, True)
