@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftprep.allowance import Allowance, LimitError
 from sftprep.attribution import (
@@ -26,14 +26,13 @@ from sftprep.attribution import (
     turns_of,
 )
 from sftprep.compiled_template import CompiledTemplate, MarkedText
+from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.probes import ONE_TOOL, OTHERS, QUESTION, TALK, Messages, with_tools
 from sftprep.provenance import Provenance, Tracer, controls_in
+from sftprep.structural import structural_tokens
 from sftprep.trail import Mark
 from sftprep.turns import Rendering, Span, Stretch, end_of_turn, header_of, shared_length, stretches, token_pattern
-
-if TYPE_CHECKING:
-    from sftprep.conversations import Conversation
 
 _RESERVED = frozenset({"messages", "tools", "add_generation_prompt"})
 _REASONING = ("reasoning_content", "thinking", "reasoning")
@@ -89,16 +88,30 @@ class ChatTemplate:
         clash = _RESERVED & conversation.template_kwargs.keys()
         if clash:
             raise ConversationError(f"a record may not set the template variables {', '.join(sorted(clash))}")
-        return self._variables(conversation.messages, conversation.tools, conversation.template_kwargs)
+        return {
+            "documents": None,
+            **self._constants,
+            **conversation.template_kwargs,
+            "messages": [_with_reasoning(message) for message in conversation.messages],
+            "tools": conversation.tools,
+            "add_generation_prompt": False,
+        }
 
     def render(self, conversation: Conversation) -> Rendering:
         """The text, exactly as Transformers' `apply_chat_template` gives it, and what of it is trained.
 
         Raises ConversationError if the template refuses the conversation or cannot be followed over it, TemplateError if
-        turns of this template cannot be told apart.
+        turns of this template cannot be told apart, not even in plain talk.
         """
-        variables, allowance = self.variables(conversation), self.allowance()
-        own = conversation.template_kwargs
+        try:
+            return self._render(self.variables(conversation), conversation.template_kwargs)
+        except TemplateError as error:
+            if self._follows_talk:
+                raise ConversationError(str(error)) from error
+            raise
+
+    def _render(self, variables: dict[str, Any], own: Collection[str]) -> Rendering:
+        allowance = self.allowance()
         marked = self.compiled.mark(variables, allowance)
         messages = variables["messages"]
         words = self.has_strays or self.roles != {"assistant"} or in_doubt(messages, marked.marks, marked.text)
@@ -148,18 +161,6 @@ class ChatTemplate:
     def allowance(self) -> Allowance:
         """What one conversation may use."""
         return Allowance(*self._limits)
-
-    def _variables(
-        self, messages: Messages, tools: Sequence[Any] | None = None, own: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        return {
-            "documents": None,
-            **self._constants,
-            **(own or {}),
-            "messages": [_with_reasoning(message) for message in messages],
-            "tools": tools,
-            "add_generation_prompt": False,
-        }
 
     def _ask_after(self, variables: Mapping[str, Any], message: int, allowance: Allowance) -> str:
         for messages in (variables["messages"][:message], [dict(said) for said in QUESTION]):
@@ -254,11 +255,25 @@ class ChatTemplate:
             for marked, traced, messages in self._probe()
         )
 
+    @cached_property
+    def _follows_talk(self) -> bool:
+        """Whether turns of plain talk can be told apart, so that it is a conversation's own fault if its cannot."""
+        followed = False
+        for messages in TALK:
+            try:
+                self._render(self.variables(Conversation(messages, None, {}, None)), ())
+            except ConversationError:
+                continue
+            except TemplateError:
+                return False
+            followed = True
+        return followed
+
     def _probe(self) -> list[tuple[MarkedText, Provenance, Messages]]:
         """What the template does with the probes; those that it refuses are left out."""
         found, allowance = [], self.allowance()
         for messages in (*TALK, *ONE_TOOL, *OTHERS):
-            variables = self._variables(messages, with_tools(messages))
+            variables = self.variables(Conversation(messages, with_tools(messages), {}, None))
             try:
                 marked = self._detailed.mark(variables, allowance)
                 found.append(
@@ -267,33 +282,6 @@ class ChatTemplate:
             except ConversationError:
                 continue
         return found
-
-
-def structural_tokens(template: ChatTemplate, added_tokens: Collection[str]) -> set[str]:
-    """The added tokens that begin turns of the template, or end turns that hold nothing but text.
-
-    DeepSeek's `<｜User｜>` is one although its tokenizer does not call it special; `<think>` and `<tool_call>`, which
-    stand inside turns, are not. Found by rendering a few conversations; those that the template refuses do not count.
-    """
-    pattern, allowance, found = token_pattern(added_tokens), template.allowance(), set()
-    if not added_tokens:
-        return set()
-    for messages in (*TALK, *ONE_TOOL):
-        variables = template._variables(messages, with_tools(messages))
-        messages = variables["messages"]
-        try:
-            marked = template.compiled.mark(variables, allowance)
-            starts = [template.prompt(variables, i, allowance) for i in assistants_of(messages)]
-        except (ConversationError, TemplateError):
-            continue
-        turns = [(messages[mark.message]["role"], marked.text[mark.start : mark.stop].strip()) for mark in marked.marks]
-        starts += [turn for role, turn in turns if role != "assistant"]
-        found |= {begin.group() for start in starts if (begin := pattern.match(start.lstrip()))}
-        ends = [turn for role, turn in turns if role != "tool" and "tool_calls" not in turn]
-        found |= {
-            turn[start:stop] for turn in ends for start, stop in stretches(pattern, turn)[-1:] if stop == len(turn)
-        }
-    return found
 
 
 def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:

@@ -433,11 +433,46 @@ EARLY_RESULTS = Breed(
     {%- elif message.tool_calls %}
         {{- '<|assistant|>' + message.tool_calls[0].function | tojson + '<|call|>' }}
         {%- if not loop.last and loop.nextitem.role == 'tool' %}{{ '<|result|>' + loop.nextitem.content + '<|end|>' }}{% endif %}
+        {{- message.content }}
     {%- elif message.role == 'assistant' %}{{ '<|assistant|>' + message.content + '<|end|>' }}{% endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}""",
     {"eos_token": "<|end|>"},
     ("<|user|>", "<|assistant|>", "<|end|>", "<|call|>", "<|result|>"),
+)
+
+# Nothing ends a turn or a call but the next turn; reasoning and calls stand between tokens that are not special.
+GLM_45 = Breed(
+    """\
+[gMASK]<sop>
+{%- for message in messages %}
+    {%- if message.role == 'user' %}{{ '<|user|>\n' + message.content }}
+    {%- elif message.role == 'assistant' %}
+        {{- '<|assistant|>\n<think>' + (message.reasoning_content or '') + '</think>' }}
+        {{- '\n' + message.content if message.content }}
+        {%- for call in message.tool_calls or [] %}
+            {{- '\n<tool_call>' + call.function.name }}
+            {%- for key, value in call.function.arguments.items() %}{{ '\n<arg_key>' + key + '</arg_key>' + value }}{% endfor %}
+            {{- '\n</tool_call>' }}
+        {%- endfor %}
+    {%- elif message.role == 'tool' %}
+        {%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}{{ '<|observation|>' }}{% endif %}
+        {{- '\n<tool_response>\n' + message.content + '\n</tool_response>' }}
+    {%- else %}{{ '<|system|>\n' + message.content }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|>' + ('\n<think></think>' if enable_thinking is false else '') }}{% endif %}""",
+    {"eos_token": "<|endoftext|>"},
+    ("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+    (
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "</tool_call>",
+        "<tool_response>",
+        "</tool_response>",
+        "<arg_key>",
+        "</arg_key>",
+    ),
 )
 
 # Does not loop over messages at all.

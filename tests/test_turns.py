@@ -96,6 +96,15 @@ EXPECTED: list[tuple[Breed, Messages, list[str]]] = [
     (zoo.PHI_3, SYSTEM, ["Hello.<|end|>", " Ciao. <|end|>"]),
     (zoo.GLM_4, SYSTEM, ["\nHello.<|user|>", "\n Ciao. "]),
     (zoo.GLM_4, TOOL, ['weather\n{"city": "Rome"}<|observation|>', "\nIt is hot."]),
+    (zoo.GLM_45, SYSTEM, ["\n<think></think>\nHello.<|user|>", "\n<think></think>\n Ciao. "]),
+    (
+        zoo.GLM_45,
+        [user("Weather?"), call("Wait."), result("hot"), result("dry"), assistant("Hot.")],
+        [
+            "\n<think></think>\nWait.\n<tool_call>weather\n<arg_key>city</arg_key>Rome\n</tool_call><|observation|>",
+            "\n<think></think>\nHot.",
+        ],
+    ),
     (
         zoo.GPT_OSS,
         SYSTEM,
@@ -182,6 +191,7 @@ def test_the_prompt_follows_template_variables() -> None:
         == trained(by_record, PLAIN, enable_thinking=False)
         == ["Hello.<|im_end|>", " Ciao. <|im_end|>"]
     )
+    assert trained(template_of(zoo.GLM_45), PLAIN, enable_thinking=False) == ["\nHello.<|user|>", "\n Ciao. "]
     assert trained(off, PLAIN, enable_thinking=True) == ["Hello.<|im_end|>", "<think>\n\n</think>\n\n Ciao. <|im_end|>"]
 
 
@@ -424,6 +434,7 @@ def test_noncharacters_are_text_unless_something_has_to_be_traced() -> None:
     ("breed", "expected"),
     [
         (zoo.DEEPSEEK_R1, {"<｜User｜>", "<｜Assistant｜>", "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"}),
+        (zoo.GLM_45, set()),
         (zoo.QWEN_3, set()),
         (zoo.QWQ, set()),
         (Breed(zoo.CHATML.source, plain=zoo.CHATML.controls), {"<|im_start|>", "<|im_end|>"}),
@@ -471,7 +482,7 @@ def test_which_templates_have_spans_between_control_tokens() -> None:
     }
 
     # GLM 4: the last turn ends with nothing; the others have no token right before the answer, or none after it
-    assert exact == {"GLM_4", "LLAMA_2", "MISTRAL_1", "FALCON", "VICUNA", "SEPARATED", "ZEPHYR"}
+    assert exact == {"GLM_4", "GLM_45", "LLAMA_2", "MISTRAL_1", "FALCON", "VICUNA", "SEPARATED", "ZEPHYR"}
 
 
 def test_marks_of() -> None:
