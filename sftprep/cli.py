@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -88,7 +89,10 @@ def _toml_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _options(*decorators: Any) -> Any:
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _options(*decorators: Any) -> Callable[[_Command], _Command]:
     def apply(function: Any) -> Any:
         for decorator in reversed(decorators):
             function = decorator(function)
@@ -105,32 +109,68 @@ build_options = _options(
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
     click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the dataset.  [required]"),
     click.option("-t", "--tokenizer", metavar="NAME", help="Folder or hub name of the tokenizer.  [required]"),
-    click.option("--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), is_eager=True,
-                 callback=_load_toml, help="TOML file with any of these options as keys; a flag wins over it."),
-    click.option("--max-length", type=int, help="Tokens kept per conversation; arrays are one narrower.  "
-                 f"[default: {config.DEFAULT_MAX_LENGTH}]"),
+    click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        is_eager=True,
+        callback=_load_toml,
+        help="TOML file with any of these options as keys; a flag wins over it.",
+    ),
+    click.option(
+        "--max-length",
+        type=int,
+        help=f"Tokens kept per conversation; arrays are one narrower.  [default: {config.DEFAULT_MAX_LENGTH}]",
+    ),
     click.option("--seq-length", type=int, help="Width of the arrays; instead of --max-length."),
     _choice("--layout", ("padded",), "How conversations lie in rows."),
     _choice("--format", config.FORMATS, "Kind of the records; auto looks at each.", "record_format"),
-    click.option("--chat-template", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                 help="File with a Jinja chat template, instead of the tokenizer's own."),
-    click.option("--template-kwarg", "template_kwargs", multiple=True, metavar="NAME=VALUE",
-                 help="Variable for the chat template, such as enable_thinking=false; may be repeated."),
+    click.option(
+        "--chat-template",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="File with a Jinja chat template, instead of the tokenizer's own.",
+    ),
+    click.option(
+        "--template-kwarg",
+        "template_kwargs",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Variable for the chat template, such as enable_thinking=false; may be repeated.",
+    ),
     click.option("--date", metavar="YYYY-MM-DD", help="The day a template's strftime_now sees.  [default: today]"),
     _choice("--mask", config.MASKS, "How trained tokens are found."),
-    click.option("--train-on", default="assistant", show_default=True, metavar="assistant|last|all|ROLE,ROLE",
-                 help="Whose messages are trained."),
-    click.option("--train-end-of-turn/--no-train-end-of-turn", default=True, show_default=True,
-                 help="Train the token that ends a turn."),
+    click.option(
+        "--train-on",
+        default="assistant",
+        show_default=True,
+        metavar="assistant|last|all|ROLE,ROLE",
+        help="Whose messages are trained.",
+    ),
+    click.option(
+        "--train-end-of-turn/--no-train-end-of-turn",
+        default=True,
+        show_default=True,
+        help="Train the token that ends a turn.",
+    ),
     click.option("--keep-untrained", is_flag=True, help="Keep conversations without any trained token."),
     click.option("--end-of-turn", metavar="TOKEN", help="The token that ends a turn, where it is not found rightly."),
     click.option("--header", metavar="TEXT", help="What stands before an answer, where it is not found rightly."),
     click.option("--scan-header", metavar="TEXT", help="For --mask scan: text before an answer."),
     click.option("--scan-end", metavar="TEXT", help="For --mask scan: text that ends an answer."),
-    click.option("--scan-start-offset", type=int, default=0, show_default=True,
-                 help="For --mask scan: tokens from the header's end to the first trained one."),
-    click.option("--scan-end-offset", type=int, default=0, show_default=True,
-                 help="For --mask scan: tokens trained after the end text."),
+    click.option(
+        "--scan-start-offset",
+        type=int,
+        default=0,
+        show_default=True,
+        help="For --mask scan: tokens from the header's end to the first trained one.",
+    ),
+    click.option(
+        "--scan-end-offset",
+        type=int,
+        default=0,
+        show_default=True,
+        help="For --mask scan: tokens trained after the end text.",
+    ),
     _choice("--control-tokens", config.CONTROL_TOKENS, "What message text that spells a control token becomes."),
     _choice("--on-error", ("reject", "stop"), "What a record that cannot be used does."),
     click.option("--max-rejects", metavar="N|N%", help="Fail when more records than this are rejected."),
@@ -209,7 +249,9 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
         click.echo(f"{output}: complete already; nothing to do")
         return
     last = len(planned.splits) - 1
-    click.echo(f"{last + 1} splits: run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`.")
+    click.echo(
+        f"{last + 1} splits: run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
+    )
 
 
 @main.command()
@@ -257,8 +299,13 @@ def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: b
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--fast", is_flag=True, help="Sizes and headers only.")
-@click.option("--source", "sources", multiple=True, metavar="INPUT",
-              help="Also re-read these inputs and derive a sample of rows anew; needs --tokenizer.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="INPUT",
+    help="Also re-read these inputs and derive a sample of rows anew; needs --tokenizer.",
+)
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer for --source.")
 @quiet_option
 def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | None, quiet: bool) -> None:
@@ -272,8 +319,14 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
 
 
 @main.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True,
-              help="Folder of the dataset.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder of the dataset.",
+)
 def demo(output: Path) -> None:
     """The main job on the built-in sample: build, then a few rows in colour."""
     from sftprep.build import run_demo

@@ -63,7 +63,9 @@ class BuildConfig:
             raise ConfigError(f"--max-length {self.max_length}: a target needs at least 2 tokens")
         if self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: at least 1")
-        if self.mask != "scan" and (self.scan_header or self.scan_end or self.scan_start_offset or self.scan_end_offset):
+        if self.mask != "scan" and (
+            self.scan_header or self.scan_end or self.scan_start_offset or self.scan_end_offset
+        ):
             raise ConfigError(f"--scan-... options belong to --mask scan, not to --mask {self.mask}")
         if self.mask not in ("turns", "scan") and (self.header or self.end_of_turn):
             raise ConfigError(f"--header and --end-of-turn belong to --mask turns, not to --mask {self.mask}")

@@ -67,9 +67,7 @@ class _Process:
     heard: float = field(default_factory=monotonic)  # when it last reported
 
 
-def run_tasks(
-    open_worker: OpenWorker, tasks: Sequence[int], workers: int, report: Callable[[Progress], None]
-) -> None:
+def run_tasks(open_worker: OpenWorker, tasks: Sequence[int], workers: int, report: Callable[[Progress], None]) -> None:
     """Run every task once, on up to `workers` processes. Raises the first task's error, or WorkerError."""
     if tasks:
         pool = _Pool(open_worker, tasks, report)
@@ -245,7 +243,9 @@ def _portable(error: BaseException) -> SftprepError:
     where = f"{os.path.basename(frame.filename)}:{frame.lineno}"  # noqa: PTH119
     if os.environ.get("SFTPREP_DEBUG"):
         traceback.print_exception(error)
-    return WorkerError(f"internal error at {where}: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)")
+    return WorkerError(
+        f"internal error at {where}: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)"
+    )
 
 
 def _die_with(parent: int) -> None:

@@ -89,7 +89,9 @@ class Masker:
         rest = [index for index in np.flatnonzero(~ok).tolist() if index not in failed]
         exact = self._exactly([conversations[index] for index in rest])
         failed |= {rest[index]: reason for index, reason in exact.failed.items()}
-        self._compare(conversations, [index for index in sampled if ok[index] and index not in failed], texts, batch, mask)
+        self._compare(
+            conversations, [index for index in sampled if ok[index] and index not in failed], texts, batch, mask
+        )
         batch, mask = _put_in(batch, mask, rest, exact, failed)
         taken = 0 if self._rule else len(rest) - len(exact.failed)
         return Masked(batch, self._rule or mask, failed, sum(exact.forged), taken, exact.straddling)
@@ -201,12 +203,12 @@ class Masker:
         for at, index in enumerate(sampled):
             here, there = slice(*batch.offsets[index : index + 2]), slice(*exact.batch.offsets[at : at + 2])
             if at in exact.failed or not np.array_equal(batch.ids[here], exact.batch.ids[there]):
-                raise Disagreement(index, f"engine {self._engine.name} and the reference give different ids")
+                raise DisagreementError(index, f"engine {self._engine.name} and the reference give different ids")
             if not self._rule and not np.array_equal(mask[here], exact.mask[there]):
-                raise Disagreement(index, "masks by control tokens and by characters differ")
+                raise DisagreementError(index, "masks by control tokens and by characters differ")
 
 
-class Disagreement(TokenizerError):
+class DisagreementError(TokenizerError):
     """The fast and the exact way differ on a conversation: a fault of sftprep or of a library, never of the data."""
 
     def __init__(self, index: int, what: str) -> None:

@@ -167,7 +167,9 @@ def _receipts(plan: Plan, folder: Path) -> list[ShardReceipt]:
         if receipt is None:
             missing.append(task)
         elif wrong := _wrong_files(receipt, folder, hashes=False):
-            raise DatasetError(f"{wrong[0]}: missing, or of another size than its receipt says; work on split {task} again")
+            raise DatasetError(
+                f"{wrong[0]}: missing, or of another size than its receipt says; work on split {task} again"
+            )
         else:
             receipts.append(receipt)
     if missing:

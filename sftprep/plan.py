@@ -74,7 +74,11 @@ class Plan:
         """Raises DatasetError where the bytes are no plan this version can follow."""
         try:
             stated = json.loads(data)
-            if (stated["format"], stated["version"], stated["sftprep"]) != ("sftprep-plan", FORMAT_VERSION, __version__):
+            if (stated["format"], stated["version"], stated["sftprep"]) != (
+                "sftprep-plan",
+                FORMAT_VERSION,
+                __version__,
+            ):
                 raise DatasetError(f"{path}: made by sftprep {stated['sftprep']}, this is {__version__}")
             options = stated["config"]
             return cls(
@@ -153,30 +157,40 @@ def adopt_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Path | None:
             remove_folder(new_folder(folder))
             return None
         if not overwrite:
-            old = {"config": manifest.config, "inputs": [asdict(each) for each in manifest.inputs], "tokenizer": manifest.tokenizer}
+            old = {
+                "config": manifest.config,
+                "inputs": [asdict(each) for each in manifest.inputs],
+                "tokenizer": manifest.tokenizer,
+            }
             raise _refusal(folder, "holds a dataset made from", manifest.sftprep, old, plan)
         target = new_folder(folder)
     else:
         target = folder
+    path = target / PLAN
+    if target != folder and not path.exists():
+        remove_folder(target)  # an older dataset that was replaced, but not yet removed when its build was killed
     make_folder(target)
     remove_temporaries(target)
-    path = target / PLAN
     if path.exists():
         with naming(path):
             old_plan = Plan.from_bytes(path.read_bytes(), path) if not overwrite else _plan_or_none(path)
         if old_plan and old_plan.fingerprint == plan.fingerprint:
+            _make_folders(target)
             return target
         if not overwrite and old_plan:
             raise _refusal(folder, "holds an unfinished build with", __version__, old_plan.facts(), plan)
         _forget(target)
     elif strangers := sorted(each.name for each in target.iterdir() if each.name != LOCK_NAME):
-        if target == folder or not overwrite:
-            raise ConfigError(f"{folder}: not empty and no dataset of sftprep (it holds {strangers[0]})")
-        _forget(target)
-    make_folder(target / RECEIPTS)
-    make_folder(target / REJECTS)
+        raise ConfigError(f"{folder}: not empty and no dataset of sftprep (it holds {strangers[0]})")
     publish_bytes(path, plan.to_bytes())
+    _make_folders(target)
     return target
+
+
+def _make_folders(folder: Path) -> None:
+    """After the plan, which tells that what else is in the folder belongs to sftprep."""
+    make_folder(folder / RECEIPTS)
+    make_folder(folder / REJECTS)
 
 
 def _plan_or_none(path: Path) -> Plan | None:
@@ -199,22 +213,21 @@ def _refusal(folder: Path, what: str, version: str, old: dict[str, Any], plan: P
         changed.append("tokenizer or its template")
     old_inputs = {each["name"]: each["sha256"] for each in old["inputs"]}
     new_inputs = {each["name"]: each["sha256"] for each in new["inputs"]}
-    for name in sorted(old_inputs.keys() | new_inputs.keys()):
-        if old_inputs.get(name) != new_inputs.get(name):
-            changed.append(f"input {name}")
+    names = sorted(old_inputs.keys() | new_inputs.keys())
+    changed += [f"input {name}" for name in names if old_inputs.get(name) != new_inputs.get(name)]
     if not changed:
         changed.append("order of the inputs")
     return ConfigError(f"{folder}: {what} another {', '.join(changed)}; use --overwrite, or another folder")
 
 
 def _forget(folder: Path) -> None:
-    """Remove an unfinished build: plan first, so that nobody takes the rest for work done."""
-    with naming(folder):
-        (folder / PLAN).unlink(missing_ok=True)
-        for path in folder.glob("shard-*"):
-            path.unlink()
+    """Remove an unfinished build: receipts first, so that nobody takes the rest for work done. Its plan stays until
+    another one takes its place: without it, what is left after a crash would be a stranger's."""
     for name in (RECEIPTS, REJECTS):
         remove_folder(folder / name)
+    with naming(folder):
+        for path in folder.glob("shard-*"):
+            path.unlink()
 
 
 def read_plan(folder: Path) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
@@ -12,7 +11,7 @@ import numpy as np
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import ConversationError, TokenizerError
-from sftprep.masking import Disagreement, Masker
+from sftprep.masking import DisagreementError, Masker
 from sftprep.records import Record
 from sftprep.rows import padded_rows
 from sftprep.shards import Prepared, Provenance, Reject, Totals
@@ -34,7 +33,7 @@ class Preparer:
         source_names: Sequence[str],
         check_every: int,
     ) -> None:
-        self.seconds: Counter[str] = Counter()  # by stage
+        self.seconds: dict[str, float] = {}  # by stage
         self._config, self._names, self._check_every = config, source_names, check_every
         self._pad_id, self._dtype = resolved.pad_id, dtype_for(resolved.size)
         self._masker = Masker(config, resolved, engine, self.stage)
@@ -50,7 +49,7 @@ class Preparer:
         sampled = [index for index, record in enumerate(read) if (record.line + record.offset) % self._check_every == 0]
         try:
             masked = self._masker.mask(conversations, sampled)
-        except Disagreement as error:
+        except DisagreementError as error:
             raise TokenizerError(f"{self._where(read[error.index])}: {error}") from error
         rejects += [self._reject(read[index], reason) for index, reason in masked.failed.items()]
         rejects.sort(key=lambda reject: (reject.source, reject.line, reject.byte_offset))
@@ -89,16 +88,17 @@ class Preparer:
         try:
             yield
         finally:
-            self.seconds[name] += perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
 
     def _parse(self, records: Sequence[Record]) -> tuple[list[Record], list[Conversation], list[Reject]]:
         read: list[Record] = []
         conversations: list[Conversation] = []
         rejects: list[Reject] = []
         for record in records:
+            if record.error is not None:
+                rejects.append(self._reject(record, record.error))
+                continue
             try:
-                if record.error is not None:
-                    raise ConversationError(record.error)
                 conversations.append(parse_conversation(record.data, self._config.record_format))
                 read.append(record)
             except ConversationError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +22,7 @@ class BuildProgress:
 
     def __init__(self, total_bytes: int, quiet: bool) -> None:
         self._conversations = self._tokens = self._bytes = 0
-        self.seconds: Counter[str] = Counter()  # of all processes, by stage of the work
+        self.seconds: dict[str, float] = {}  # of all processes, by stage of the work
         self._begin = time.monotonic()
         # refreshed from `update`, not from a thread: worker processes are forked while it is shown
         self._bar = Progress(
@@ -43,7 +42,9 @@ class BuildProgress:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._draw()
         self._bar.stop()
 
@@ -54,7 +55,8 @@ class BuildProgress:
         self._conversations += step.conversations
         self._tokens += step.tokens
         self._bytes += step.bytes
-        self.seconds.update(step.seconds)
+        for stage, seconds in step.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         if time.monotonic() - self._drawn > 0.1:
             self._draw()
 

@@ -129,7 +129,7 @@ class ShardWriter:
     def __init__(self, folder: Path, task: int, width: int, dtype: np.dtype[Any]) -> None:
         self.totals = Totals()
         self._folder, self._task, self._width, self._dtype = folder, task, width, dtype
-        self._mask_dtype = np.dtype(np.bool_)
+        self._mask_dtype: np.dtype[Any] = np.dtype(np.bool_)
         self._rows = 0
         self._files: dict[str, StagedFile] = {}
         self._segments: list[npt.NDArray[np.int64]] = []
@@ -139,7 +139,9 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.discard()
 
     def discard(self) -> None:
@@ -151,7 +153,9 @@ class ShardWriter:
         """Write a batch's rows and keep its rejects; segments are renumbered to the shard's rows."""
         self.totals.add(prepared.totals)
         for reject in prepared.rejects:
-            self._rejects += json.dumps(reject._asdict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+            self._rejects += (
+                json.dumps(reject._asdict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+            )
         rows, provenance = prepared.rows, prepared.provenance
         if not len(rows.x):
             return

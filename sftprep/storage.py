@@ -79,7 +79,9 @@ class StagedFile:
     def __enter__(self) -> StagedFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.discard()
 
     def write(self, data: Any) -> None:
@@ -139,12 +141,17 @@ class StagedFile:
 
 
 def publish_bytes(path: Path, data: bytes) -> str:
-    """Write a small file atomically and durably; returns its hex sha256."""
+    """Write a small file atomically and durably, or not at all; returns its hex sha256."""
     with StagedFile(path) as staged:
         staged.write(data)
         staged.finish()
         staged.publish()
-        sync_folder(path.parent)
+        try:
+            sync_folder(path.parent)
+        except StorageError:
+            with suppress(OSError):
+                path.unlink()  # a name that a crash may undo: better to have none
+            raise
         return staged.sha256
 
 
@@ -158,9 +165,9 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed writers left behind. Only for the holder of the folder's lock."""
+    """Remove what killed writers left behind, here and in folders below. Only for the holder of the folder's lock."""
     with naming(folder):
-        for left_over in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        for left_over in folder.rglob(f"{TEMPORARY_PREFIX}*"):
             left_over.unlink(missing_ok=True)
 
 
@@ -172,7 +179,12 @@ def remove_folder(folder: Path) -> None:
 
 
 def exchange_folders(new: Path, old: Path) -> None:
-    """Swap two folders of one file system in a single step (Linux renameat2; elsewhere two renames)."""
+    """Swap two folders of one file system in a single step (Linux renameat2; elsewhere two renames).
+
+    Whoever holds the lock of `old` holds that of the folder in its place, too.
+    """
+    with suppress(OSError):  # nobody holds a lock; or no links here, and it is free a moment early
+        os.link(old / LOCK_NAME, new / LOCK_NAME)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         at_cwd, exchange = -100, 2
@@ -190,9 +202,7 @@ def exchange_folders(new: Path, old: Path) -> None:
 
 
 @contextmanager
-def folder_lock(
-    folder: Path, *, shared: bool = False, create: bool = True, patience: float = 2.0
-) -> Iterator[None]:
+def folder_lock(folder: Path, *, shared: bool = False, create: bool = True, patience: float = 2.0) -> Iterator[None]:
     """Hold `folder` for this process: one exclusive holder (build, plan, commit) or many shared ones (work).
 
     The kernel drops the lock with the process, however it dies. Raises BusyError, naming the holder, when another
@@ -203,29 +213,36 @@ def folder_lock(
     elif not folder.is_dir():
         raise StorageError(f"{folder}: no such folder")
     path = folder / LOCK_NAME
-    deadline = time.monotonic() + patience
-    while True:
-        with naming(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _read_holder(descriptor)
-            os.close(descriptor)
-            if time.monotonic() > deadline:
-                raise BusyError(f"{folder}: in use by {holder}; wait for it, or choose another folder") from None
-            time.sleep(0.02)
-            continue
-        if _is_same_file(descriptor, path):  # else: the last holder removed it between our open and our lock
-            break
-        os.close(descriptor)
+    descriptor = -1
     try:
-        if not shared:
-            _write_holder(descriptor)
+        with naming(path):
+            descriptor = _wait_for_lock(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, patience)
+            if not shared:
+                _write_holder(descriptor)
         yield
     finally:
-        if not shared:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # the lock ends with the process at the latest; its file alone keeps nobody out
+            if descriptor >= 0:
+                if not shared and _is_same_file(descriptor, path):
+                    path.unlink()
+                os.close(descriptor)
+
+
+def _wait_for_lock(path: Path, kind: int, patience: float) -> int:
+    """The descriptor of a lock file, locked. Raises OSError, or BusyError when the time is over."""
+    deadline = time.monotonic() + patience
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            if _is_same_file(descriptor, path):  # else: the last holder removed it between our open and our lock
+                return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = _read_holder(descriptor)
+                os.close(descriptor)
+                raise BusyError(f"{path.parent}: in use by {holder}; wait for it, or choose another folder") from None
+            time.sleep(0.02)
         os.close(descriptor)
 
 

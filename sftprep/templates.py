@@ -15,7 +15,6 @@ from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_rule
 from sftprep.tokenizer import ResolvedTokenizer
 from sftprep.turns import Rendering, TurnMarks
 
-
 _TALK = Conversation([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}], None, {}, None)
 
 
@@ -23,7 +22,9 @@ def template_text(config: BuildConfig, resolved: ResolvedTokenizer, *, tools: bo
     """The Jinja source for conversations with or without tools. Raises TemplateError where there is none."""
     source = config.chat_template or resolved.chat_template(tools=tools)
     if source is None:
-        raise TemplateError(f"{config.tokenizer}: the tokenizer has no chat template; give one with --chat-template FILE")
+        raise TemplateError(
+            f"{config.tokenizer}: the tokenizer has no chat template; give one with --chat-template FILE"
+        )
     return source
 
 
@@ -60,7 +61,9 @@ class Templates:
         config, special = self._config, self._resolved.special_tokens
         if config.mask in PRESETS:
             if not {"bos_token", "eos_token"} <= special.keys():
-                raise ConfigError(f"--mask {config.mask}: the tokenizer has no bos_token or no eos_token; use --mask scan")
+                raise ConfigError(
+                    f"--mask {config.mask}: the tokenizer has no bos_token or no eos_token; use --mask scan"
+                )
             return preset_rule(config.mask, encode, special["bos_token"], special["eos_token"])
         if config.mask != "scan":
             return None
@@ -118,5 +121,7 @@ def _trained_roles(config: BuildConfig) -> frozenset[str]:
         return frozenset(ROLES)
     roles = frozenset(role.strip() for role in config.train_on.split(","))
     if not roles <= set(ROLES):
-        raise ConfigError(f"--train-on {config.train_on}: expected assistant, last, all, or roles of {', '.join(ROLES)}")
+        raise ConfigError(
+            f"--train-on {config.train_on}: expected assistant, last, all, or roles of {', '.join(ROLES)}"
+        )
     return roles

@@ -93,7 +93,14 @@ def test_rows_are_cut_and_padded_as_the_seed_does(tmp_path: Path, reference: Any
     table = pq.read_table(tmp_path / "cut" / "shard-00000.provenance.parquet").to_pylist()
     trained = int(load(tmp_path / "cut", "mask").sum())
     assert table == [
-        {"source": "a.jsonl", "line": 1, "byte_offset": 0, "tokens": len(ids) - 3, "trained_tokens": trained, "truncated": True}
+        {
+            "source": "a.jsonl",
+            "line": 1,
+            "byte_offset": 0,
+            "tokens": len(ids) - 3,
+            "trained_tokens": trained,
+            "truncated": True,
+        }
     ]
 
 

@@ -47,7 +47,12 @@ def test_commands_and_code_run_as_written(folder: Path) -> None:
 
 def test_commands_options_and_files_that_are_named_exist() -> None:
     text = README.read_text(encoding="utf-8")
-    known = {option for command in main.commands.values() for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    known = {
+        option
+        for command in main.commands.values()
+        for each in command.params
+        for option in (*each.opts, *each.secondary_opts)
+    }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (README.parent / target).exists(), target

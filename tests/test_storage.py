@@ -28,7 +28,9 @@ from sftprep.storage import (
 
 @settings(max_examples=50)
 @given(head=st.binary(max_size=200), blocks=st.lists(st.binary(max_size=5000), max_size=6))
-def test_a_published_file_is_head_and_blocks(tmp_path_factory: pytest.TempPathFactory, head: bytes, blocks: list[bytes]) -> None:
+def test_a_published_file_is_head_and_blocks(
+    tmp_path_factory: pytest.TempPathFactory, head: bytes, blocks: list[bytes]
+) -> None:
     path = tmp_path_factory.mktemp("staged") / "file"
     with StagedFile(path, len(head)) as staged:
         for block in blocks:

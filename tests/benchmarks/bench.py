@@ -59,7 +59,12 @@ def run_job(source: Path, tokenizer: Path, *options: str, workers: int = 2) -> d
             raise SystemExit(f"sftprep build failed on {source}")
         manifest = json.loads(Path(f"{out}/ds/manifest.json").read_text())
         size = sum(entry["bytes"] for entry in manifest["files"].values())
-    return {"seconds": seconds, "peak_mb": usage.ru_maxrss / 1024, "tokens": manifest["totals"]["tokens"], "bytes": size}
+    return {
+        "seconds": seconds,
+        "peak_mb": usage.ru_maxrss / 1024,
+        "tokens": manifest["totals"]["tokens"],
+        "bytes": size,
+    }
 
 
 def run_peer(name: str, source: Path, tokenizer: Path, texts: Path) -> float:
@@ -195,7 +200,7 @@ PEERS = {
 }
 
 
-def _backend(tokenizer: Path):  # noqa: ANN202
+def _backend(tokenizer: Path):
     from transformers import AutoTokenizer
 
     backend = AutoTokenizer.from_pretrained(tokenizer).backend_tokenizer
