@@ -29,6 +29,7 @@ from typing import Any, Protocol
 from sftprep.errors import SftprepError, WorkerError
 
 _MOST_TRIES = 2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE_SECONDS = 5.0
 _TICK_SECONDS = 1.0
 HANG_SECONDS = 300.0  # a worker that reports nothing for so long is taken for dead; a batch takes a few seconds
@@ -123,7 +124,8 @@ class _Pool:
             if member.process.is_alive():
                 member.process.kill()
                 member.process.join()
-            member.connection.close()
+            with suppress(OSError):
+                member.connection.close()
 
     def _start(self) -> None:
         ours, theirs = self._context.Pipe()
@@ -132,9 +134,16 @@ class _Pool:
         process = self._context.Process(  # type: ignore[attr-defined]
             target=_serve, args=(self._open_worker, theirs, inherited, os.getpid()), daemon=True
         )
-        process.start()
-        theirs.close()
-        self._members.append(_Process(process, ours))
+        # A signal in between would leave a process that nobody ends, or end the new one with a word of the parent's.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            process.start()
+            self._members.append(_Process(process, ours))
+            theirs.close()
+        except OSError as error:
+            raise WorkerError(f"a worker process cannot be started: {error.strerror}") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def _handle(self, member: _Process, kind: str, task: int, value: Any) -> None:
         if kind == "progress":
@@ -155,17 +164,21 @@ class _Pool:
                 task = self._waiting.popleft()
                 member.tasks.add(task)
                 member.ready = False
-                with suppress(OSError):  # it died just now: its end is read from the pipe
+                try:
                     member.connection.send((task, self._deaths[task] > 0))
+                except OSError:
+                    member.process.kill()  # most likely it is dead: its end is read from the pipe
                 member.heard = monotonic()
 
     def _bury(self, member: _Process) -> None:
         """Give a dead worker's tasks out again, or raise when one of them has had its tries."""
         self._members.remove(member)
-        member.connection.close()
+        member.process.kill()  # it may live, if only its pipe is broken
         member.process.join()
+        with suppress(OSError):
+            member.connection.close()
         how = _death(member.process.exitcode)
-        if not member.tasks:
+        if not member.tasks and not member.ready:
             self._starts_lost += 1
             if self._starts_lost >= _MOST_TRIES:
                 raise WorkerError(f"worker processes end before they take a task ({how})")
@@ -188,18 +201,23 @@ def _death(exit_code: int | None) -> str:
 
 def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Connection], parent: int) -> None:
     """The life of a worker process."""
-    for other in inherited:
-        other.close()
-    _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    _die_with(parent)
+    for other in inherited:
+        with suppress(OSError):
+            other.close()
     if not os.environ.get("SFTPREP_DEBUG"):  # all that a user has to know goes through the pipe; Rust panics print more
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sending = threading.Lock()
 
     def send(kind: str, task: int, value: object = None) -> None:
         with sending:
-            connection.send((kind, task, value))
+            try:
+                connection.send((kind, task, value))
+            except OSError:
+                os._exit(1)  # nobody hears of what is done here: let another process do it
 
     def guarded(task: int, step: Callable[[], object]) -> Any:
         try:
