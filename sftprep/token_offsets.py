@@ -76,7 +76,8 @@ class ExactEncoder:
         if not forged:
             return placed
         rows = _rows(placed)
-        plain = self._encode_renamed([texts[row] for row in forged], [controls[row] for row in forged])
+        encode = self._encode_pieces if self._pieces_suffice else self._encode_renamed
+        plain = encode([texts[row] for row in forged], [controls[row] for row in forged])
         for row, other in zip(forged, _rows(plain), strict=True):
             rows[row] = other
         return _join(rows)
@@ -102,6 +103,52 @@ class ExactEncoder:
         same[given_row[chosen][wrong]] = False
         return same
 
+    @cached_property
+    def _pieces_suffice(self) -> bool:
+        """Whether a text may be cut at its control tokens and encoded piece by piece with the library's own switch for
+        special tokens as text: no control token touches its neighbours, and nothing treats a text's start specially."""
+        tokens = [token for token in self._resolved.added_tokens if token.content in self._controls]
+        if any(
+            not token.special or token.lstrip or token.rstrip or token.single_word or token.normalized
+            for token in tokens
+        ):
+            return False
+        stated = orjson.loads(self._resolved.backend)
+        return all(_is_local(stated[part]) for part in ("normalizer", "pre_tokenizer")) and not any(
+            np.isin(self._as_text([token.content]).tokens.ids, [token.id]).any() for token in tokens
+        )
+
+    def _as_text(self, texts: Sequence[str]) -> PlacedTokens:
+        """Tokens of texts in which special tokens are text."""
+        tokenizer = self.reference.tokenizer
+        tokenizer.encode_special_tokens = True
+        try:
+            return _place(tokenizer, texts)
+        finally:
+            tokenizer.encode_special_tokens = False
+
+    def _encode_pieces(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
+        cuts = [
+            [0, *(edge for place in places for edge in place), len(text)]
+            for text, places in zip(texts, controls, strict=True)
+        ]
+        pieces = [
+            text[start:stop]
+            for text, edges in zip(texts, cuts, strict=True)
+            for start, stop in zip(edges[::2], edges[1::2], strict=True)
+        ]
+        between = iter(_rows(self._as_text(pieces)))
+        whole = []
+        for text, places, edges in zip(texts, controls, cuts, strict=True):
+            parts = [_moved(next(between), 0)]
+            for (start, stop), at in zip(places, edges[2::2], strict=True):
+                parts += [_one(self._controls[text[start:stop]], start, stop), _moved(next(between), at)]
+            ids = np.concatenate([part.tokens.ids for part in parts])
+            tokens = TokenBatch(ids, np.array([0, ids.size]))
+            starts, stops = (np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "stops"))
+            whole.append(PlacedTokens(tokens, starts, stops))
+        return _join(whole)
+
     def _encode_renamed(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         renamed = self._renamed
         if renamed is None or any(renamed.mark in text for text in texts):
@@ -116,6 +163,26 @@ class ExactEncoder:
             self._renamed = renamed = None  # two of them need not be in memory
             self._renamed = renamed = _RenamedTokenizer(self._resolved, self._controls, mark)
         return renamed.encode(texts, controls)
+
+
+def _is_local(part: Any) -> bool:
+    """Whether a normalizer or pre-tokenizer is of a kind that gives a piece of text the same wherever it stands."""
+    if part is None or part["type"] in ("NFC", "Split", "Digits"):
+        return True
+    if part["type"] == "ByteLevel":
+        return not part["add_prefix_space"]
+    return part["type"] == "Sequence" and all(map(_is_local, part.get("normalizers", part.get("pretokenizers"))))
+
+
+def _one(number: int, start: int, stop: int) -> PlacedTokens:
+    """One token of one text."""
+    tokens = TokenBatch(np.array([number], np.uint32), np.array([0, 1]))
+    return PlacedTokens(tokens, np.array([start]), np.array([stop]))
+
+
+def _moved(piece: PlacedTokens, by: int) -> PlacedTokens:
+    """The tokens of a piece of text that begins at code point `by`."""
+    return PlacedTokens(piece.tokens, piece.starts + by, piece.stops + by)
 
 
 class _RenamedTokenizer:
