@@ -38,7 +38,11 @@ class Group(click.Group):
         except BrokenPipeError:  # `sftprep inspect ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
-        except (OSError, MemoryError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            click.secho(f"Error: {where}{error.strerror or error}", fg="red", err=True)
+            sys.exit(1)
+        except (MemoryError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             if os.environ.get("SFTPREP_DEBUG"):
                 raise
             what = f"internal error: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)"

@@ -1,9 +1,13 @@
-"""What a build shows on the terminal: a progress bar while it works, a table of counts when it is done."""
+"""What a build shows on the terminal: a progress bar while it works, a table of counts when it is done.
+
+A terminal that is gone, or a full disk behind standard error, is no reason to stop the work.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +19,11 @@ from sftprep.engines import Progress as Step
 from sftprep.manifest import Manifest
 
 _MEGA = 1e6
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more; rich would exit."""
 
 
 class BuildProgress:
@@ -31,7 +40,7 @@ class BuildProgress:
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("[cyan]{task.fields[counts]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=_Console(stderr=True),
             auto_refresh=False,
             disable=quiet,
         )
@@ -39,19 +48,22 @@ class BuildProgress:
         self._drawn = 0.0
 
     def __enter__(self) -> BuildProgress:
-        self._bar.start()
+        with suppress(OSError):
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._draw()
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
 
     def update(self, step: Step) -> None:
         """Add what a worker reports."""
         if step.note and not self._bar.disable:
-            self._bar.console.print(f"[dim]{step.note}")
+            with suppress(OSError):
+                self._bar.console.print(f"[dim]{step.note}")
         self._conversations += step.conversations
         self._tokens += step.tokens
         self._bytes += step.bytes
@@ -67,7 +79,8 @@ class BuildProgress:
             f"{self._bytes / seconds / _MEGA:.1f} MB/s"
         )
         self._bar.update(self._task, completed=self._bytes, counts=counts)
-        self._bar.refresh()
+        with suppress(OSError):
+            self._bar.refresh()
         self._drawn = time.monotonic()
 
 
@@ -98,7 +111,8 @@ def show_summary(
         whole = sum(stages.values())
         shares = [f"{name} {part / whole:.0%}" for name, part in sorted(stages.items(), key=lambda each: -each[1])]
         table.add_row("time went to", "", ", ".join(shares))
-    Console(stderr=True).print(table)
+    with suppress(OSError):
+        _Console(stderr=True).print(table)
 
 
 def _warn(count: int) -> str:
