@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sftprep.errors import ConversationError
@@ -22,15 +22,19 @@ class LimitError(ConversationError):
 
 
 class Allowance:
-    """What one conversation may use: `max_chars` bounds the text of each run, and four times that all that is built on
-    the way; `max_seconds` is for all runs together, from now on."""
+    """What one conversation may use: in each run of the template `max_chars` of text, and four times that built on the
+    way; `max_seconds` for all runs together, from now on."""
 
     __slots__ = ("chars", "deadline", "max_chars")
 
     def __init__(self, max_chars: int, max_seconds: float) -> None:
         self.max_chars = max_chars
-        self.chars = 4 * max_chars
         self.deadline = time.monotonic() + max_seconds
+        self.renew()
+
+    def renew(self) -> None:
+        """Another run begins."""
+        self.chars = 4 * self.max_chars
 
     def tick(self) -> None:
         """Raise LimitError when the time is over."""
@@ -93,7 +97,7 @@ def _replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> in
 
 
 def _joined(items: Sequence[Any], d: Any = "", *_: Any, **__: Any) -> int:
-    return sum(len(item) if isinstance(item, str) else 0 for item in items) + len(items) * len(d)
+    return sum(len(item) if isinstance(item, str) else 0 for item in items) + len(items) * len(str(d))
 
 
 def _indented(text: Any, width: Any = 4, *_: Any, **__: Any) -> int:
@@ -104,6 +108,10 @@ def _indented(text: Any, width: Any = 4, *_: Any, **__: Any) -> int:
 def _wrapped(text: Any, *args: Any, **kwargs: Any) -> int:
     length: int = len(text)
     return length * (1 + sum(len(value) for value in (*args, *kwargs.values()) if isinstance(value, str)))
+
+
+def _longest(values: Iterable[Any]) -> int:
+    return max((len(str(value)) for value in values), default=1)
 
 
 def _no_bytes(*_: Any, **__: Any) -> int:
@@ -118,7 +126,7 @@ METHOD_COSTS: Mapping[str, Callable[..., int]] = {  # of strings; of their owner
     "expandtabs": lambda text, tabsize=8: text.count("\t") * tabsize,
     "replace": _replaced,
     "join": lambda text, items: _joined(items, text),
-    "translate": lambda text, table: len(text) * max((len(str(new)) for new in table.values()), default=1),
+    "translate": lambda text, table: len(text) * _longest(table.values() if isinstance(table, dict) else table),
     "encode": _no_bytes,
     "to_bytes": _no_bytes,
 }

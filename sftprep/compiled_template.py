@@ -83,6 +83,7 @@ class CompiledTemplate:
         """Run the template and write its trail; `Trail.pieces` joined is the text, marks in the text included."""
         context = self.template.new_context({**variables, ALLOWANCE: allowance, TRAIL: trail})
         chars = 0
+        allowance.renew()
         try:
             for piece in self.template.root_render_func(context):
                 trail.pieces.append(piece)

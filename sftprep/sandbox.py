@@ -9,7 +9,7 @@ every call of a macro looks at the clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, MappingView, Sequence
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Sequence, ValuesView
 from datetime import datetime
 from types import BuiltinMethodType, MethodType
 from typing import Any
@@ -109,7 +109,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return None
 
         def format_(*args: Any, **kwargs: Any) -> str:
-            if format_cost(value.__self__, (*args, *kwargs.values())) > 1 << 20:
+            if format_cost(value.__self__, (*args, *kwargs.values())) > 1 << 24:
                 raise LimitError("the chat template formats text to a width of millions")
             return wrapped(*args, **kwargs)
 
@@ -190,8 +190,10 @@ def _charged(function: Callable[..., Any], cost: Callable[..., int]) -> Callable
         allowance: Allowance = context.parent[ALLOWANCE]
         if isinstance(value, Iterator):
             value = list(value)
-        if type(value) in _CONTAINERS or isinstance(value, MappingView):
-            allowance.weigh(list(value) if isinstance(value, MappingView) else value)
+        if type(value) in _CONTAINERS:
+            allowance.weigh(value)
+        elif isinstance(value, (KeysView, ValuesView, ItemsView)):
+            allowance.weigh(list(value))
         allowance.spend(cost(value, *args, **kwargs))
         first: tuple[Any, ...] = ()
         if passes is not None:

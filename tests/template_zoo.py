@@ -486,6 +486,21 @@ BY_INDEX = Breed(
     _IM,
 )
 
+# Loops over messages that it makes itself.
+REBUILT = Breed(
+    """\
+{%- set ns = namespace(list=[]) %}
+{%- for message in messages %}
+    {%- set ns.list = ns.list + [{'role': 'model' if message.role == 'assistant' else message.role, 'content': message.content | trim}] %}
+{%- endfor %}
+{%- for message in ns.list %}
+    {{- '<start_of_turn>' + message.role + '\n' + message.content + '<end_of_turn>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}""",
+    {"bos_token": "<bos>", "eos_token": "<eos>"},
+    ("<bos>", "<eos>", "<pad>", "<start_of_turn>", "<end_of_turn>"),
+)
+
 LAST_APART = Breed(
     """\
 {%- for message in messages[:-1] %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}

@@ -26,7 +26,13 @@ from sftprep.errors import ConversationError, TemplateError
 
 Messages = list[dict[str, Any]]
 BREEDS = {name: breed for name, breed in vars(zoo).items() if isinstance(breed, Breed)}
-STRAYING = ["BY_INDEX", "DELAYED", "EARLY_RESULTS", "LAST_APART"]  # not every message can be found in what these print
+STRAYING = [
+    "BY_INDEX",
+    "DELAYED",
+    "EARLY_RESULTS",
+    "LAST_APART",
+    "REBUILT",
+]  # not every message can be found in what these print
 TOOLS = [
     {
         "type": "function",
@@ -146,6 +152,7 @@ EXPRESSIONS = [
     "{{ 'a,b'.split(',') | join('; ') }}{{ [1, 'b'] | join }}{{ [{'x': 1}, {'x': 2}] | join(',', attribute='x') }}{{ '-'.join(['a', 'b']) }}",
     "{{ 'a-b' | replace('-', '+') }}{{ 'aXb'.replace('X', 'YY', 1) }}{{ 'ab' | center(7) }}{{ 'ab'.rjust(4) }}{{ 'a\\tb'.expandtabs(4) }}",
     "{{ 'a\\nb' | indent(2, first=true) }}{{ 'a\\nb' | indent(width='> ') }}{{ 'a b c' | wordwrap(3) }}",
+    "{{ missing | replace('a', 'b') }}{{ missing | join }}{{ missing | center(3) }}{{ missing | string }}{{ {'a': 1}.keys() | join }}",
     "{{ 2.567 | round(1) }}{{ 2.5 | round(method='ceil') }}{{ [3, 1] | sort | string }}{{ [1, 2] | sum }}{{ range(5) | batch(2, fill_with=0) | list }}",
     "{{ range(5) | slice(slices=2) | list }}{{ '%s-%s' | format(1, 'b') }}{{ ['a'] | map('upper') | list }}{{ [1] | pprint }}",
     "{% autoescape true %}{{ '<' ~ '>' }}{{ ['<'] | join(',') }}{{ '<a>' | replace('a', '&') }}{% endautoescape %}",
@@ -280,6 +287,9 @@ def test_a_template_that_always_explodes_costs_its_conversations_only() -> None:
 
 
 def test_long_conversations_are_within_limits() -> None:
+    messages = talk(*["x" * 5000] * 200)
+    assert len(template_of(zoo.DEEPSEEK_R1, max_chars=1 << 20).render(conversation(messages)).spans) == 100
+
     messages = talk(*["x" * 1000] * 2000)
 
     assert len(template_of(zoo.CHATML).render(conversation(messages)).spans) == 1000

@@ -166,6 +166,7 @@ EXPECTED: list[tuple[Breed, Messages, list[str]]] = [
         ['{"name": "weather", "arguments": {"city": "Rome"}}<|call|>', "It is hot.<|end|>"],
     ),
     (zoo.BY_INDEX, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
+    (zoo.REBUILT, SYSTEM, ["Hello.<end_of_turn>", "Ciao.<end_of_turn>"]),
     (zoo.LAST_APART, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
     (zoo.LAST_APART, SYSTEM[:-1], ["Hello.<|im_end|>"]),
     (zoo.MACROS, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
