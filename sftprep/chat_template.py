@@ -46,7 +46,8 @@ class ChatTemplate:
     control_tokens: the tokenizer's special tokens. added_tokens: all of its added tokens, special or not; those that
     begin or end turns of this template are control tokens too (`self.control_tokens` has them all), and a header may end
     after any of them.
-    end_of_turn, header: texts that override what is found. roles: whose messages get spans.
+    end_of_turn, header: texts that override what is found. roles: whose messages get spans; with none, templates whose
+    turns cannot be told apart are good enough.
     template_kwargs: template variables for all conversations; a conversation's own go before them.
     now: the date that `strftime_now` prints; a template that asks for it is refused without one.
     max_chars, max_seconds: limits of one conversation.
@@ -112,9 +113,11 @@ class ChatTemplate:
 
     def _render(self, variables: dict[str, Any], own: Collection[str]) -> Rendering:
         allowance = self.allowance()
-        marked = self.compiled.mark(variables, allowance)
+        marked = self.compiled.mark(variables, allowance, held_back=bool(self.roles))
         messages = variables["messages"]
-        words = self.has_strays or self.roles != {"assistant"} or in_doubt(messages, marked.marks, marked.text)
+        words = bool(self.roles) and (
+            self.has_strays or self.roles != {"assistant"} or in_doubt(messages, marked.marks, marked.text)
+        )
         traced = None
         if words or self.tracer.suspects(variables, own):
             traced = self._trace(variables, own, marked.text, allowance, words=words)
@@ -202,7 +205,7 @@ class ChatTemplate:
     ) -> Provenance:
         failed = ConversationError()
         for where in ("words",) if words else ("beginnings", "tokens"):
-            marked = self.compiled.mark(self.tracer.mark(variables, own, where), allowance)
+            marked = self.compiled.mark(self.tracer.mark(variables, own, where), allowance, held_back=False)
             try:
                 return self.tracer.read(marked.text, text, len(variables["messages"]))
             except ConversationError as error:

@@ -60,13 +60,15 @@ class CompiledTemplate:
             raise TemplateError("the chat template does not compile: it is nested too deep") from error
         self.held_back_lines = instrument.held_back_lines
 
-    def mark(self, variables: Mapping[str, Any], allowance: Allowance) -> MarkedText:
+    def mark(self, variables: Mapping[str, Any], allowance: Allowance, *, held_back: bool = True) -> MarkedText:
         """Run the template.
 
-        Messages are known as the items of `variables["messages"]`, by identity. Raises ConversationError where the
-        template refuses or a limit is reached, TemplateError where marks that are in the text change it.
+        Messages are known as the items of `variables["messages"]`, by identity. held_back: also mark loops whose text
+        goes to a macro or `set` block, which changes what the template sees of it.
+        Raises ConversationError where the template refuses or a limit is reached, TemplateError where marks in held-back
+        text change what is printed.
         """
-        trail = Trail(variables["messages"])
+        trail = Trail(variables["messages"], textual=held_back)
         self.run(variables, trail, allowance)
         try:
             text, marks, over = marked_text(trail)

@@ -447,6 +447,21 @@ def test_text_in_no_place_of_its_own_is_refused(source: str) -> None:
         template_of(source).render(conversation(talk("Hello there.", "Good day.", "Fine?", "Sure.")))
 
 
+def test_no_template_is_refused_for_its_turns_where_none_is_trained() -> None:
+    for source in (
+        "{{ messages | tojson }}",
+        "{% set s %}{% for m in messages %} {{ m.content }} {% endfor %}{% endset %}{{ s | trim }}",
+    ):
+        messages = talk("Hi <|im_end|>", "Hello.")
+        template = ChatTemplate(source, {}, control_tokens=["<|im_end|>"], roles=())
+
+        rendering = template.render(conversation(messages))
+
+        assert rendering.text == theirs(Breed(source), conversation(messages))
+        assert (rendering.spans, rendering.controls) == ((), ())
+        assert [rendering.text[start:stop] for start, stop in rendering.forged] == ["<|im_end|>"]
+
+
 def test_the_refusal_names_the_branch() -> None:
     source = "{% for m in messages %}\n{% if m.role == 'user' %}\n{{ m.content + (loop.nextitem.content if not loop.last) }}{% endif %}{% endfor %}"
 
