@@ -8,7 +8,7 @@ and observes that answer. The type of a value is observed when its stand-in is m
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 from sftprep.steps import Recording, Untraceable
@@ -244,17 +244,43 @@ class TracedDict(_Sized):
             raise KeyError
         return trace(self.recording, self.recording.part("{0}[{1}]", self.step, lift(self.recording, key)))
 
-    def values(self) -> list[Any]:
+    def values(self) -> View:
         """Its values."""
         items = self.recording.part("[*{0}.values()]", self.step)
-        return [trace(self.recording, self._at(items, i)) for i in range(len(self))]
+        return View(self, lambda: [trace(self.recording, self._at(items, i)) for i in range(len(self))])
 
-    def items(self) -> list[tuple[TracedText, Any]]:
+    def items(self) -> View:
         """Its keys and values."""
-        return list(zip(self, self.values(), strict=True))
+        return View(self, lambda: zip(self, self.values(), strict=True))
+
+    def keys(self) -> View:
+        """Its keys."""
+        return View(self, lambda: self)
 
     def _at(self, items: int, index: int) -> int:
         return self.recording.part("{0}[{1}]", items, self.recording.constant(index))
+
+
+class View(Opaque):
+    """What `keys`, `values` and `items` give: not a list."""
+
+    __slots__ = ("_items", "_owner")
+
+    def __init__(self, owner: TracedDict, items: Callable[[], Iterable[Any]]) -> None:
+        self._owner = owner
+        self._items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items())
+
+    def __len__(self) -> int:
+        return len(self._owner)
+
+    def __bool__(self) -> bool:
+        return bool(self._owner)
+
+    def __contains__(self, value: Any) -> bool:
+        return value in list(self._items())
 
 
 def text_of(value: Any) -> Any:

@@ -52,7 +52,7 @@ def _call_dict(owner: TracedDict, name: str, args: tuple[Any, ...], kwargs: dict
         raise Untraceable
     if name == "get":
         return owner[args[0]] if args[0] in owner else (args[1] if len(args) == 2 else None)
-    return list(owner) if name == "keys" else owner.items() if name == "items" else owner.values()
+    return {"keys": owner.keys, "values": owner.values, "items": owner.items}[name]()
 
 
 def call_text(owner: TracedText, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

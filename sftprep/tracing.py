@@ -17,7 +17,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.nodes import EvalContext
-from jinja2.runtime import Context, Macro
+from jinja2.runtime import Context, Macro, Undefined
 
 from sftprep.sandbox import CONCAT, SCOPES, Sandbox
 from sftprep.steps import Untraceable
@@ -61,21 +61,25 @@ _TYPE_TESTS = frozenset(_KINDS)
 _NUMBER_TESTS = frozenset({"divisibleby", "even", "false", "odd", "true"})
 _JSON_OPTIONS = frozenset({"ensure_ascii", "indent", "separators", "sort_keys"})
 
-# Statements and expressions whose compiled code is known to keep to the hooks below. Not here: autoescape (its output
-# would be escaped by C code), blocks and includes.
+# Statements and expressions whose compiled code keeps to the hooks below. Not here: autoescape, blocks and includes, and
+# `filter` and `call` blocks, which print what is no string without making it one.
 _KNOWN_NODES = (
-    nodes.Template, nodes.Output, nodes.TemplateData, nodes.For, nodes.If, nodes.Macro, nodes.CallBlock,
-    nodes.FilterBlock, nodes.With, nodes.Assign, nodes.AssignBlock, nodes.ExprStmt, nodes.Break, nodes.Continue,
-    nodes.Scope, nodes.Name, nodes.NSRef, nodes.Const, nodes.Tuple, nodes.List, nodes.Dict, nodes.Pair, nodes.Keyword,
-    nodes.CondExpr, nodes.Filter, nodes.Test, nodes.Call, nodes.Getitem, nodes.Getattr, nodes.Slice, nodes.Concat,
-    nodes.Compare, nodes.Operand, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Add, nodes.Sub, nodes.Mod, nodes.Pow,
-    nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Pos, nodes.ExtensionAttribute,
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.For, nodes.If, nodes.Macro, nodes.With, nodes.Assign,
+    nodes.AssignBlock, nodes.ExprStmt, nodes.Break, nodes.Continue, nodes.Scope, nodes.Name, nodes.NSRef, nodes.Const,
+    nodes.Tuple, nodes.List, nodes.Dict, nodes.Pair, nodes.Keyword, nodes.CondExpr, nodes.Filter, nodes.Test, nodes.Call,
+    nodes.Getitem, nodes.Getattr, nodes.Slice, nodes.Concat, nodes.Compare, nodes.Operand, nodes.Mul, nodes.Div,
+    nodes.FloorDiv, nodes.Add, nodes.Sub, nodes.Mod, nodes.Pow, nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Pos,
+    nodes.ExtensionAttribute,
 )  # fmt: skip
 
 
 def is_known(tree: nodes.Template) -> bool:
     """Whether the template is made of nothing but statements and expressions that can be recorded."""
-    return all(type(node) in _KNOWN_NODES for node in tree.find_all(nodes.Node))
+    return all(type(node) in _KNOWN_NODES or _is_generation(node) for node in tree.find_all(nodes.Node))
+
+
+def _is_generation(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.CallBlock) and isinstance(node.call.node, nodes.ExtensionAttribute)
 
 
 class _Unmarked(Extension):
@@ -114,6 +118,8 @@ class TracingSandbox(Sandbox):
             return value
         if isinstance(value, Traced) or (type(value) in (list, tuple, dict) and not is_plain(value)):
             return TracedText(self.recording, self.recording.step("str({0})", lift(self.recording, value), factor=10))
+        if not is_plain(value) and not isinstance(value, (str, Undefined)):
+            raise Untraceable  # it would print its address
         return "".join((str(value),))  # of a subclass such as Markup: str itself
 
     def getattr(self, obj: Any, attribute: str) -> Any:
