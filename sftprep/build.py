@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sftprep.config import BuildConfig
-from sftprep.engines import Progress, run_tasks
+from sftprep.engines import FORKS, Progress, run_tasks
 from sftprep.manifest import Manifest, load_manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
 from sftprep.plan import adopt_plan, make_plan
@@ -24,7 +24,7 @@ def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False,
     Raises SftprepError of every kind; whatever happens, the folder holds a whole dataset or none.
     """
     begin = time.monotonic()
-    plan = make_plan(config)
+    plan, loaded = make_plan(config)
     with folder_lock(folder):
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:
@@ -35,8 +35,11 @@ def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False,
         left = sum(place.stop - place.start for task in tasks for place in plan.splits[task].ranges)
         try:
             with BuildProgress(left, quiet) as progress:
-                progress.update(Progress(note=plan.engine_reason))
-                run_tasks(partial(Job, plan, target), tasks, config.workers, progress.update)
+                progress.update(Progress(note=loaded.reason))
+                if tasks and FORKS:
+                    loaded.warm()
+                open_job = partial(Job, plan, target, loaded=loaded if FORKS else None)
+                run_tasks(open_job, tasks, config.workers, progress.update)
         finally:
             remove_temporaries(target)
         manifest = commit_dataset(folder)
@@ -53,4 +56,4 @@ def run_demo(folder: Path) -> None:
         tokenizer = str(sample / "tokenizer")
         config = BuildConfig((str(sample / "conversations.jsonl"),), tokenizer, max_length=512)
         build_dataset(config, folder, quiet=False)
-        show_rows(folder, (0, 1, 2), tokenizer, None)
+        show_rows(folder, (), tokenizer, None)

@@ -244,7 +244,7 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     from sftprep.plan import adopt_plan, make_plan
     from sftprep.storage import folder_lock
 
-    planned = make_plan(build_config)
+    planned, _ = make_plan(build_config)
     with folder_lock(output):
         adopted = adopt_plan(planned, output, overwrite=overwrite)
     if quiet:

@@ -32,6 +32,7 @@ _MOST_TRIES = 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE_SECONDS = 5.0
 _TICK_SECONDS = 1.0
+FORKS = sys.platform == "linux"  # workers share what is loaded; elsewhere fork is unsafe or absent
 HANG_SECONDS = 300.0  # a worker that reports nothing for so long is taken for dead; a batch takes a few seconds
 
 
@@ -87,7 +88,7 @@ class _Pool:
         self._starts_lost = 0
         self._members: list[_Process] = []
         # fork shares the imports; where it is unsafe (macOS) or absent, start afresh
-        self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._context = multiprocessing.get_context("fork" if FORKS else "spawn")
 
     def run(self, workers: int) -> None:
         for _ in range(workers):
@@ -205,6 +206,7 @@ def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Conn
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _die_with(parent)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process per core: no threads beside it
     for other in inherited:
         with suppress(OSError):
             other.close()

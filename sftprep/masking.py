@@ -18,13 +18,13 @@ import numpy.typing as npt
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, TokenizerError
+from sftprep.loaded import Loaded
 from sftprep.loss_mask import CharSpans, Mask, char_spans, generation_mask, message_weights, span_mask
 from sftprep.marked import CompiledMarks, ControlIds, GivenWeights, MarkTable, compile_marks, marked_mask
 from sftprep.scan import ScanRule
-from sftprep.templates import Templates
-from sftprep.token_engines import TokenEngine, encode_apart
+from sftprep.token_engines import encode_apart
 from sftprep.token_offsets import ExactEncoder, PlacedTokens
-from sftprep.tokenizer import ResolvedTokenizer, TokenBatch
+from sftprep.tokenizer import TokenBatch
 from sftprep.turns import Rendering, TurnMarks
 
 Stage = Callable[[str], AbstractContextManager[None]]  # puts the time spent inside on that stage's account
@@ -58,11 +58,12 @@ class Exact:
 class Masker:
     """Ids and masks of conversations, for one tokenizer, template and way of masking."""
 
-    def __init__(self, config: BuildConfig, resolved: ResolvedTokenizer, engine: TokenEngine, stage: Stage) -> None:
+    def __init__(self, config: BuildConfig, loaded: Loaded, stage: Stage) -> None:
+        resolved, engine = loaded.resolved, loaded.engine
         self._config, self._engine, self._stage = config, engine, stage
-        self._templates = Templates(config, resolved)
+        self._templates = loaded.templates
         controls = self._templates.control_tokens
-        self._encoder = ExactEncoder(resolved, controls)
+        self._encoder = ExactEncoder(resolved, controls, loaded.reference)
         self._encode_piece = cache(lambda text: tuple(engine.encode([text]).ids.tolist()))
         is_control = np.zeros(resolved.size, np.bool_)
         for token in resolved.added_tokens:

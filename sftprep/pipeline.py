@@ -16,6 +16,7 @@ from sftprep.apart import CAN_FORK, fatal
 from sftprep.config import reject_limit
 from sftprep.engines import Progress
 from sftprep.errors import ConfigError, DatasetError, InputError
+from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, FileEntry, InputEntry, Manifest, ShardEntry, load_manifest
 from sftprep.manifest import REJECTS as REJECTS_FILE
 from sftprep.plan import PLAN, Plan, clean_up, read_plan, work_folder
@@ -32,8 +33,7 @@ from sftprep.storage import (
     remove_folder,
     sync_folder,
 )
-from sftprep.token_engines import load_engine
-from sftprep.tokenizer import dtype_for, resolve_tokenizer
+from sftprep.tokenizer import dtype_for
 
 CAREFUL_SECONDS = 60  # for a batch, when a process died or hung at its split before
 _FATAL = "the tokenizer or the chat template does not come to an end on it"
@@ -42,16 +42,16 @@ _FATAL = "the tokenizer or the chat template does not come to an end on it"
 class Job:
     """A worker's view of a plan: opens tokenizer and template once, then does splits."""
 
-    def __init__(self, plan: Plan, folder: Path, report: Callable[[Progress], None]) -> None:
-        config = plan.config
-        resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
-        if resolved.sha256 != plan.tokenizer["sha256"]:
-            raise ConfigError(f"{config.tokenizer}: the tokenizer has changed since the plan was made")
+    def __init__(
+        self, plan: Plan, folder: Path, report: Callable[[Progress], None], loaded: Loaded | None = None
+    ) -> None:
+        loaded = loaded or load(plan.config)
+        if loaded.resolved.sha256 != plan.tokenizer["sha256"]:
+            raise ConfigError(f"{plan.config.tokenizer}: the tokenizer has changed since the plan was made")
         self._plan, self._folder = plan, folder
-        self._dtype = dtype_for(resolved.size)
+        self._dtype = dtype_for(loaded.resolved.size)
         self._names = [source.name for source in plan.sources]
-        engine = load_engine(resolved, config.tokenizer_engine)
-        self._preparer = Preparer(config, resolved, engine, self._names, plan.check_every)
+        self._preparer = Preparer(plan.config, loaded, self._names, plan.check_every)
 
     def run(
         self, task: int, report: Callable[[Progress], None], *, careful: bool = False

@@ -14,12 +14,12 @@ from sftprep import __version__
 from sftprep.config import FORMAT_VERSION, BuildConfig, fingerprint
 from sftprep.conversations import parse_conversation
 from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, StorageError
+from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, load_manifest
 from sftprep.shards import RECEIPTS, REJECTS
 from sftprep.sources import SourceInfo, Split, find_sources, plan_splits, read_records
 from sftprep.storage import LOCK_NAME, make_folder, naming, publish_bytes, remove_folder, remove_temporaries
 from sftprep.templates import Templates, template_text
-from sftprep.token_engines import choose_engine
 from sftprep.tokenizer import resolve_tokenizer
 
 PLAN = "plan.json"
@@ -35,7 +35,6 @@ class Plan:
     splits: tuple[Split, ...]
     tokenizer: dict[str, Any]  # what the manifest says of tokenizer and template
     fingerprint: str
-    engine_reason: str = ""  # why the tokenizer engine was chosen, for the log
 
     @property
     def records(self) -> int:
@@ -92,7 +91,7 @@ class Plan:
             raise DatasetError(f"{path}: not a plan of sftprep") from error
 
 
-def make_plan(config: BuildConfig) -> Plan:
+def make_plan(config: BuildConfig) -> tuple[Plan, Loaded]:
     """Look at inputs and tokenizer and say what is to be done. Writes nothing.
 
     Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot be done.
@@ -104,12 +103,11 @@ def make_plan(config: BuildConfig) -> Plan:
         config = replace(config, date=None)
     elif config.date is None:
         config = replace(config, date=date.today().isoformat())
-    templates = Templates(config, resolved)
     sources, splits = plan_splits(found)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
-    engine, why = choose_engine(resolved, config.tokenizer_engine, _first_texts(config, templates, sources, splits))
-    config = replace(config, tokenizer_engine=engine.name)
+    loaded = load(config, lambda templates: _first_texts(config, templates, sources, splits))
+    config = replace(config, tokenizer_engine=loaded.engine.name)
     tokenizer = {
         "sha256": resolved.sha256,
         "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
@@ -117,8 +115,8 @@ def make_plan(config: BuildConfig) -> Plan:
         "pad_id": resolved.pad_id,
         **resolved.versions,
     }
-    plan = Plan(config, tuple(sources), tuple(splits), tokenizer, "", f"tokenizer engine {engine.name}: {why}")
-    return replace(plan, fingerprint=fingerprint(plan.facts()))
+    plan = Plan(config, tuple(sources), tuple(splits), tokenizer, "")
+    return replace(plan, fingerprint=fingerprint(plan.facts())), loaded
 
 
 def _first_texts(

@@ -11,12 +11,12 @@ import numpy as np
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import ConversationError, TokenizerError
+from sftprep.loaded import Loaded
 from sftprep.masking import DisagreementError, Masker
 from sftprep.records import Record
 from sftprep.rows import padded_rows
 from sftprep.shards import Prepared, Provenance, Reject, Totals
-from sftprep.token_engines import TokenEngine
-from sftprep.tokenizer import ResolvedTokenizer, dtype_for
+from sftprep.tokenizer import dtype_for
 
 
 class Preparer:
@@ -25,18 +25,11 @@ class Preparer:
     check_every: of so many records one takes both the fast and the exact way.
     """
 
-    def __init__(
-        self,
-        config: BuildConfig,
-        resolved: ResolvedTokenizer,
-        engine: TokenEngine,
-        source_names: Sequence[str],
-        check_every: int,
-    ) -> None:
+    def __init__(self, config: BuildConfig, loaded: Loaded, source_names: Sequence[str], check_every: int) -> None:
         self.seconds: dict[str, float] = {}  # by stage
         self._config, self._names, self._check_every = config, source_names, check_every
-        self._pad_id, self._dtype = resolved.pad_id, dtype_for(resolved.size)
-        self._masker = Masker(config, resolved, engine, self.stage)
+        self._pad_id, self._dtype = loaded.resolved.pad_id, dtype_for(loaded.resolved.size)
+        self._masker = Masker(config, loaded, self.stage)
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
         """Rows of a batch in the records' order, and a reject for each record that gives none by its own fault.

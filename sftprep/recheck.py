@@ -19,8 +19,6 @@ from sftprep.plan import Plan, make_plan
 from sftprep.prepare import Preparer
 from sftprep.shards import Prepared, file_path
 from sftprep.sources import read_records
-from sftprep.token_engines import HfEngine
-from sftprep.tokenizer import resolve_tokenizer
 from sftprep.verify import Problem, verify_dataset
 
 SAMPLED_SHARDS = 16
@@ -53,13 +51,11 @@ def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[
     """
     manifest = load_manifest(folder)
     config = BuildConfig(inputs=tuple(sources), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
-    plan = make_plan(config)
+    plan, loaded = make_plan(config)
     problems = list(_changes(plan, manifest))
     if problems:
         return problems
-    resolved = resolve_tokenizer(tokenizer)
-    names = [source.name for source in plan.sources]
-    preparer = Preparer(plan.config, resolved, HfEngine(resolved), names, check_every=1)
+    preparer = Preparer(plan.config, loaded, [source.name for source in plan.sources], check_every=1)
     chosen = np.unique(np.linspace(0, len(manifest.shards) - 1, SAMPLED_SHARDS).astype(int))
     for shard in (manifest.shards[index] for index in chosen):
         problems += _compare(folder, plan, shard, preparer)

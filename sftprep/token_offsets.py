@@ -44,9 +44,15 @@ class PlacedTokens:
 class ExactEncoder:
     """Encodes with positions. Loads a tokenizer when one is first needed, and another one for the first forged text."""
 
-    def __init__(self, resolved: ResolvedTokenizer, control_tokens: Collection[str] = ()) -> None:
-        """control_tokens: contents of the added tokens that plain text must not turn into, special or not."""
+    def __init__(
+        self, resolved: ResolvedTokenizer, control_tokens: Collection[str] = (), reference: HfEngine | None = None
+    ) -> None:
+        """control_tokens: contents of the added tokens that plain text must not turn into, special or not.
+
+        reference: the engine to use, where there is one already.
+        """
         self._resolved = resolved
+        self.reference = reference or HfEngine(resolved)
         added = {token.content: token.id for token in resolved.added_tokens}
         if missing := sorted(set(control_tokens) - set(added)):
             raise TokenizerError(f"{missing[0]!r} is no added token of the tokenizer, so it cannot be a control token")
@@ -54,11 +60,6 @@ class ExactEncoder:
         self._is_control = np.zeros(resolved.size, np.bool_)
         self._is_control[list(self._controls.values())] = True
         self._renamed: _RenamedTokenizer | None = None
-
-    @cached_property
-    def reference(self) -> HfEngine:
-        """The engine that this encoder uses."""
-        return HfEngine(self._resolved)
 
     def encode_with_starts(self, texts: Sequence[str]) -> PlacedTokens:
         """Tokens of whole texts, as `AutoTokenizer` gives them. Raises TokenizerError if a text cannot be encoded."""

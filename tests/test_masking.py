@@ -15,9 +15,9 @@ from conftest import TOKENIZERS
 
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation, parse_conversation
+from sftprep.loaded import load
 from sftprep.loss_mask import Mask
 from sftprep.masking import Masked, Masker
-from sftprep.token_engines import load_engine
 from sftprep.token_offsets import ExactEncoder
 from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
 
@@ -25,9 +25,9 @@ EVERY = 1 if os.environ.get("SFTPREP_FULL") else 199  # of the corpus, conversat
 
 
 def open_masker(folder: Path, engine: str = "fast", **options: Any) -> tuple[Masker, ResolvedTokenizer]:
-    config = BuildConfig(("unused",), str(folder), **options)
-    resolved = resolve_tokenizer(str(folder))
-    return Masker(config, resolved, load_engine(resolved, engine), lambda name: nullcontext()), resolved
+    config = BuildConfig(("unused",), str(folder), tokenizer_engine=engine, **options)
+    loaded = load(config)
+    return Masker(config, loaded, lambda name: nullcontext()), loaded.resolved
 
 
 def say(role: str, content: str, **more: Any) -> dict[str, Any]:

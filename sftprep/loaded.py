@@ -1,0 +1,47 @@
+"""What takes long to load and serves every split: tokenizer engines and chat templates.
+
+Loaded once, before worker processes are forked, so that they share it; where processes cannot be forked each loads its
+own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sftprep.config import BuildConfig
+from sftprep.templates import Templates
+from sftprep.token_engines import HfEngine, TokenEngine, choose_engine
+from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """Engines load when they are first used."""
+
+    resolved: ResolvedTokenizer
+    templates: Templates
+    engine: TokenEngine
+    reference: HfEngine  # may be the engine itself
+    reason: str  # why this engine, for the log
+
+    def warm(self) -> None:
+        """Load both engines now, side by side: fastokens does not hold Python's lock while it loads."""
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(self.engine.encode, ["warm"])
+            self.reference.encode(["warm"])
+            loading.result()
+
+
+def load(config: BuildConfig, sample_texts: Callable[[Templates], Iterable[str]] = lambda templates: ()) -> Loaded:
+    """Resolve the tokenizer, open its template, choose the engine.
+
+    sample_texts: the inputs' first conversations as texts, for the comparison of engines. Raises TokenizerError,
+    TemplateError or ConfigError.
+    """
+    resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
+    templates = Templates(config, resolved)
+    engine, why = choose_engine(resolved, config.tokenizer_engine, sample_texts(templates))
+    reference = engine if isinstance(engine, HfEngine) else HfEngine(resolved)
+    return Loaded(resolved, templates, engine, reference, f"tokenizer engine {engine.name}: {why}")
