@@ -245,6 +245,12 @@ def test_generation_mask_equals_the_oracle(data: st.DataObject, tokens: Tokens) 
     assert mask.tolist() == generation_oracle(tokens, blocks)
 
 
+def test_a_block_after_the_last_token_ends_its_own_conversations_mask_only() -> None:
+    blocks = [[(1, 1), (0, 1)], [(0, 1)]]
+    mask = generation_mask(*arrays([[(0, 1)], [(0, 1)]]), blocks_of(blocks))
+    assert mask.tolist() == [False, True]
+
+
 def test_offsets_that_run_backwards_are_refused() -> None:
     with pytest.raises(TokenizerError, match="run backwards"):
         generation_mask(*arrays([[(3, 4), (0, 1)]]), blocks_of([[(0, 1)]]))
