@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sftprep.chat_template import ChatTemplate
 from sftprep.provenance import SAID
 from sftprep.recorder import Layout
-from sftprep.steps import Steps, Untraceable
+from sftprep.steps import Recording, Steps, Untraceable
 from sftprep.turns import Rendering, Span, stretches
 
 _STRIP = re.compile(r"\{0\}\.l?strip\((\{1\})?\)")
@@ -100,28 +100,29 @@ def check_header(layout: Layout, stay: Stay, prompt: str, control: int, template
         raise Untraceable
     if right.startswith(prompt):
         return
-    if before > 0 and len(left) < len(prompt):
-        raise Untraceable
-    if after < stay.stop and len(right.lstrip()) < len(prompt):
-        _observe_header(layout, stay, after, left, prompt, template)
+    if (before > 0 and len(left) < len(prompt)) or (after < stay.stop and len(right.lstrip()) < len(prompt)):
+        _observe_header(layout, stay, after, prompt, template)
 
 
-def _observe_header(layout: Layout, stay: Stay, after: int, left: str, prompt: str, template: ChatTemplate) -> None:
-    """What the header is depends on the conversation: observe it, in as little text as `turns.header_of` looks at.
+def _observe_header(layout: Layout, stay: Stay, after: int, prompt: str, template: ChatTemplate) -> None:
+    """What the header is depends on the conversation: observe it, in as much text as `turns.header_of` looks at.
 
-    after: the first place that is not of literals from the turn's beginning on.
+    after: the first place in the turn up to which it is literal.
     """
-    stop, text = after, layout.literal(stay.start, after)
-    while stop < stay.stop and len(text.lstrip()) < len(prompt):
-        text += layout.texts(stop, stop + 1)[0] or ""
+    start, left = stay.start, ""
+    while start > 0 and len(left) < len(prompt):
+        start -= 1
+        left += layout.texts(start, start + 1)[0] or ""
+    stop, right = stay.start, ""
+    while stop < stay.stop and len(right.lstrip()) < len(prompt):
+        right += layout.texts(stop, stop + 1)[0] or ""
         stop += 1
-    if any(template.controls.search(own or "") for own in layout.texts(after, stop)):
-        raise Untraceable
-    recording, parts = layout.recording, layout.parts[stay.start : stop]
-    turn = recording.step("''.join((" + "".join(f"{{{i}}}, " for i in range(len(parts))) + "))", *parts)
-    recording.observe(
-        recording.step("header({0}, {1}, {2})", recording.constant(left), turn, recording.constant(prompt))
-    )
+    tokens = [token for text in layout.texts(after, stop) for token in template.controls.findall(text or "")]
+    if any(token in prompt for token in tokens):
+        raise Untraceable  # it would have to be known on which side of the header's end it stands
+    recording = layout.recording
+    window = concatenation(recording, layout.parts[start : stay.start]), concatenation(recording, layout.parts[stay.start : stop])
+    recording.observe(recording.step("header({0}, {1}, {2})", *window, recording.constant(prompt)))
 
 
 def check_point(layout: Layout, stay: Stay, control: int) -> None:
@@ -164,6 +165,11 @@ def check_end(layout: Layout, stay: Stay, span: Span, rendering: Rendering, toke
             raise Untraceable
     if stay.stop < len(layout.parts) and not layout.is_literal(stay.stop):
         raise Untraceable  # it depends on what stands there whether the next control token follows at once
+
+
+def concatenation(recording: Recording, steps: tuple[int, ...]) -> int:
+    """The step that is the texts of these end to end."""
+    return recording.step("''.join((" + "".join(f"{{{i}}}, " for i in range(len(steps))) + "))", *steps)
 
 
 def merged(layout: Layout) -> tuple[int, ...]:
