@@ -13,9 +13,8 @@ from sftprep.config import BuildConfig
 from sftprep.engines import FORKS, Progress, run_tasks
 from sftprep.manifest import Manifest, load_manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
-from sftprep.plan import adopt_plan, make_plan
+from sftprep.plan import adopt_plan, hold, make_plan
 from sftprep.progress import BuildProgress, show_summary
-from sftprep.storage import folder_lock, remove_temporaries
 
 
 def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False, quiet: bool = True) -> Manifest:
@@ -25,7 +24,7 @@ def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False,
     """
     begin = time.monotonic()
     plan, loaded = make_plan(config)
-    with folder_lock(folder):
+    with hold(folder):
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:
             if not quiet:
@@ -33,15 +32,12 @@ def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False,
             return load_manifest(folder)
         tasks = missing_tasks(plan, target)
         left = sum(place.stop - place.start for task in tasks for place in plan.splits[task].ranges)
-        try:
-            with BuildProgress(left, quiet) as progress:
-                progress.update(Progress(note=loaded.reason))
-                if tasks and FORKS:
-                    loaded.warm()
-                open_job = partial(Job, plan, target, loaded=loaded if FORKS else None)
-                run_tasks(open_job, tasks, config.workers, progress.update)
-        finally:
-            remove_temporaries(target)
+        with BuildProgress(left, quiet) as progress:
+            progress.update(Progress(note=loaded.reason))
+            if tasks and FORKS:
+                loaded.warm()
+            open_job = partial(Job, plan, target, loaded=loaded if FORKS else None)
+            run_tasks(open_job, tasks, config.workers, progress.update)
         manifest = commit_dataset(folder)
     if not quiet:
         show_summary(manifest, folder, time.monotonic() - begin, progress.seconds)

@@ -241,11 +241,10 @@ def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
 def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     """Write plan.json: inputs, splits, options. Then run `work` once per split, anywhere, then `commit`."""
     build_config = _build_config({**options, "output": output})
-    from sftprep.plan import adopt_plan, make_plan
-    from sftprep.storage import folder_lock
+    from sftprep.plan import adopt_plan, hold, make_plan
 
     planned, _ = make_plan(build_config)
-    with folder_lock(output):
+    with hold(output):
         adopted = adopt_plan(planned, output, overwrite=overwrite)
     if quiet:
         return
@@ -279,10 +278,10 @@ def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: boo
 def commit(folder: Path, quiet: bool) -> None:
     """Check that every split is done and write the manifest: from then on it is a dataset."""
     from sftprep.pipeline import commit_dataset
+    from sftprep.plan import hold
     from sftprep.progress import show_summary
-    from sftprep.storage import folder_lock
 
-    with folder_lock(folder, create=False):
+    with hold(folder, create=False):
         manifest = commit_dataset(folder)
     if not quiet:
         show_summary(manifest, folder)

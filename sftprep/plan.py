@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -18,7 +19,15 @@ from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, load_manifest
 from sftprep.shards import RECEIPTS, REJECTS
 from sftprep.sources import SourceInfo, Split, find_sources, plan_splits, read_records
-from sftprep.storage import LOCK_NAME, make_folder, naming, publish_bytes, remove_folder, remove_temporaries
+from sftprep.storage import (
+    LOCK_NAME,
+    folder_lock,
+    make_folder,
+    naming,
+    publish_bytes,
+    remove_folder,
+    remove_temporaries,
+)
 from sftprep.templates import Templates, template_text
 from sftprep.tokenizer import resolve_tokenizer
 
@@ -140,6 +149,16 @@ def new_folder(folder: Path) -> Path:
 def work_folder(folder: Path) -> Path:
     """Where the plan under way for `folder` is: in it, or beside it while an older dataset is replaced."""
     return new_folder(folder) if (new_folder(folder) / PLAN).exists() else folder
+
+
+@contextmanager
+def hold(folder: Path, *, create: bool = True) -> Iterator[None]:
+    """Hold a folder's lock to plan, build or commit in it; however that ends, no temporary file is left."""
+    with folder_lock(folder, create=create):
+        try:
+            yield
+        finally:
+            remove_temporaries(work_folder(folder))
 
 
 def adopt_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Path | None:
