@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _FILE_KINDS = {".json", ".jinja", ".model", ".txt", ".tiktoken", ".codes", ".tokenizer"}  # all that Transformers reads
 _NO_TOKENIZER = {"config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"}
 _TEMPLATE_FOLDER = "additional_chat_templates"
+_MEMORY = 4 << 30  # bytes of address space; ten times what a tokenizer of 128,000 ids takes
 _CACHED_BYTES = 256 << 20  # a folder with more than that under such names is not worth hashing
 
 
@@ -104,13 +106,18 @@ def is_encodable(text: str) -> bool:
 
 
 def resolve_tokenizer(
-    name_or_folder: str, *, trust_remote_code: bool = False, time_limit: float | None = None
+    name_or_folder: str,
+    *,
+    trust_remote_code: bool = False,
+    time_limit: float | None = None,
+    memory_limit: int = _MEMORY,
 ) -> ResolvedTokenizer:
     """What `AutoTokenizer.from_pretrained` makes of a folder, or of a name on the hub.
 
     A folder is read without the network, and comes from the cache if its files have not changed. Never cached: hub names
     (a name may mean another commit tomorrow), and anything with `trust_remote_code`, whose code may read anything.
-    time_limit: seconds, by default 120 for a folder and 600 where a download may be needed.
+    time_limit: seconds, by default 120 for a folder and 600 where a download may be needed. memory_limit: bytes of
+    address space, where the system knows such a limit; trusted code has none.
     Raises TokenizerError where there is no tokenizer, or none that works on a backend of the `tokenizers` library.
     """
     is_folder, exists = _look_at(name_or_folder)
@@ -129,7 +136,8 @@ def resolve_tokenizer(
     contents = read_entry(entry) if entry else None
     if contents is None:
         limit = time_limit or (120 if offline else 600)
-        contents = _ask_transformers(name, name_or_folder, trust_remote_code, offline, limit)
+        ask = {"name": name, "trust_remote_code": trust_remote_code, "memory": memory_limit}
+        contents = _ask_transformers(ask, name_or_folder, offline=offline, time_limit=limit)
         if entry:
             write_entry(entry, contents)
     return _from_json(contents)
@@ -149,7 +157,7 @@ def _from_json(contents: bytes) -> ResolvedTokenizer:
 def _look_at(name: str) -> tuple[bool, bool]:
     """Whether it is a folder, and whether it is there at all."""
     try:
-        return Path(name).is_dir(), Path(name).exists()
+        return bool(name) and Path(name).is_dir(), bool(name) and Path(name).exists()  # Path("") is the working folder
     except (OSError, ValueError) as error:  # too long, no permission, a NUL in it
         raise TokenizerError(f"{name[:200]!r}: {error}; expected a folder with a tokenizer in it") from error
 
@@ -184,22 +192,19 @@ def _entry_name(files: list[Path]) -> str | None:
     return f"tokenizer-{digest.hexdigest()}"
 
 
-def _ask_transformers(name: str, shown_name: str, trust_remote_code: bool, offline: bool, time_limit: float) -> bytes:
+def _ask_transformers(ask: dict[str, Any], shown_name: str, *, offline: bool, time_limit: float) -> bytes:
     """Run tokenizer_process.py and return the JSON of the ResolvedTokenizer that it found."""
     with tempfile.TemporaryDirectory(prefix="sftprep-") as scratch:
         answer = Path(scratch) / "answer.json"
         # Isolated, so that no file in the working folder is taken for a module; then it searches where this process does.
         start = "import json, sys; ask = json.loads(sys.argv[1]); sys.path[:] = ask['path']; "
         start += "from sftprep.tokenizer_process import answer; answer(ask)"
-        ask = {"name": name, "trust_remote_code": trust_remote_code, "answer": str(answer), "path": sys.path}
-        one_thread = {
-            "TOKENIZERS_PARALLELISM": "false",
-            "OPENBLAS_NUM_THREADS": "1",
-        }  # threads reserve memory by the core
+        request = orjson.dumps(ask | {"answer": str(answer), "path": sys.path})
+        one_thread = {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}  # each thread reserves memory
         environment = os.environ | one_thread | ({"HF_HUB_OFFLINE": "1"} if offline else {})
         try:
             done = subprocess.run(
-                [sys.executable, "-I", "-c", start, orjson.dumps(ask)],
+                [sys.executable, "-I", "-c", start, request],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

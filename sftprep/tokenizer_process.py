@@ -21,22 +21,22 @@ from sftprep.hostile_text import hostile_texts
 from sftprep.tokenizer import AddedToken, ResolvedTokenizer, to_json
 
 _KEPT_OUT = ("torch", "tensorflow", "jax", "flax")
-_MEMORY = 16 << 30  # bytes of address space; far above any tokenizer, far below what one gone wild would take
 
 
 def answer(ask: dict[str, Any]) -> None:
     """Write a ResolvedTokenizer, or {"error": a sentence}, to the file that the parent asks for."""
+    if not ask["trust_remote_code"]:
+        sys.modules.update(dict.fromkeys(_KEPT_OUT))  # type: ignore[arg-type]  # None is what makes an import fail
+        _limit_memory(ask["memory"])
     try:
-        contents = to_json(_resolve(ask["name"], trust_remote_code=ask["trust_remote_code"]))
+        contents = to_json(resolve_here(ask["name"], trust_remote_code=ask["trust_remote_code"]))
     except TokenizerError as error:
         contents = orjson.dumps({"error": str(error)})
     Path(ask["answer"]).write_bytes(contents)
 
 
-def _resolve(name: str, *, trust_remote_code: bool) -> ResolvedTokenizer:
-    if not trust_remote_code:
-        sys.modules.update(dict.fromkeys(_KEPT_OUT))  # type: ignore[arg-type]  # None is what makes an import fail
-        _limit_memory()
+def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedTokenizer:
+    """What `resolve_tokenizer` returns, by Transformers, in this process and without limits. Raises TokenizerError."""
     tokenizer = _load(name, trust_remote_code)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     kind = type(tokenizer).__name__
@@ -71,11 +71,11 @@ def _resolve(name: str, *, trust_remote_code: bool) -> ResolvedTokenizer:
     )
 
 
-def _limit_memory() -> None:
+def _limit_memory(size: int) -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):  # not on this system, or a lower limit is in force
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def _load(name: str, trust_remote_code: bool) -> Any:
@@ -84,8 +84,10 @@ def _load(name: str, trust_remote_code: bool) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     except ImportError as error:
-        raise TokenizerError(f"needs a package that is not installed: {_first_line(error)}") from error
+        raise TokenizerError(f"it needs a package that is not installed: {_first_line(error)}") from error
     except Exception as error:  # files from strangers: whatever they make Transformers raise
+        if not trust_remote_code and "trust_remote_code" in str(error):
+            raise TokenizerError("it runs code of its own; if you trust it, ask for trust_remote_code") from error
         raise TokenizerError(f"Transformers cannot load it: {type(error).__name__}: {_first_line(error)}") from error
 
 

@@ -1,0 +1,60 @@
+"""Tokenizers small enough to train in a test, in folders that Transformers loads."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from sftprep.tokenizer import ResolvedTokenizer
+from sftprep.tokenizer_process import resolve_here
+
+TEXT = [
+    "The quick brown fox jumps over the lazy dog, doesn't it? It's 12345 times; 3.14!\n\n  return x\n",
+    "Größe, Straße, naïve café, Ελλάδα, Москва, 漢字かな交じり文, 한국어, 🙂🙃, don't, we'll, they've",
+    "<|im_start|>user\nHello there<|im_end|>\n<|im_start|>assistant\nHi<|im_end|>\n" * 3,
+]
+CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+
+
+def special(*contents: str, **flags: bool) -> list[AddedToken]:
+    return [AddedToken(content, special=True, **{"normalized": False, **flags}) for content in contents]
+
+
+def train(
+    pattern: str | None = None, added: list[AddedToken] | None = None, normalizer: Any = None, size: int = 400
+) -> Tokenizer:
+    """A byte-level BPE tokenizer; pattern: a regular expression instead of GPT-2's."""
+    tokenizer = Tokenizer(models.BPE())
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if pattern is not None:
+        split = pre_tokenizers.Split(Regex(pattern), "isolated")
+        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(TEXT, trainer)
+    tokenizer.add_tokens(special(*CHATML) if added is None else added)
+    return tokenizer
+
+
+def save(tokenizer: Tokenizer, folder: Path, config: dict[str, Any] | None = None) -> Path:
+    """A folder with tokenizer.json and tokenizer_config.json, with a chat template unless `config` says otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    stated = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": TEMPLATE, "model_max_length": 10**9}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**stated, **(config or {})}), encoding="utf-8")
+    return folder
+
+
+@cache
+def shared_tokenizer(folder: Path) -> ResolvedTokenizer:
+    """A tokenizer of the shared data, resolved once for all tests of a process."""
+    return resolve_here(str(folder))
