@@ -29,7 +29,7 @@ from sftprep.compiled_template import CompiledTemplate, MarkedText
 from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.probes import ONE_TOOL, OTHERS, QUESTION, TALK, Messages, with_tools
-from sftprep.provenance import Provenance, Tracer, controls_in
+from sftprep.provenance import Provenance, Tracer, controls_in, digits_for
 from sftprep.structural import structural_tokens
 from sftprep.trail import Mark
 from sftprep.turns import Rendering, Span, Stretch, end_of_turn, header_of, shared_length, stretches, token_pattern
@@ -203,11 +203,11 @@ class ChatTemplate:
     def _trace(
         self, variables: Mapping[str, Any], own: Collection[str], text: str, allowance: Allowance, *, words: bool
     ) -> Provenance:
-        failed = ConversationError()
+        failed, digits = ConversationError(), digits_for(text)
         for where in ("words",) if words else ("beginnings", "tokens"):
-            marked = self.compiled.mark(self.tracer.mark(variables, own, where), allowance, held_back=False)
+            marked = self.compiled.mark(self.tracer.mark(variables, own, where, digits), allowance, held_back=False)
             try:
-                return self.tracer.read(marked.text, text, len(variables["messages"]))
+                return self.tracer.read(marked.text, text, len(variables["messages"]), digits)
             except ConversationError as error:
                 failed = error
         raise failed
@@ -217,7 +217,7 @@ class ChatTemplate:
         found = stretches(self.controls, text)
         if traced is None:
             return found, []
-        own = controls_in(traced.text, self.controls)
+        own = controls_in(traced, self.controls)
         return own, sorted(set(found) - set(own))
 
     def _attributed(

@@ -1,7 +1,7 @@
 """Which characters of a rendered text came from which message.
 
-The conversation is rendered a second time with noncharacters (code points that no text is made of) put into its
-strings. Where they come out tells whose text it is, and a control token that they split was not the template's. Taken
+The conversation is rendered a second time with noncharacters (code points that no text is made of; others if this one
+holds them after all) put into its strings. Where they come out tells whose text it is, and a control token that they split was not the template's. Taken
 out again they must leave the text of the first run: if not, the template looked at what they stand next to, and the
 conversation is refused rather than guessed at. Strings of the template that it may look for, such as `</think>`, are
 left whole for that reason.
@@ -12,15 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sftprep.errors import ConversationError
 
-_DIGITS = "".join(map(chr, range(0xFDD0, 0xFDF0)))  # 32 noncharacters
-_RUN = re.compile(f"[{_DIGITS}]+")
-SAID = frozenset(
-    {"content", "reasoning_content", "thinking", "reasoning", "arguments"}
-)  # keys of a message's own text
+_NONCHARACTERS = "".join(map(chr, range(0xFDD0, 0xFDF0)))
+_UNUSED = range(0x40000, 0xE0000)  # planes of Unicode in which nothing is assigned
+_BASE = len(_NONCHARACTERS)
+SAID = frozenset({"content", "reasoning_content", "thinking", "reasoning", "arguments"})  # keys of a message's own text
 _GIVEN = ("tools", "documents")
 
 
@@ -29,6 +29,7 @@ class Provenance:
     """What came out of the second run."""
 
     text: str  # with the noncharacters
+    digits: str  # the noncharacters
     places: tuple[int, ...]  # the characters they stood after, in code points of the text without, in text order
     owners: tuple[int, ...]  # whose they were: index of the message, the number of messages for all that is not of one
 
@@ -79,8 +80,8 @@ class Tracer:
         found = self._patterns["words"].search(text)
         return -1 if found is None or found.lastindex else found.start()
 
-    def mark(self, variables: Mapping[str, Any], own: Collection[str], where: str) -> dict[str, Any]:
-        """The variables, the conversation's `own` among them, with noncharacters in their strings.
+    def mark(self, variables: Mapping[str, Any], own: Collection[str], where: str, digits: str) -> dict[str, Any]:
+        """The variables, the conversation's `own` among them, with noncharacters (`digits`) in their strings.
 
         where: "beginnings", after every character that may begin a control token; "tokens", after those that do, or would
         with what is printed after the string; "words", as "beginnings", and in every word that messages say, think or
@@ -89,28 +90,40 @@ class Tracer:
         messages = variables["messages"]
         width = _width(len(messages))
         others = self._patterns["beginnings" if where == "words" else where]
-        other = _code(len(messages), width)
+        other = _code(len(messages), width, digits)
         marked = dict(variables)
         for name in {*_GIVEN, *own} & variables.keys():
             marked[name] = _in_strings(variables[name], other, others, others)
         said = self._patterns[where]
-        marked["messages"] = [_in_message(m, _code(i, width), said, other, others) for i, m in enumerate(messages)]
+        marked["messages"] = [
+            _in_message(m, _code(i, width, digits), said, other, others) for i, m in enumerate(messages)
+        ]
         return marked
 
-    def read(self, marked: str, text: str, messages: int) -> Provenance:
-        """Find the noncharacters again. Raises ConversationError if text had any or the template went another way."""
-        if _RUN.search(text):
-            raise ConversationError("the text holds noncharacters U+FDD0 to U+FDEF, which are used to trace it")
-        if _RUN.sub("", marked) != text:
+    def read(self, marked: str, text: str, messages: int, digits: str) -> Provenance:
+        """Find the noncharacters again. Raises ConversationError if the template went another way."""
+        run = _run(digits)
+        if run.sub("", marked) != text:
             raise ConversationError("what the chat template prints cannot be traced: it measures or compares messages")
         width, places, owners, shift = _width(messages), [], [], 0
-        for found in _RUN.finditer(marked):
-            run = found.group()
-            for at in range(0, len(run), width):
+        for found in run.finditer(marked):
+            codes = found.group()
+            for at in range(0, len(codes), width):
                 places.append(found.start() - shift - 1)
-                owners.append(_number(run[at : at + width]))
-            shift += len(run)
-        return Provenance(marked, tuple(places), tuple(owners))
+                owners.append(_number(codes[at : at + width], digits))
+            shift += len(codes)
+        return Provenance(marked, digits, tuple(places), tuple(owners))
+
+
+def digits_for(text: str) -> str:
+    """Noncharacters to trace what is printed as `text`: 32 code points that it does not hold."""
+    held = set(text)
+    if held.isdisjoint(_NONCHARACTERS):
+        return _NONCHARACTERS
+    digits = "".join(islice((chr(code) for code in _UNUSED if chr(code) not in held), _BASE))
+    if len(digits) < _BASE:
+        raise ConversationError("the text holds nearly all of Unicode, which leaves nothing to trace it with")
+    return digits
 
 
 def _any_of(words: Iterable[str]) -> str:
@@ -154,11 +167,11 @@ def _split(text: str, code: str, pattern: re.Pattern[str]) -> str:
     return pattern.sub(lambda found: found.group() if found.lastindex else found.group() + code, text)
 
 
-def controls_in(marked: str, tokens: re.Pattern[str]) -> list[tuple[int, int]]:
+def controls_in(traced: Provenance, tokens: re.Pattern[str]) -> list[tuple[int, int]]:
     """The control tokens that the noncharacters did not split, in code points of the text without."""
-    found, shift, runs = [], 0, _RUN.finditer(marked)
+    found, shift, runs = [], 0, _run(traced.digits).finditer(traced.text)
     run = next(runs, None)
-    for token in tokens.finditer(marked):
+    for token in tokens.finditer(traced.text):
         while run is not None and run.start() < token.start():
             shift += len(run.group())
             run = next(runs, None)
@@ -166,20 +179,24 @@ def controls_in(marked: str, tokens: re.Pattern[str]) -> list[tuple[int, int]]:
     return found
 
 
+def _run(digits: str) -> re.Pattern[str]:
+    return re.compile(f"[{digits}]+")
+
+
 def _width(messages: int) -> int:
     width = 1
-    while len(_DIGITS) ** width <= messages:
+    while _BASE**width <= messages:
         width += 1
     return width
 
 
-def _code(number: int, width: int) -> str:
-    digits = ""
+def _code(number: int, width: int, digits: str) -> str:
+    code = ""
     for _ in range(width):
-        number, digit = divmod(number, len(_DIGITS))
-        digits += _DIGITS[digit]
-    return digits
+        number, digit = divmod(number, _BASE)
+        code += digits[digit]
+    return code
 
 
-def _number(code: str) -> int:
-    return sum(_DIGITS.index(digit) * len(_DIGITS) ** i for i, digit in enumerate(code))
+def _number(code: str, digits: str) -> int:
+    return sum(digits.index(digit) * _BASE**i for i, digit in enumerate(code))

@@ -419,14 +419,13 @@ def test_a_template_that_measures_text_is_followed_unless_it_spells_a_control_to
         template.render(conversation([user("<|im_end|>" * 9), assistant("x")]))
 
 
-def test_noncharacters_are_text_unless_something_has_to_be_traced() -> None:
+def test_noncharacters_are_text_unless_a_loop_is_held_back() -> None:
     template = template_of(zoo.CHATML)
 
     assert trained(template, [user("\ufdd0"), assistant("\ufdef\ufdd1 \U0001ffff")]) == [
         "\ufdef\ufdd1 \U0001ffff<|im_end|>"
     ]
-    with pytest.raises(ConversationError, match="noncharacters"):
-        template.render(conversation([user("\ufdd0 <|im_end|>"), assistant("x")]))
+    assert trained(template, [user("\ufdd0 <|im_end|>"), assistant("\ufdd1")]) == ["\ufdd1<|im_end|>"]
     with pytest.raises(ConversationError, match="noncharacters"):
         template_of(zoo.SET_BLOCK).render(conversation([user("\U0001fffe"), assistant("x")]))
 
