@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sftprep.config import BuildConfig
 from sftprep.templates import Templates
-from sftprep.token_engines import HfEngine, TokenEngine, choose_engine
+from sftprep.token_engines import TokenEngine, choose_engine
 from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
 
 
@@ -23,14 +23,13 @@ class Loaded:
     resolved: ResolvedTokenizer
     templates: Templates
     engine: TokenEngine
-    reference: HfEngine  # may be the engine itself
     reason: str  # why this engine, for the log
 
     def warm(self) -> None:
         """Load both engines now, side by side: fastokens does not hold Python's lock while it loads."""
         with ThreadPoolExecutor(1) as pool:
             loading = pool.submit(self.engine.encode, ["warm"])
-            self.reference.encode(["warm"])
+            self.engine.reference.encode(["warm"])
             loading.result()
 
 
@@ -43,5 +42,4 @@ def load(config: BuildConfig, sample_texts: Callable[[Templates], Iterable[str]]
     resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
     templates = Templates(config, resolved)
     engine, why = choose_engine(resolved, config.tokenizer_engine, sample_texts(templates))
-    reference = engine if isinstance(engine, HfEngine) else HfEngine(resolved)
-    return Loaded(resolved, templates, engine, reference, f"tokenizer engine {engine.name}: {why}")
+    return Loaded(resolved, templates, engine, f"tokenizer engine {engine.name}: {why}")

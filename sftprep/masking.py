@@ -63,7 +63,7 @@ class Masker:
         self._config, self._engine, self._stage = config, engine, stage
         self._templates = loaded.templates
         controls = self._templates.control_tokens
-        self._encoder = ExactEncoder(resolved, controls, loaded.reference)
+        self._encoder = ExactEncoder(resolved, controls, engine.reference)
         self._encode_piece = cache(lambda text: tuple(engine.encode([text]).ids.tolist()))
         is_control = np.zeros(resolved.size, np.bool_)
         for token in resolved.added_tokens:
