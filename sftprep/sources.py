@@ -160,8 +160,8 @@ def _cut(number: int, index: SourceIndex, parts: int) -> list[Range]:
 def read_batches(
     split: Split,
     sources: Sequence[Source],
-    max_records: int = 1000,
-    max_bytes: int = 4 << 20,
+    max_records: int = 512,
+    max_bytes: int = 2 << 20,
     max_record: int = MAX_RECORD,
 ) -> Iterator[list[Record]]:
     """The records of a split in lists: one is full at `max_records`, or once it holds `max_bytes` or more."""
