@@ -14,7 +14,7 @@ from typing import Any
 from sftprep import __version__
 from sftprep.config import FORMAT_VERSION, BuildConfig, fingerprint
 from sftprep.conversations import parse_conversation
-from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, StorageError
+from sftprep.errors import ConversationError, DatasetError, InputError, StorageError
 from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, load_manifest
 from sftprep.shards import RECEIPTS, REJECTS
@@ -164,16 +164,17 @@ def hold(folder: Path, *, create: bool = True) -> Iterator[None]:
 def adopt_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Path | None:
     """Write plan.json, or find that it is there already. Call with the folder's lock held.
 
-    Returns the folder to work in, or None where the dataset is complete. Raises ConfigError where the folder holds
-    something else: another dataset or plan (naming what differs), or files that are not sftprep's.
+    Returns the folder to work in, or None where the dataset is complete. With `overwrite` a dataset, even the same one or
+    a damaged one, is built anew beside the old. Raises DatasetError where the folder holds something else: another
+    dataset or plan (naming what differs), or files that are not sftprep's.
     """
     if (folder / MANIFEST).exists():
-        manifest = load_manifest(folder)
-        if manifest.fingerprint == plan.fingerprint:
-            clean_up(folder)
-            remove_folder(new_folder(folder))
-            return None
         if not overwrite:
+            manifest = load_manifest(folder)
+            if manifest.fingerprint == plan.fingerprint:
+                clean_up(folder)
+                remove_folder(new_folder(folder))
+                return None
             old = {
                 "config": manifest.config,
                 "inputs": [asdict(each) for each in manifest.inputs],
@@ -198,7 +199,7 @@ def adopt_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Path | None:
             raise _refusal(folder, "holds an unfinished build with", __version__, old_plan.facts(), plan)
         _forget(target)
     elif strangers := sorted(each.name for each in target.iterdir() if each.name != LOCK_NAME):
-        raise ConfigError(f"{folder}: not empty and no dataset of sftprep (it holds {strangers[0]})")
+        raise DatasetError(f"{folder}: not empty and no dataset of sftprep (it holds {strangers[0]})")
     publish_bytes(path, plan.to_bytes())
     _make_folders(target)
     return target
@@ -217,7 +218,7 @@ def _plan_or_none(path: Path) -> Plan | None:
         return None
 
 
-def _refusal(folder: Path, what: str, version: str, old: dict[str, Any], plan: Plan) -> ConfigError:
+def _refusal(folder: Path, what: str, version: str, old: dict[str, Any], plan: Plan) -> DatasetError:
     """Name what differs between the plan and what is in the folder."""
     new = plan.facts()
     changed = [] if version == __version__ else [f"sftprep version ({version}, now {__version__})"]
@@ -234,7 +235,7 @@ def _refusal(folder: Path, what: str, version: str, old: dict[str, Any], plan: P
     changed += [f"input {name}" for name in names if old_inputs.get(name) != new_inputs.get(name)]
     if not changed:
         changed.append("order of the inputs")
-    return ConfigError(f"{folder}: {what} another {', '.join(changed)}; use --overwrite, or another folder")
+    return DatasetError(f"{folder}: {what} another {', '.join(changed)}; use --overwrite, or another folder")
 
 
 def _forget(folder: Path) -> None:

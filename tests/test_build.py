@@ -17,7 +17,7 @@ import pytest
 from sftprep import engines, pipeline
 from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
-from sftprep.errors import ConfigError, ConversationError, InputError, TemplateError, TokenizerError
+from sftprep.errors import ConversationError, DatasetError, InputError, TemplateError, TokenizerError
 from sftprep.manifest import Manifest, load_manifest
 from sftprep.verify import verify_dataset
 
@@ -229,7 +229,7 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("precious")
     for overwrite in (False, True):
-        with pytest.raises(ConfigError, match=r"thesis\.tex"):
+        with pytest.raises(DatasetError, match=r"thesis\.tex"):
             build_dataset(BuildConfig((source,), TOKENIZER), tmp_path / "out", overwrite=overwrite)
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
@@ -353,3 +353,13 @@ def test_a_tokenizer_that_never_ends_costs_one_record(tmp_path: Path, monkeypatc
     panicked, hung = rejects(tmp_path / "out")
     assert (panicked["line"], panicked["reason"]) == (2, "its text cannot be tokenized")
     assert (hung["line"], "does not come to an end" in hung["reason"]) == (4, True)
+
+
+def test_overwrite_builds_a_damaged_dataset_anew(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", GOOD)
+    build(tmp_path / "out", source)
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for name in ("shard-00000.X.npy", "manifest.json"):
+        (tmp_path / "out" / name).write_bytes(b"")
+        build_dataset(BuildConfig((source,), TOKENIZER), tmp_path / "out", overwrite=True)
+        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
