@@ -161,9 +161,16 @@ def test_marks_that_cannot_be_placed(marks: TurnMarks) -> None:
 
 
 def test_a_header_that_its_control_token_swallows_is_not_placed() -> None:
-    greedy = lru_cache(lambda text: [7] if text == "<s>h\n" else encode(text))
-    assert compile_marks(one_turn(), np.ones(1, np.float32), encode).placed.all()
-    assert not compile_marks(one_turn(), np.ones(1, np.float32), greedy).placed.any()
+    swallowing = lru_cache(lambda text: [7] if text == "<s>h\n" else encode(text))
+    compiled = compile_marks(one_turn(), np.ones(1, np.float32), swallowing)
+    _, ok = marked_mask(batch_of(["<s>h\ny<e>"]), ControlIds.of(IS_CONTROL), np.array([0]), MarkTable.of([compiled]))
+    assert ok.tolist() == [False]
+
+
+def test_a_control_token_that_is_several_ids_cannot_be_counted() -> None:
+    compiled = compile_marks(TurnMarks(("yy",), (), (), (), (), exact=False), np.ones(0, np.float32), encode)
+    _, ok = marked_mask(batch_of(["yy"]), ControlIds.of(IS_CONTROL), np.array([0]), MarkTable.of([compiled]))
+    assert ok.tolist() == [False]
 
 
 def test_only_trained_spans_need_a_place() -> None:
