@@ -107,9 +107,10 @@ class ExactEncoder:
     @cached_property
     def _pieces_suffice(self) -> bool:
         """Whether a text may be cut at its control tokens and encoded piece by piece with the library's own switch for
-        special tokens as text: no control token touches its neighbours, and nothing treats a text's start specially."""
+        special tokens as text: it turns all of them into text, no control token touches its neighbours, and nothing
+        treats a text's start specially."""
         tokens = [token for token in self._resolved.added_tokens if token.content in self._controls]
-        if any(
+        if any(token.special and token.content not in self._controls for token in self._resolved.added_tokens) or any(
             not token.special or token.lstrip or token.rstrip or token.single_word or token.normalized
             for token in tokens
         ):

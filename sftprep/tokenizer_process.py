@@ -18,6 +18,7 @@ import orjson
 
 from sftprep.errors import TokenizerError
 from sftprep.hostile_text import hostile_texts
+from sftprep.token_engines import typed_errors
 from sftprep.tokenizer import AddedToken, ResolvedTokenizer, to_json
 
 _KEPT_OUT = ("torch", "tensorflow", "jax", "flax")
@@ -96,9 +97,12 @@ def _compare(tokenizer: Any, backend: str, contents: list[str]) -> None:
     from tokenizers import Tokenizer
 
     texts = hostile_texts(contents)
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    copy = Tokenizer.from_str(backend)
-    if any(each.ids != own for each, own in zip(copy.encode_batch(texts, add_special_tokens=False), ids, strict=True)):
+    with typed_errors("it cannot encode a text"):
+        ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        own_ids = [
+            encoding.ids for encoding in Tokenizer.from_str(backend).encode_batch(texts, add_special_tokens=False)
+        ]
+    if ids != own_ids:
         raise TokenizerError(
             f"its class {type(tokenizer).__name__} changes what its tokenizer.json gives; not supported"
         )

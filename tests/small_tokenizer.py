@@ -58,3 +58,15 @@ def save(tokenizer: Tokenizer, folder: Path, config: dict[str, Any] | None = Non
 def shared_tokenizer(folder: Path) -> ResolvedTokenizer:
     """A tokenizer of the shared data, resolved once for all tests of a process."""
     return resolve_here(str(folder))
+
+
+def cut_shower(pattern: str) -> Tokenizer:
+    """An untrained tokenizer that joins any byte with an `x` after it: its ids show where a pattern cuts before an x."""
+    names = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pairs = [(name, "x") for name in names if name != "x"]
+    vocabulary = {name: number for number, name in enumerate([*names, *(name + "x" for name, _ in pairs)])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, pairs))
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    return tokenizer

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
 
+from sftprep.conversations import Conversation
 from sftprep.scan import ScanRule
 
 # -- patterns in ids (test_scan) --
@@ -313,3 +314,77 @@ def tool_chats(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> list[dict[str,
     if draw(st.booleans()):
         answer["reasoning_content"] = draw(texts)
     return [*messages, answer]
+
+
+# -- texts for tokenizers (test_token_engines, test_token_offsets) --
+
+
+def texts_for_tokenizers() -> st.SearchStrategy[str]:
+    """Text of every script, with control tokens whole, cut and nested, white space and marks at their edges."""
+    tokens = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<think>", "</think>", "<｜User｜>"]
+    pieces = [
+        *tokens,
+        *(token[: len(token) // 2] for token in tokens),
+        "|>",
+        "'s",
+        "'\u017f",
+        "\u180e",
+        "e\u0301",
+        "\u200d",
+    ]
+    spaces = [" ", "  ", "\n", "\r\n", "\t", "\u3000", "\xa0", "\ufdd0", "\U0010ffff"]
+    words = st.sampled_from([*pieces, *spaces]) | st.text(max_size=8)
+    return st.lists(words, max_size=12).map("".join)
+
+
+# -- conversations of one shape (test_replay) --
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[Conversation]:
+    """Conversations with the same roles, keys and types whose texts hold what templates look for and print."""
+    pieces = ["<|im_end|>", "<|im_start|>", "<|im_", "end|>", "<|eot_id|>", "<｜User｜>", "<｜Assistant｜>"]
+    pieces += ["<think>", "</think>", "<think>\nr\n</think>\n\ny", "<tool_response>", "</tool_response>", "<tool_call>"]
+    pieces += ["<", "\n", "\n\n", "  ", "Hi", "答案", "👍", "é", '{"', "\\", "\u2028", "\ufdd0"]
+    nasty = st.lists(st.sampled_from(pieces), max_size=5).map("".join)
+    texts = st.sampled_from(["Plain words.", "Other words: 1 < 2."]) | nasty | st.text(max_size=6).filter(_is_text)
+    first = draw(_skeletons())
+    return [_refilled(draw, texts, first) for _ in range(draw(st.integers(3, 8)))]
+
+
+@st.composite
+def _skeletons(draw: st.DrawFn) -> Conversation:
+    """A conversation without words."""
+    few = st.sampled_from([False, False, False, True])
+    messages: list[dict[str, Any]] = [{"role": "system", "content": ""}] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 3))):
+        messages.append({"role": "user", "content": [{"type": "text", "text": ""}] if draw(few) and draw(few) else ""})
+        while draw(few):
+            functions = [{"name": "", "arguments": draw(st.sampled_from(["", {"": "", "n": 3}]))}]
+            functions += functions if draw(few) else []
+            calls = functions if draw(few) else [{"type": "function", "function": function} for function in functions]
+            messages.append({"role": "assistant", "tool_calls": calls})
+            messages[-1] |= {} if draw(few) else {"content": ""}
+            messages[-1] |= {"reasoning_content": ""} if draw(few) else {}
+            messages += [{"role": "tool", "content": ""} for _ in functions]
+        messages.append({"role": "assistant", "content": ""})
+        messages[-1] |= {draw(st.sampled_from(["reasoning_content", "thinking", "name"])): ""} if draw(few) else {}
+    tools = [{"type": "function", "function": {"name": "", "parameters": {"a": {"type": "x"}}}}] if draw(few) else None
+    return Conversation(messages, tools, {"enable_thinking": draw(st.booleans())} if draw(few) else {}, None)
+
+
+def _refilled(draw: st.DrawFn, texts: st.SearchStrategy[str], value: Any) -> Any:
+    """The value with other words in it."""
+    if isinstance(value, Conversation):
+        messages = [
+            {key: item if key == "role" else _refilled(draw, texts, item) for key, item in message.items()}
+            for message in value.messages
+        ]
+        return replace(value, messages=messages, tools=_refilled(draw, texts, value.tools))
+    if isinstance(value, str):
+        return draw(texts)
+    if isinstance(value, list):
+        return [_refilled(draw, texts, item) for item in value]
+    if isinstance(value, dict):
+        return {key: item if key == "type" else _refilled(draw, texts, item) for key, item in value.items()}
+    return value

@@ -1,0 +1,403 @@
+"""Engines agree, and `fast` is taken only where it was shown to."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
+
+from sftprep.errors import TokenizerError
+from sftprep.hostile_text import hostile_texts
+from sftprep.token_engines import (
+    SAMPLE,
+    FastEngine,
+    HfEngine,
+    TokenEngine,
+    check_equal,
+    choose_engine,
+    encode_apart,
+    join_rows,
+    load_engine,
+    split_rows,
+    unsafe_trait,
+)
+from sftprep.tokenizer import ResolvedTokenizer, TokenBatch
+from sftprep.tokenizer_process import resolve_here
+from tests.conftest import TOKENIZERS
+from tests.small_tokenizer import cut_shower, save, shared_tokenizer, train
+from tests.strategies import texts_for_tokenizers
+
+LLAMA = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT4O = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SFTPREP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def resolve(tmp_path: Path, *args: object, **kwargs: object) -> ResolvedTokenizer:
+    return resolve_here(str(save(train(*args, **kwargs), tmp_path / "tokenizer")))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def resolved(tmp_path: Path) -> ResolvedTokenizer:
+    return resolve(tmp_path)
+
+
+def corpus_texts(corpus: Path, every: int) -> list[str]:
+    """Every so many conversations of the corpus, in ChatML."""
+    with corpus.open(encoding="utf-8") as lines:
+        chosen = [json.loads(line)["conversations"] for number, line in enumerate(lines) if number % every == 0]
+    return [
+        "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in conversation)
+        for conversation in chosen
+    ]
+
+
+class Wrong:
+    """An engine that is wrong about texts with a `q`."""
+
+    name = "wrong"
+
+    def __init__(self, reference: HfEngine) -> None:
+        self._reference = reference
+
+    def encode(self, texts: Sequence[str]) -> TokenBatch:
+        return self._reference.encode([text.replace("q", "k") for text in texts])
+
+
+# -- equal ids --
+
+
+_LOADED: dict[Path, tuple[TokenEngine, HfEngine]] = {}
+
+
+def loaded(folder: Path) -> tuple[TokenEngine, HfEngine]:
+    """The fast engine and the reference, which take seconds to load, and that long to be compared."""
+    if folder not in _LOADED:
+        resolved = shared_tokenizer(folder)
+        _LOADED[folder] = choose_engine(resolved, "fast")[0], HfEngine(resolved)
+    return _LOADED[folder]
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_engines_agree_on_the_corpus_and_on_hostile_texts(name: str, shared_data: Path, corpus: Path) -> None:
+    fast, reference = loaded(shared_data / "tokenizers" / name)
+    assert (fast.name, reference.name) == ("fast", "hf")
+    check_equal(fast, reference, corpus_texts(corpus, 120))
+    tokens = [token.content for token in shared_tokenizer(shared_data / "tokenizers" / name).added_tokens]
+    check_equal(fast, reference, hostile_texts(tokens, seed=1))
+
+
+@pytest.mark.parametrize("name", ["minimind-3", "qwen3", "llama3_1", "deepseek_v3"])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(texts_for_tokenizers(), max_size=4))
+def test_engines_agree_on_any_text(name: str, shared_data: Path, texts: list[str]) -> None:
+    fast, reference = loaded(shared_data / "tokenizers" / name)
+    check_equal(fast, reference, texts)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama3_1"])
+def test_what_fastokens_reads_otherwise_goes_to_the_reference(name: str, shared_data: Path) -> None:
+    fast, reference = loaded(shared_data / "tokenizers" / name)
+    check_equal(fast, reference, ["plain", "it'\u017fter", "'\u017f\u017ft 'S", "", "  \u180e a"])
+
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_batches_are_flat(engine: type, resolved: ResolvedTokenizer) -> None:
+    texts = ["one two", "", "<|im_start|>x<|im_end|>", "'\u017f"]
+    batch = engine(resolved).encode(texts)
+    assert batch.ids.dtype == np.uint32
+    assert batch.offsets.dtype == np.int64
+    assert batch.offsets.shape == (5,)
+    assert [ids.tolist() for ids in split_rows(batch)] == [
+        engine(resolved).encode([text]).ids.tolist() for text in texts
+    ]
+    nothing = engine(resolved).encode([])
+    assert (nothing.ids.size, nothing.offsets.tolist()) == (0, [0])
+
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_nothing_is_added_cut_or_padded(engine: type, tmp_path: Path) -> None:
+    from tokenizers import processors
+
+    tokenizer = train()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A <|im_end|>", special_tokens=[("<|im_start|>", 401), ("<|im_end|>", 402)]
+    )
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=9)
+    resolved = resolve_here(str(save(tokenizer, tmp_path / "t")))
+    ids = engine(resolved).encode(["abc" * 20]).ids
+    assert ids.size > 3
+    assert not {401, 402} & set(ids.tolist())
+
+
+@given(st.lists(st.lists(st.integers(0, 2**32 - 1), max_size=5)))
+def test_rows_join_and_split(rows: list[list[int]]) -> None:
+    batch = join_rows([np.array(row, np.uint32) for row in rows])
+    assert (batch.ids.dtype, batch.offsets.dtype) == (np.uint32, np.int64)
+    assert [batch.ids[a:b].tolist() for a, b in zip(batch.offsets, batch.offsets[1:], strict=False)] == rows
+
+
+# -- texts that fail --
+
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_a_text_that_cannot_be_encoded_is_a_typed_error(engine: type, resolved: ResolvedTokenizer) -> None:
+    with pytest.raises(TokenizerError, match="cannot encode a text") as caught:
+        engine(resolved).encode(["fine", "secret \ud800"])
+    assert "secret" not in str(caught.value)
+
+
+def test_a_panic_is_a_typed_error(resolved: ResolvedTokenizer) -> None:
+    tokenizer = train()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(x+x+)+y|[^y]"), "isolated")
+    catastrophe = replace(resolved, backend=tokenizer.to_str())
+    with pytest.raises(TokenizerError, match="cannot encode a text: PanicException"):
+        HfEngine(catastrophe).encode(["x" * 40])
+    assert encode_apart(HfEngine(catastrophe), ["a", "x" * 40])[1] == [1]
+
+
+def test_a_tokenizer_that_panics_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match="it cannot encode a text: PanicException"):
+        resolve(tmp_path, r"(a+a+)+b|[^b]")
+
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_bad_texts_are_found_one_by_one(engine: type, resolved: ResolvedTokenizer) -> None:
+    good, bad = "good text", "\udc00"
+    batch, failed = encode_apart(engine(resolved), [bad, good, good, bad])
+    assert failed == [0, 3]
+    ids = engine(resolved).encode([good]).ids.tolist()
+    assert [row.tolist() for row in split_rows(batch)] == [[], ids, ids, []]
+    assert encode_apart(engine(resolved), [])[0].offsets.tolist() == [0]
+
+
+def test_a_difference_names_the_first_text(resolved: ResolvedTokenizer) -> None:
+    reference = HfEngine(resolved)
+    check_equal(Wrong(reference), reference, ["fox", "the", ""])
+    with pytest.raises(TokenizerError, match="engines wrong and hf give different ids for text 2"):
+        check_equal(Wrong(reference), reference, ["fox", "the", "quick", "quack"])
+
+
+def test_ids_that_change_on_loading_are_refused(resolved: ResolvedTokenizer) -> None:
+    first, *rest = resolved.added_tokens
+    moved = replace(resolved, added_tokens=(replace(first, id=first.id + 7), *rest))
+    with pytest.raises(TokenizerError, match=f"added token {first.id + 7} gets another id"):
+        HfEngine(moved).encode(["x"])
+
+
+# -- the choice --
+
+
+def test_auto_takes_fast_where_it_is_equal(resolved: ResolvedTokenizer) -> None:
+    engine, reason = choose_engine(resolved, "auto", ["a conversation"] * 3)
+    assert engine.name == "fast"
+    assert "3 conversations" in reason
+    assert choose_engine(resolved, "hf")[0].name == "hf"
+    assert load_engine(resolved, "fast").name == "fast"
+    assert load_engine(resolved, "hf").name == "hf"
+
+
+@pytest.mark.parametrize("pattern", [LLAMA, GPT4O, r"\p{N}| ?\p{L}+|[^\p{L}\p{N}]+"])
+def test_known_patterns_are_fast(pattern: str, tmp_path: Path) -> None:
+    assert choose_engine(resolve(tmp_path, pattern))[0].name == "fast"
+
+
+UNSAFE = [
+    (r"\p{Han}+|\P{Han}", r"\p{Han}"),
+    (r"[\p{L}&&[^\p{Han}]]+", r"\p{Han}"),
+    (r"\p{Greek}+|.", r"\p{Greek}"),
+    (r"[\p{Hiragana}\p{L}]+", r"\p{Hiragana}"),
+    (r"\p{Alphabetic}+", r"\p{Alphabetic}"),
+    (r"\P{^Latin}+", r"\P{^Latin}"),
+    (r"\w+|\W", r"\w"),
+    (r"\bx", r"\b"),
+    (r"\h+", r"\h"),
+    (r"[[:alpha:]]+", "[["),
+    (r"[a-z&&[aeiou]]", "[a-z&&["),
+    (r"\p{N}{1,3}+", "}+"),
+    (r"a.c", "."),
+    (r"^x", "^"),
+    (r"x$", "$"),
+    (r"(?i:ss|x)", "(?"),
+    (r"(?m:x.)", "(?"),
+    (r"(?<=a)b", "(?"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "named"), UNSAFE)
+def test_patterns_that_may_be_read_otherwise_are_not_fast(pattern: str, named: str, tmp_path: Path) -> None:
+    resolved = resolve(tmp_path, pattern)
+    assert f"its pattern has {named}" in (unsafe_trait(resolved) or "")
+    engine, reason = choose_engine(resolved)
+    assert engine.name == "hf"
+    assert named in reason
+    with pytest.raises(TokenizerError, match=re.escape(f"engine fast cannot be used: its pattern has {named}")):
+        choose_engine(resolved, "fast")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"), [(r"\p{Han}", "\u3001x"), (r"\w+", "\u0903x"), (LLAMA, "'\u017fx"), (r"\s+", "\u180ex")]
+)
+def test_fastokens_alone_differs_in_silence(pattern: str, text: str, tmp_path: Path) -> None:
+    """Why there are traits, and texts that go to the reference. When this fails, some of it can go."""
+    resolved = resolve_here(str(save(cut_shower(pattern), tmp_path / "t")))
+    fast = FastEngine(resolved)
+    raw, _ = fast.tokenizer.encode_batch_flat([text])
+    expected = HfEngine(resolved).encode([text]).ids.tolist()
+    assert np.frombuffer(raw, np.uint32).tolist() != expected
+    assert unsafe_trait(resolved) or fast.encode([text]).ids.tolist() == expected
+
+
+def flagged(content: str, *, normalized: bool) -> AddedToken:
+    return AddedToken(content, special=True, normalized=normalized)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("<a>", "<a><b>"), ("<a><b>", "<a>"), ("<ab", "b>"), ("b>", "<ab"), ("x<a>y", "<a>"), ("<A>", "<a>")],
+)
+def test_overlapping_tokens_of_two_kinds_are_not_fast(first: str, second: str, tmp_path: Path) -> None:
+    added = [flagged(first, normalized=True), flagged(second, normalized=False)]
+    resolved = resolve(tmp_path, added=added, normalizer=normalizers.NFC())
+    engine, reason = choose_engine(resolved)
+    assert engine.name == "hf"
+    assert "overlapping added tokens" in reason
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        [flagged("<a>", normalized=False), flagged("<a><b>", normalized=False)],
+        [flagged("<a>", normalized=True), flagged("<a><b>", normalized=True)],
+        [flagged("<a>", normalized=True), flagged("<b>", normalized=False)],
+        [
+            AddedToken("<a>", lstrip=True, rstrip=True, normalized=False),
+            AddedToken("tok", single_word=True, normalized=False),
+        ],
+    ],
+)
+def test_other_added_tokens_are_fast(added: list[AddedToken], tmp_path: Path) -> None:
+    assert choose_engine(resolve(tmp_path, added=added), "fast")[0].name == "fast"
+
+
+def test_what_fastokens_refuses_is_hf(tmp_path: Path) -> None:
+    resolved = resolve(tmp_path, normalizer=normalizers.NFKC())
+    engine, reason = choose_engine(resolved)
+    assert engine.name == "hf"
+    assert "fastokens cannot load it" in reason
+    with pytest.raises(TokenizerError, match="engine fast cannot be used"):
+        choose_engine(resolved, "fast")
+
+
+def test_a_difference_in_the_conversations_is_hf(resolved: ResolvedTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastEngine, "encode", lambda self, texts: Wrong(HfEngine(resolved)).encode(texts))
+    monkeypatch.setattr("sftprep.token_engines.hostile_texts", lambda _: ["fox"])
+    assert choose_engine(resolved, "auto", ["fox"])[0].name == "fast"
+    engine, reason = choose_engine(resolved, "auto", ["fox", "quick"])
+    assert engine.name == "hf"
+    assert "different ids for text 1" in reason
+
+
+def test_without_fastokens_hf_does_the_job(tmp_path: Path) -> None:
+    folder = save(train(), tmp_path / "t")
+    code = (
+        "import sys; sys.modules['fastokens'] = None\n"
+        "from sftprep.token_engines import choose_engine\n"
+        "from sftprep.tokenizer import resolve_tokenizer\n"
+        "resolved = resolve_tokenizer(sys.argv[1])\n"
+        "engine, reason = choose_engine(resolved)\n"
+        "print(engine.name, reason, engine.encode(['hello']).ids.size > 0)\n"
+        "try: choose_engine(resolved, 'fast')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first.startswith("hf fast cannot be used: the fastokens package cannot be imported")
+    assert first.endswith("True")
+    assert second.startswith("TokenizerError engine fast cannot be used: the fastokens package cannot be imported")
+
+
+# -- what is remembered of it --
+
+
+def never() -> Iterator[str]:
+    pytest.fail("asked for conversations again")
+    yield ""
+
+
+def test_a_thousand_conversations_are_compared_once(
+    resolved: ResolvedTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    sample = (taken.append(number) or f"conversation {number}" for number in range(2 * SAMPLE))  # type: ignore[func-returns-value]
+    choose_engine(resolved, "auto", sample)
+    assert len(taken) == SAMPLE
+    monkeypatch.setattr(HfEngine, "encode", lambda *_: pytest.fail("compared again"))
+    assert choose_engine(resolved, "auto", never())[1].endswith("1,000 conversations")
+
+
+def test_fewer_are_compared_again_unless_they_are_the_same(
+    resolved: ResolvedTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose_engine(resolved, "auto", ["one", "two"])
+    compared: list[Sequence[str]] = []
+    real = HfEngine.encode
+    monkeypatch.setattr(HfEngine, "encode", lambda self, texts: compared.append(texts) or real(self, texts))  # type: ignore[func-returns-value]
+    choose_engine(resolved, "auto", ["one", "two"])
+    assert compared == []
+    choose_engine(resolved, "auto", ["one", "three"])
+    assert compared == [["one", "three"]]
+
+
+def test_damaged_memory_is_compared_again(
+    resolved: ResolvedTokenizer, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose_engine(resolved, "auto", ["one"])
+    (entry,) = cache.glob("engines-*")
+    entry.write_bytes(entry.read_bytes()[:-1] + b"]")
+    compared: list[Sequence[str]] = []
+    real = HfEngine.encode
+    monkeypatch.setattr(HfEngine, "encode", lambda self, texts: compared.append(texts) or real(self, texts))  # type: ignore[func-returns-value]
+    choose_engine(resolved, "auto", ["one"])
+    assert len(compared) == 3  # long s and the like, hostile texts, conversations
+
+
+# -- the hostile texts --
+
+
+def test_hostile_texts_are_many_and_always_the_same() -> None:
+    tokens = ["<|im_start|>", "<|im_end|>", "<think>"]
+    texts = hostile_texts(tokens)
+    assert texts == hostile_texts(tokens)
+    assert texts != hostile_texts(tokens, seed=1)
+    assert len(texts) > 400
+    assert {"<|im_start|>", "<|im_start|><|im_start|>", "<|im_start|", "<|IM_END|>"} <= set(texts)
+    assert any("<|im_" in text and "\u0301" in text for text in texts)
+    assert max(map(len, texts)) > 16_384
+    assert all(text.encode() is not None for text in texts)
+
+
+def test_hostile_texts_hold_every_token_however_many_there_are() -> None:
+    tokens = [f"<|{number}|>" for number in range(5000)]
+    texts = hostile_texts(tokens)
+    assert set(tokens) <= set(texts)
+    assert sum(map(len, texts)) < 200_000
