@@ -88,10 +88,15 @@ class RecordingTemplate(CompiledTemplate):
             raise Untraceable
         super().__init__(template.source, now)
 
-    def layout(self, variables: Mapping[str, Any], recording: Recording, allowance: Allowance) -> Layout:
-        """Run the template over stand-ins. Raises Untraceable, and what the template raises."""
+    def layout(
+        self, variables: Mapping[str, Any], recording: Recording, allowance: Allowance, *, held_back: bool = True
+    ) -> Layout:
+        """Run the template over stand-ins. held_back: loops that are held back would have to be marked too.
+
+        Raises Untraceable, and what the template raises.
+        """
         environment: Any = self.environment
-        trail = Trail(variables["messages"])
+        trail = Trail(variables["messages"], textual=held_back)
         context = self.template.new_context({**variables, ALLOWANCE: allowance, TRAIL: trail})
         parts: list[int] = []
         places = [0]
@@ -99,8 +104,8 @@ class RecordingTemplate(CompiledTemplate):
         try:
             for piece in self.template.root_render_func(context):
                 trail.pieces.append("")  # events count pieces
-                parts += concatenate(recording, (environment.text(piece),)).parts
-                parts = [step for step in parts if recording.steps.constants.get(step) != ""]
+                printed = concatenate(recording, (environment.text(piece),)).parts
+                parts += [step for step in printed if recording.steps.constants.get(step) != ""]
                 places.append(len(parts))
         finally:
             environment.recording = None

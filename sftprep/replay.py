@@ -35,12 +35,12 @@ from sftprep.second_run import Deafness
 from sftprep.steps import MAX_REPEATS, Recording, Untraceable
 from sftprep.turns import Rendering, TurnMarks, header_of, marks_of
 
+_PLAIN = ("role", "content")  # keys of most messages
 _MAX_SHAPES = 4096
 _MAX_WAYS = 32  # of one shape
 _MAX_MESSAGES = 256  # of a conversation that is recorded
 _FREE_RECORDINGS, _RECORDING_SHARE = 128, 8
 _LONG_TEXT = 1 << 18  # from here on Jinja's share of the work is small, and its limits are checked by it alone
-_NONCHARACTERS = b"\xef\xb7"  # what U+FDD0 to U+FDEF begin with in UTF-8
 
 
 class ReplayTemplate:
@@ -71,7 +71,7 @@ class ReplayTemplate:
                 found = replay(conversation.messages, conversation.tools, conversation.template_kwargs)
             except Exception:  # noqa: BLE001 - a step that fails, as `x.index` may, is Jinja's to explain
                 found = True
-            if type(found) is tuple and _is_short_and_plain(found[0]):
+            if type(found) is tuple and len(found[0]) <= _LONG_TEXT:
                 self.replayed += 1
                 return found
         self.rendered += 1
@@ -94,7 +94,7 @@ class ReplayTemplate:
             self.recorded < _FREE_RECORDINGS + share
             and (tree is None or tree.leaves < _MAX_WAYS)
             and len(conversation.messages) <= _MAX_MESSAGES
-            and not self.template.has_strays
+            and not (self.template.roles and self.template.has_strays)
         )
 
     def _record(self, key: tuple[Any, ...], conversation: Conversation, rendering: Rendering) -> None:
@@ -127,7 +127,7 @@ class ReplayTemplate:
         if self._recorder is None:
             self._recorder = RecordingTemplate(template.compiled, template.now)
         traced = template.variables(traced_conversation(conversation, recording))
-        layout = self._recorder.layout(traced, recording, template.allowance())
+        layout = self._recorder.layout(traced, recording, template.allowance(), held_back=bool(template.roles))
         deaf = Deafness(recording, template.tracer)
         if layout.text != rendering.text or not all(step in deaf for step in (*recording.observed, *layout.parts)):
             raise Untraceable
@@ -143,9 +143,11 @@ class ReplayTemplate:
     def _marks(self, conversation: Conversation, rendering: Rendering, layout: Layout, prompts: Prompts) -> TurnMarks:
         """The rendering's marks, shown to be those of every conversation that takes this way. Raises Untraceable."""
         template, roles = self.template, [message["role"] for message in conversation.messages]
-        stays, marks = stays_of(layout), marks_of(rendering)
+        marks = marks_of(rendering)
         check_controls(layout, template, rendering)
-        check_owners(layout, stays, {message for message, role in enumerate(roles) if role == "assistant"})
+        stays = stays_of(layout) if template.roles else []
+        if template.roles:
+            check_owners(layout, stays, {message for message, role in enumerate(roles) if role == "assistant"})
         turns = turns_of(layout, stays, {message for message, role in enumerate(roles) if role in template.roles})
         if marks.exact or turns.keys() != {span.message for span in rendering.spans}:
             raise Untraceable
@@ -161,24 +163,21 @@ class ReplayTemplate:
 
 
 def _shape(conversation: Conversation) -> tuple[Any, ...]:
-    """Roles, keys and types of a conversation's messages; types of its tools and variables."""
+    """Roles, keys and types of a conversation's messages; types of its tools and variables.
+
+    Of plain messages the role is enough: what follows the role of others is as many keys, in order, as types.
+    """
     shape: list[Any] = [type(conversation.tools)]
     for message in conversation.messages:
         shape.append(message["role"])
-        shape += message
-        shape += map(type, message.values())
+        if tuple(message) != _PLAIN or type(message["content"]) is not str:
+            shape += message
+            shape += map(type, message.values())
     if conversation.template_kwargs:
         shape.append(None)
         shape += conversation.template_kwargs
         shape += map(type, conversation.template_kwargs.values())
     return tuple(shape)
-
-
-def _is_short_and_plain(text: str) -> bool:
-    """Whether Jinja would come to the same: no limit is near, and no noncharacters that it refuses."""
-    if len(text) > _LONG_TEXT:
-        return False
-    return text.isascii() or _NONCHARACTERS not in text.encode("utf-8", "surrogatepass")
 
 
 def _header(left: str, turn: str, prompt: str, tokens: re.Pattern[str]) -> tuple[int, int]:
