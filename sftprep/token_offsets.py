@@ -73,17 +73,17 @@ class ExactEncoder:
         encoded or a place holds no control token.
         """
         placed = self.encode_with_starts(texts)
-        forged = np.flatnonzero(~self._only_at(placed, texts, controls)).tolist()
+        forged = np.flatnonzero(~self.only_at(placed, texts, controls)).tolist()
         if not forged:
             return placed
-        rows = _rows(placed)
+        rows = split_places(placed)
         encode = self._encode_pieces if self._pieces_suffice else self._encode_renamed
         plain = encode([texts[row] for row in forged], [controls[row] for row in forged])
-        for row, other in zip(forged, _rows(plain), strict=True):
+        for row, other in zip(forged, split_places(plain), strict=True):
             rows[row] = other
-        return _join(rows)
+        return join_places(rows)
 
-    def _only_at(
+    def only_at(
         self, placed: PlacedTokens, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]
     ) -> npt.NDArray[np.bool_]:
         """(B,) True where the control ids of a text are those that stand at its places."""
@@ -139,7 +139,7 @@ class ExactEncoder:
             for text, edges in zip(texts, cuts, strict=True)
             for start, stop in zip(edges[::2], edges[1::2], strict=True)
         ]
-        between = iter(_rows(self._as_text(pieces)))
+        between = iter(split_places(self._as_text(pieces)))
         whole = []
         for text, places, edges in zip(texts, controls, cuts, strict=True):
             parts = [_moved(next(between), 0)]
@@ -149,7 +149,7 @@ class ExactEncoder:
             tokens = TokenBatch(ids, np.array([0, ids.size]))
             starts, stops = (np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "stops"))
             whole.append(PlacedTokens(tokens, starts, stops))
-        return _join(whole)
+        return join_places(whole)
 
     def _encode_renamed(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         renamed = self._renamed
@@ -157,7 +157,7 @@ class ExactEncoder:
             mark = next((mark for mark in _MARKS if all(mark not in text for text in texts)), None)
             if mark is None and len(texts) > 1:
                 pairs = zip(texts, controls, strict=True)
-                return _join([self._encode_renamed([text], [places]) for text, places in pairs])
+                return join_places([self._encode_renamed([text], [places]) for text, places in pairs])
             if mark is None:
                 raise ConversationError(
                     "text holds every noncharacter of Unicode; control tokens in it cannot be split"
@@ -250,7 +250,7 @@ def _place(tokenizer: Any, texts: Sequence[str]) -> PlacedTokens:
     return PlacedTokens(tokens, places[::2].copy(), places[1::2].copy())
 
 
-def _rows(placed: PlacedTokens) -> list[PlacedTokens]:
+def split_places(placed: PlacedTokens) -> list[PlacedTokens]:
     """Each text as a batch of its own."""
     bounds = placed.tokens.offsets
     parts = (np.split(values, bounds[1:-1]) for values in (placed.tokens.ids, placed.starts, placed.stops))
@@ -260,7 +260,7 @@ def _rows(placed: PlacedTokens) -> list[PlacedTokens]:
     ]
 
 
-def _join(rows: Sequence[PlacedTokens]) -> PlacedTokens:
+def join_places(rows: Sequence[PlacedTokens]) -> PlacedTokens:
     """Batches of one text each as one batch."""
     offsets = np.cumsum([0, *(row.tokens.ids.size for row in rows)], dtype=np.int64)
     return PlacedTokens(

@@ -91,8 +91,8 @@ _LOADED: dict[Path, tuple[TokenEngine, HfEngine]] = {}
 def loaded(folder: Path) -> tuple[TokenEngine, HfEngine]:
     """The fast engine and the reference, which take seconds to load, and that long to be compared."""
     if folder not in _LOADED:
-        resolved = shared_tokenizer(folder)
-        _LOADED[folder] = choose_engine(resolved, "fast")[0], HfEngine(resolved)
+        engine, _ = choose_engine(shared_tokenizer(folder), "fast")
+        _LOADED[folder] = engine, engine.reference
     return _LOADED[folder]
 
 

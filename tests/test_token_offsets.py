@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from sftprep.errors import ConversationError, TokenizerError
-from sftprep.token_engines import HfEngine, split_rows
+from sftprep.token_engines import FastEngine, HfEngine, split_rows
 from sftprep.token_offsets import ExactEncoder, PlacedTokens
-from sftprep.token_tiling import ByteTiler
+from sftprep.token_tiling import ByteTiler, TiledEncoder
 from sftprep.tokenizer import ResolvedTokenizer
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
@@ -198,6 +198,24 @@ def test_tokens_of_another_text_do_not_tile(resolved: ResolvedTokenizer) -> None
     assert tiler.place(["fox", "quick", "do"], tokens)[2].tolist() == [True, True, False]
 
 
+@given(texts=st.lists(texts_for_tokenizers(), max_size=4), chosen=st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_tiled_encoder_equals_the_exact_one(texts: list[str], chosen: Any) -> None:
+    _, encoder = small_tiler()
+    places = [[place for place in places_of(text, CHATML) if chosen.random() < 0.8] for text in texts]
+    tiled = TiledEncoder(encoder._resolved, encoder.reference, encoder).encode_plain_text(texts, places)
+    exact = encoder.encode_plain_text(texts, places)
+    assert tiled.tokens.offsets.tolist() == exact.tokens.offsets.tolist()
+    assert [encoded(tiled, row) for row in range(len(texts))] == [encoded(exact, row) for row in range(len(texts))]
+
+
+def test_tiled_encoder_without_tiles_is_the_exact_one(tmp_path: Path) -> None:
+    resolved = resolve(metaspace("always"), tmp_path)
+    encoder = ExactEncoder(resolved, ["<s>"])
+    tiled = TiledEncoder(resolved, encoder.reference, encoder)
+    assert encoded(tiled.encode_plain_text(["<s>fox"], [[(0, 3)]])) == encoded(encoder.encode_with_starts(["<s>fox"]))
+
+
 # -- shared tokenizers --
 
 _ENCODERS: dict[Path, ExactEncoder] = {}
@@ -228,7 +246,9 @@ def test_corpus_tiles_and_plain_text_changes_nothing_in_it(name: str, shared_dat
     contents = control_tokens(resolved)
     places = [places_of(text, contents) for text in texts]
     exact = encoder.encode_with_starts(texts)
-    for placed in (encoder.encode_plain_text(texts, places), encoder._encode_renamed(texts, places)):
+    tiled = TiledEncoder(resolved, FastEngine(resolved), encoder)
+    for encode in (encoder.encode_plain_text, encoder._encode_renamed, tiled.encode_plain_text):
+        placed = encode(texts, places)
         assert np.array_equal(placed.tokens.ids, exact.tokens.ids)
         assert np.array_equal(placed.tokens.offsets, exact.tokens.offsets)
         assert np.array_equal(placed.starts, exact.starts)
