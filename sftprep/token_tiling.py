@@ -8,7 +8,7 @@ takes white space around it, the text is reported as not tiled. Cost: some 20 ns
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,21 +35,41 @@ class TiledEncoder:
         self._engine, self._exact = engine, exact
         self._tiler = ByteTiler.of(resolved)
 
+    def encode_with_starts(self, texts: Sequence[str]) -> PlacedTokens:
+        """As `ExactEncoder.encode_with_starts`; texts that are not tiled are left to that."""
+        if self._tiler is None:
+            return self._exact.encode_with_starts(texts)
+        placed, tiled = self._place(self._tiler, texts)
+        return _replace(
+            placed, np.flatnonzero(~tiled), lambda rows: self._exact.encode_with_starts([texts[i] for i in rows])
+        )
+
     def encode_plain_text(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         """As `ExactEncoder.encode_plain_text`; texts with forged control tokens, or not tiled, are left to that."""
         if self._tiler is None:
             return self._exact.encode_plain_text(texts, controls)
+        placed, tiled = self._place(self._tiler, texts)
+        rest = np.flatnonzero(~(tiled & self._exact.only_at(placed, texts, controls)))
+        return _replace(
+            placed,
+            rest,
+            lambda rows: self._exact.encode_plain_text([texts[i] for i in rows], [controls[i] for i in rows]),
+        )
+
+    def _place(self, tiler: ByteTiler, texts: Sequence[str]) -> tuple[PlacedTokens, npt.NDArray[np.bool_]]:
         tokens = self._engine.encode(texts)
-        starts, stops, tiled = self._tiler.place(texts, tokens)
-        placed = PlacedTokens(tokens, starts, stops)
-        rest = np.flatnonzero(~(tiled & self._exact.only_at(placed, texts, controls))).tolist()
-        if not rest:
-            return placed
-        rows = split_places(placed)
-        others = self._exact.encode_plain_text([texts[row] for row in rest], [controls[row] for row in rest])
-        for row, other in zip(rest, split_places(others), strict=True):
-            rows[row] = other
-        return join_places(rows)
+        starts, stops, tiled = tiler.place(texts, tokens)
+        return PlacedTokens(tokens, starts, stops), tiled
+
+
+def _replace(placed: PlacedTokens, rest: IntArray, encode: Callable[[list[int]], PlacedTokens]) -> PlacedTokens:
+    """The same with other tokens for some of the texts."""
+    if not rest.size:
+        return placed
+    rows = split_places(placed)
+    for row, other in zip(rest.tolist(), split_places(encode(rest.tolist())), strict=True):
+        rows[row] = other
+    return join_places(rows)
 
 
 class ByteTiler:

@@ -209,6 +209,16 @@ def test_tiled_encoder_equals_the_exact_one(texts: list[str], chosen: Any) -> No
     assert [encoded(tiled, row) for row in range(len(texts))] == [encoded(exact, row) for row in range(len(texts))]
 
 
+def test_tiled_encoder_leaves_what_a_normalizer_changes_to_the_exact_one(tmp_path: Path) -> None:
+    resolved = resolve(train(normalizer=normalizers.NFC()), tmp_path)
+    encoder = ExactEncoder(resolved, CHATML)
+    tiled = TiledEncoder(resolved, encoder.reference, encoder)
+    texts = ["plain<|im_end|>", "e\u0301<|im_end|>", ""]
+    exact = encoder.encode_with_starts(texts)
+    for placed in (tiled.encode_with_starts(texts), tiled.encode_plain_text(texts, [[(5, 15)], [(2, 12)], []])):
+        assert [encoded(placed, row) for row in range(3)] == [encoded(exact, row) for row in range(3)]
+
+
 def test_tiled_encoder_without_tiles_is_the_exact_one(tmp_path: Path) -> None:
     resolved = resolve(metaspace("always"), tmp_path)
     encoder = ExactEncoder(resolved, ["<s>"])
