@@ -7,8 +7,10 @@ halved until the records are found that are at fault.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -18,10 +20,21 @@ T = TypeVar("T")
 CAN_FORK = hasattr(os, "fork")
 
 
+def die_with(parent: int) -> None:
+    """Let the kernel end this process when its parent dies, so that nobody works in a folder without its holder."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def survives(step: Callable[[], object], seconds: int) -> bool:
     """Whether a child process comes to the end of `step`, or to an exception, within so many seconds."""
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
+        die_with(parent)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process wherever it is
         signal.alarm(seconds)
         with suppress(BaseException):  # it came home: the caller will meet the same exception

@@ -8,7 +8,6 @@ more; a task that loses two workers is an error.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -26,6 +25,7 @@ from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, Protocol
 
+from sftprep.apart import die_with
 from sftprep.errors import SftprepError, WorkerError
 
 _MOST_TRIES = 2
@@ -205,7 +205,7 @@ def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Conn
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    _die_with(parent)
+    die_with(parent)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process per core: no threads beside it
     for other in inherited:
         with suppress(OSError):
@@ -247,6 +247,8 @@ def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Conn
             if order is None:
                 return
             task, careful = order
+            if careful and publishing:
+                publishing.result()  # a child is forked to be careful: while no other thread holds a lock
             publish = guarded(task, partial(worker.run, task, report, careful=careful))
             if publishing:
                 publishing.result()  # one task's files at a time wait for the disk
@@ -266,12 +268,3 @@ def _portable(error: BaseException) -> SftprepError:
     return WorkerError(
         f"internal error at {where}: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)"
     )
-
-
-def _die_with(parent: int) -> None:
-    """Let the kernel end this process when its parent dies, so that nobody writes into a folder without its holder."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
