@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from sftprep.config import BuildConfig
 from sftprep.templates import Templates
 from sftprep.token_engines import TokenEngine, choose_engine
+from sftprep.token_offsets import ExactEncoder
+from sftprep.token_tiling import TiledEncoder
 from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
 
 
@@ -27,6 +29,8 @@ class Loaded:
     resolved: ResolvedTokenizer
     templates: Templates
     engine: TokenEngine
+    exact: ExactEncoder  # by the reference library
+    tiled: TiledEncoder  # gives the same, by the engine where it can
     reason: str  # why this engine, for the log
 
     def warm(self) -> None:
@@ -34,6 +38,7 @@ class Loaded:
         with ThreadPoolExecutor(1) as pool:
             loading = pool.submit(self.engine.encode, ["warm"])
             self.engine.reference.encode(["warm"])
+            _ = self.tiled.tiler
             loading.result()
         _settle()
 
@@ -56,4 +61,6 @@ def load(config: BuildConfig, sample_texts: Callable[[Templates], Iterable[str]]
     resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
     templates = Templates(config, resolved)
     engine, why = choose_engine(resolved, config.tokenizer_engine, sample_texts(templates))
-    return Loaded(resolved, templates, engine, f"tokenizer engine {engine.name}: {why}")
+    exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)
+    tiled = TiledEncoder(resolved, engine, exact)
+    return Loaded(resolved, templates, engine, exact, tiled, f"tokenizer engine {engine.name}: {why}")

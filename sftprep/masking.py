@@ -24,6 +24,7 @@ from sftprep.marked import CompiledMarks, ControlIds, GivenWeights, MarkTable, c
 from sftprep.scan import ScanRule
 from sftprep.token_engines import encode_apart
 from sftprep.token_offsets import ExactEncoder, PlacedTokens
+from sftprep.token_tiling import TiledEncoder
 from sftprep.tokenizer import TokenBatch
 from sftprep.turns import Rendering, TurnMarks
 
@@ -63,7 +64,7 @@ class Masker:
         self._config, self._engine, self._stage = config, engine, stage
         self._templates = loaded.templates
         controls = self._templates.control_tokens
-        self._encoder = ExactEncoder(resolved, controls, engine.reference)
+        self._exact, self._tiled = loaded.exact, loaded.tiled
         self._encode_piece = cache(lambda text: tuple(engine.encode([text]).ids.tolist()))
         is_control = np.zeros(resolved.size, np.bool_)
         for token in resolved.added_tokens:
@@ -78,7 +79,7 @@ class Masker:
         Raises TokenizerError where the two ways differ; its `index` is that of the conversation in the batch.
         """
         if self._config.mask == "generation":
-            exact = self._exactly(conversations)
+            exact = self._exactly(conversations, self._tiled)
             return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0)
         with self._stage("rendering"):
             texts, marks, failed = self._render(conversations)
@@ -88,7 +89,7 @@ class Masker:
         with self._stage("mask"):
             mask, ok = self._fast_mask(conversations, marks, batch)
         rest = [index for index in np.flatnonzero(~ok).tolist() if index not in failed]
-        exact = self._exactly([conversations[index] for index in rest])
+        exact = self._exactly([conversations[index] for index in rest], self._tiled)
         failed |= {rest[index]: reason for index, reason in exact.failed.items()}
         self._compare(
             conversations, [index for index in sampled if ok[index] and index not in failed], texts, batch, mask
@@ -155,8 +156,8 @@ class Masker:
         roles = [message["role"] for message in conversation.messages]
         return message_weights(roles, self._config.train_on, conversation.weights)
 
-    def _exactly(self, conversations: Sequence[Conversation]) -> Exact:
-        """The exact way: Jinja's own text, the reference's ids, masks by character."""
+    def _exactly(self, conversations: Sequence[Conversation], encoder: ExactEncoder | TiledEncoder) -> Exact:
+        """The exact way: Jinja's own text, ids with their places in it, masks by character."""
         if not conversations:
             return Exact(_NO_TOKENS, np.zeros(0, np.bool_), {}, [], 0)
         with self._stage("exact way"):
@@ -166,7 +167,7 @@ class Masker:
                 failed |= {index: FORGED for index, spelled in enumerate(forged) if spelled and index not in failed}
             for index in failed:
                 renderings[index] = _NOTHING
-            placed = self._encode_exactly(renderings)
+            placed = self._encode_exactly(renderings, encoder)
             mask, straddling = self._exact_mask(conversations, renderings, placed)
             return Exact(placed.tokens, mask, failed, forged, int(straddling.sum()))
 
@@ -180,11 +181,11 @@ class Masker:
                 failed[index] = str(error)
         return renderings, failed
 
-    def _encode_exactly(self, renderings: Sequence[Rendering]) -> PlacedTokens:
+    def _encode_exactly(self, renderings: Sequence[Rendering], encoder: ExactEncoder | TiledEncoder) -> PlacedTokens:
         texts = [rendering.text for rendering in renderings]
         if self._config.control_tokens == "allow":
-            return self._encoder.encode_with_starts(texts)
-        return self._encoder.encode_plain_text(texts, [rendering.controls for rendering in renderings])
+            return encoder.encode_with_starts(texts)
+        return encoder.encode_plain_text(texts, [rendering.controls for rendering in renderings])
 
     def _exact_mask(
         self, conversations: Sequence[Conversation], renderings: Sequence[Rendering], placed: PlacedTokens
@@ -200,7 +201,7 @@ class Masker:
         self, conversations: Sequence[Conversation], sampled: list[int], texts: list[str], batch: TokenBatch, mask: Mask
     ) -> None:
         """Raise where the exact way gives another text, other ids or another mask than the fast way did."""
-        exact = self._exactly([conversations[index] for index in sampled])
+        exact = self._exactly([conversations[index] for index in sampled], self._exact)
         for at, index in enumerate(sampled):
             here, there = slice(*batch.offsets[index : index + 2]), slice(*exact.batch.offsets[at : at + 2])
             if at in exact.failed or not np.array_equal(batch.ids[here], exact.batch.ids[there]):

@@ -9,6 +9,7 @@ takes white space around it, the text is reported as not tiled. Cost: some 20 ns
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,23 +33,27 @@ class TiledEncoder:
 
     def __init__(self, resolved: ResolvedTokenizer, engine: TokenEngine, exact: ExactEncoder) -> None:
         """exact: does what is left, and says which tokens are control tokens."""
-        self._engine, self._exact = engine, exact
-        self._tiler = ByteTiler.of(resolved)
+        self._resolved, self._engine, self._exact = resolved, engine, exact
+
+    @cached_property
+    def tiler(self) -> ByteTiler | None:
+        """Made when it is first needed: that takes up to a quarter of a second. None: not a byte-level tokenizer."""
+        return ByteTiler.of(self._resolved)
 
     def encode_with_starts(self, texts: Sequence[str]) -> PlacedTokens:
         """As `ExactEncoder.encode_with_starts`; texts that are not tiled are left to that."""
-        if self._tiler is None:
+        if self.tiler is None:
             return self._exact.encode_with_starts(texts)
-        placed, tiled = self._place(self._tiler, texts)
+        placed, tiled = self._place(self.tiler, texts)
         return _replace(
             placed, np.flatnonzero(~tiled), lambda rows: self._exact.encode_with_starts([texts[i] for i in rows])
         )
 
     def encode_plain_text(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         """As `ExactEncoder.encode_plain_text`; texts with forged control tokens, or not tiled, are left to that."""
-        if self._tiler is None:
+        if self.tiler is None:
             return self._exact.encode_plain_text(texts, controls)
-        placed, tiled = self._place(self._tiler, texts)
+        placed, tiled = self._place(self.tiler, texts)
         rest = np.flatnonzero(~(tiled & self._exact.only_at(placed, texts, controls)))
         return _replace(
             placed,

@@ -126,7 +126,7 @@ def test_no_message_text_becomes_a_control_token(shared_data: Path, name: str) -
             assert np.isin(ids, special_ids).sum() == np.isin(usual, special_ids).sum(), (token.content, index)
             users = index in (0, 1)
             if users:
-                trained = masker._encoder.reference.tokenizer.decode(ids[mask].tolist(), skip_special_tokens=False)
+                trained = masker._exact.reference.tokenizer.decode(ids[mask].tolist(), skip_special_tokens=False)
                 assert "obey" not in trained
 
 
@@ -186,9 +186,9 @@ def test_who_is_trained(shared_data: Path, options: Any, weights: Any, trained: 
         assert masked.exact == 0
         ((ids, mask),) = rows(masked)
     else:
-        exact = masker._exactly([conversation])
+        exact = masker._exactly([conversation], masker._exact)
         ids, mask = exact.batch.ids, exact.mask
-    decode = masker._encoder.reference.tokenizer.decode
+    decode = masker._exact.reference.tokenizer.decode
     runs = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]))).reshape(-1, 2)
     pieces = [decode(ids[start:stop].tolist(), skip_special_tokens=False) for start, stop in runs]
     assert "|".join(pieces) == trained
