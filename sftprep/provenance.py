@@ -131,19 +131,21 @@ def _any_of(words: Iterable[str]) -> str:
     return "|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)"
 
 
-def _in_message(value: Any, code: str, said: re.Pattern[str], other: str, others: re.Pattern[str]) -> Any:
+def _in_message(
+    value: Any, code: str, said: re.Pattern[str], other: str, others: re.Pattern[str], role: str | None = "role"
+) -> Any:
     """`value` with `code` in what its message says and `other` in all other strings but its role."""
     if isinstance(value, str):
         return _split(value, other, others)
     if isinstance(value, list):
-        return [_in_message(item, code, said, other, others) for item in value]
+        return [_in_message(item, code, said, other, others, None) for item in value]
     if isinstance(value, dict):
         return {
             _split(key, other, others): item
-            if key == "role"
+            if key == role
             else _in_strings(item, code, said, others)
             if key in SAID
-            else _in_message(item, code, said, other, others)
+            else _in_message(item, code, said, other, others, None)
             for key, item in value.items()
         }
     return value

@@ -221,6 +221,52 @@ def test_a_message_in_two_places_with_nothing_or_something_between() -> None:
     same(twice, talk("", "b"), talk("a", "b"), talk("a", ""), talk("", ""))
 
 
+def noted(note: str, *texts: str, at: int = 1) -> Conversation:
+    conversation = talk(*texts)
+    conversation.messages[at]["note"] = note
+    return conversation
+
+
+def test_one_turn_in_two_loops_with_a_variable_between() -> None:
+    source = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}<s>{{ m.content }}{% endif %}{% endfor %}{{ between }}"
+        "{% for m in messages %}{% if m.role == 'assistant' %}!<e>{% endif %}{% endfor %}" + ASK + "<s>{% endif %}"
+    )
+    conversations = [Conversation(talk("a", "b").messages, None, {"between": text}, None) for text in ("", "x", " ")]
+
+    same(source, *conversations)
+
+
+def test_a_second_place_that_may_be_empty() -> None:
+    source = "{% for m in messages %}{{ m.note }}{% endfor %}|{% for m in messages %}<s>{{ m.content }}<e>{% endfor %}" + ASK
+    source += "<s>{% endif %}"
+
+    same(source, noted("", "a", "b"), noted("x", "a", "b"), noted(" ", "a", "b"))
+
+
+def test_a_text_before_the_turn_that_may_be_empty() -> None:
+    source = LOOP + "{{ m.content }}<e>{{ m.note }}{% endfor %}"
+
+    same(source, noted("", "a", "b", at=0), noted("x", "a", "b", at=0), noted("<e>", "a", "b", at=0))
+
+
+def test_a_question_repeated_in_the_answer() -> None:
+    source = LOOP + "<s>{{ m.content }}{% if 'zzz' in m.content %}{{ messages[0].content }}{% endif %}<e>{% endfor %}"
+    source += ASK + "<s>{% endif %}"
+
+    same(source, talk("", "zzz"), talk("q", "zzz"), talk(" ", "zzz"), talk("zzz", "zzz"))
+
+
+def test_control_tokens_as_roles_that_are_no_roles() -> None:
+    source = LOOP + "<s>{{ m.author.role }}<e>{% endfor %}" + ASK + "<s>{% endif %}"
+    conversations = [talk("", "", author={"role": role}) for role in ("user", "<e>", "<s>")]
+
+    for order in (conversations, conversations[::-1]):
+        same(source, *order)
+    template = ReplayTemplate(ChatTemplate(source, {}, control_tokens=["<s>", "<e>"]))
+    assert template.template.render(conversations[1]).forged == ((3, 6), (12, 15))
+
+
 def test_an_answer_printed_at_the_question() -> None:
     source = LOOP + "<s>{{ m.content }}{% if loop.nextitem %}{{ loop.nextitem.content }}{% endif %}<e>{% endfor %}"
     template = ReplayTemplate(ChatTemplate(source, {}, control_tokens=["<s>", "<e>"]))
