@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sftprep.arrays import open_array, open_file
-from sftprep.errors import ConfigError
-from sftprep.manifest import DTYPES, REJECTS, load_manifest
+from sftprep.errors import ConfigError, DatasetError
+from sftprep.manifest import DTYPES, MANIFEST, REJECTS, load_manifest
 
 IGNORED = -100  # the label that Hugging Face models and torch's cross entropy leave out
 _DESCRIPTORS = 1024  # that a process may have open, where the system does not tell
@@ -54,15 +54,15 @@ class ShardDataset(Dataset[Sample]):
     Opening raises DatasetError, naming the file, where one is missing or of another size or form than the manifest
     says, and ConfigError where labels are asked for and the mask holds weights. It does not hash: `sftprep verify`
     does. A dataset may be pickled, forked and shared by threads: maps are not pickled, and stay good in a forked child.
+    A dataset that is overwritten while it is open goes on from its maps, or raises DatasetError; rows never mix.
     """
 
     def __init__(self, folder: str | Path, labels: bool = False) -> None:
         self.folder = Path(folder)
         self.labels = labels
-        self.manifest = load_manifest(self.folder)
+        self._weighted = self._open()
         self._starts = np.cumsum([0, *(shard.rows for shard in self.manifest.shards)])  # (shards + 1,) int64
         self._rows = int(self._starts[-1])
-        self._weighted = self._check_files()
         self._forget_maps()
         if labels and self._weighted:
             raise ConfigError(f"{folder}: its mask holds weights, which labels cannot carry; read it with labels=False")
@@ -98,12 +98,36 @@ class ShardDataset(Dataset[Sample]):
 
     def _map(self, shard: int) -> _Arrays:
         forms = self.manifest.arrays(self.manifest.shards[shard])
-        return _Arrays(
+        arrays = _Arrays(
             *(
                 open_array(self.folder / name, self.manifest.files[name].bytes, form.shape, form.dtypes)
                 for name, form in forms.items()
             )
         )
+        if self._is_replaced():
+            raise DatasetError(f"{self.folder}: another dataset has taken its place; open it again")
+        return arrays
+
+    def _open(self) -> bool:
+        """Read the manifest and check the files; once more if another dataset takes its place meanwhile."""
+        while True:
+            self._identity = _identity(self.folder)
+            self.manifest = load_manifest(self.folder)
+            try:
+                return self._check_files()
+            except DatasetError:
+                if not self._is_replaced():
+                    raise
+
+    def _is_replaced(self) -> bool:
+        """Whether the folder holds another dataset by now."""
+        identity = _identity(self.folder)
+        if identity == self._identity:
+            return False
+        if load_manifest(self.folder).fingerprint != self.manifest.fingerprint:
+            return True
+        self._identity = identity  # a copy of the same
+        return False
 
     def _check_files(self) -> bool:
         """Open every file once; True if a mask holds weights."""
@@ -171,6 +195,15 @@ class ShardDataset(Dataset[Sample]):
             "position_ids": np.tile(positions, (*input_ids.shape[:-1], 1)),
         }
         return {name: torch.from_numpy(value) for name, value in sample.items()}
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Tells a manifest from one that took its place; None where there is none."""
+    try:
+        status = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _mapped_shards() -> int:
