@@ -13,7 +13,7 @@ from sftprep.config import BuildConfig
 from sftprep.engines import FORKS, Progress, run_tasks
 from sftprep.manifest import Manifest, load_manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
-from sftprep.plan import adopt_plan, hold, make_plan
+from sftprep.plan import adopt_plan, first_conversations, hold, make_plan
 from sftprep.progress import BuildProgress, show_summary
 
 
@@ -35,7 +35,7 @@ def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False,
         with BuildProgress(left, quiet) as progress:
             progress.update(Progress(note=loaded.reason))
             if tasks and FORKS:
-                loaded.warm()
+                loaded.warm(first_conversations(plan.config, plan.sources, plan.splits))
             open_job = partial(Job, plan, target, loaded=loaded if FORKS else None)
             run_tasks(open_job, tasks, config.workers, progress.update)
         manifest = commit_dataset(folder)

@@ -10,16 +10,23 @@ import ctypes
 import gc
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
+from time import monotonic
 
 from sftprep.config import BuildConfig
+from sftprep.conversations import Conversation
+from sftprep.errors import ConversationError
 from sftprep.templates import Templates
 from sftprep.token_engines import TokenEngine, choose_engine
 from sftprep.token_offsets import ExactEncoder
 from sftprep.token_tiling import TiledEncoder
 from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
+
+_WARM_CONVERSATIONS, _WARM_SECONDS = 1000, 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,14 +40,26 @@ class Loaded:
     tiled: TiledEncoder  # gives the same, by the engine where it can
     reason: str  # why this engine, for the log
 
-    def warm(self) -> None:
-        """Load both engines now, side by side: fastokens does not hold Python's lock while it loads."""
+    def warm(self, conversations: Iterator[Conversation]) -> None:
+        """Load all now, and meet the shapes of the first conversations: fastokens does not hold Python's lock while it
+        loads, so that everything else is done in the meantime."""
         with ThreadPoolExecutor(1) as pool:
             loading = pool.submit(self.engine.encode, ["warm"])
             self.engine.reference.encode(["warm"])
             _ = self.tiled.tiler
+            self._meet(conversations)
             loading.result()
         _settle()
+
+    def _meet(self, conversations: Iterator[Conversation]) -> None:
+        until = monotonic() + _WARM_SECONDS
+        for number, conversation in enumerate(islice(conversations, _WARM_CONVERSATIONS)):
+            if monotonic() > until:
+                break
+            with suppress(ConversationError):
+                self.templates.replay(conversation)
+                if number == 0:
+                    self.templates.render(conversation)
 
 
 def _settle() -> None:

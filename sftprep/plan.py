@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from sftprep import __version__
 from sftprep.config import FORMAT_VERSION, BuildConfig, fingerprint
-from sftprep.conversations import parse_conversation
+from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import ConversationError, DatasetError, InputError, StorageError
 from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, load_manifest
@@ -115,7 +115,7 @@ def make_plan(config: BuildConfig) -> tuple[Plan, Loaded]:
     sources, splits = plan_splits(found)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
-    loaded = load(config, lambda templates: _first_texts(config, templates, sources, splits))
+    loaded = load(config, lambda templates: _texts(templates, first_conversations(config, sources, splits)))
     config = replace(config, tokenizer_engine=loaded.engine.name)
     tokenizer = {
         "sha256": resolved.sha256,
@@ -128,16 +128,20 @@ def make_plan(config: BuildConfig) -> tuple[Plan, Loaded]:
     return replace(plan, fingerprint=fingerprint(plan.facts())), loaded
 
 
-def _first_texts(
-    config: BuildConfig, templates: Templates, sources: list[SourceInfo], splits: list[Split]
-) -> Iterator[str]:
-    """The inputs' first conversations as texts; records that cannot be used are passed over."""
+def first_conversations(
+    config: BuildConfig, sources: Sequence[SourceInfo], splits: Sequence[Split]
+) -> Iterator[Conversation]:
+    """The inputs' conversations from the start; records that cannot be used are passed over."""
     for split in splits:
         for record in read_records(split, sources):
-            try:
-                yield templates.replay(parse_conversation(record.data, config.record_format))[0]
-            except ConversationError:
-                continue
+            with suppress(ConversationError):
+                yield parse_conversation(record.data, config.record_format)
+
+
+def _texts(templates: Templates, conversations: Iterator[Conversation]) -> Iterator[str]:
+    for conversation in conversations:
+        with suppress(ConversationError):
+            yield templates.replay(conversation)[0]
 
 
 def new_folder(folder: Path) -> Path:
