@@ -98,15 +98,16 @@ class ShardDataset(Dataset[Sample]):
 
     def _map(self, shard: int) -> _Arrays:
         forms = self.manifest.arrays(self.manifest.shards[shard])
-        arrays = _Arrays(
-            *(
-                open_array(self.folder / name, self.manifest.files[name].bytes, form.shape, form.dtypes)
-                for name, form in forms.items()
+        try:
+            return _Arrays(
+                *(
+                    open_array(self.folder / name, self.manifest.files[name].bytes, form.shape, form.dtypes)
+                    for name, form in forms.items()
+                )
             )
-        )
-        if self._is_replaced():
-            raise DatasetError(f"{self.folder}: another dataset has taken its place; open it again")
-        return arrays
+        finally:
+            if self._is_replaced():
+                raise DatasetError(f"{self.folder}: another dataset has taken its place; open it again")
 
     def _open(self) -> bool:
         """Read the manifest and check the files; once more if another dataset takes its place meanwhile."""
