@@ -87,7 +87,8 @@ class Plan:
                 FORMAT_VERSION,
                 __version__,
             ):
-                raise DatasetError(f"{path}: made by sftprep {stated['sftprep']}, this is {__version__}")
+                made = f"made by sftprep {stated['sftprep']}, this is {__version__}"
+                raise DatasetError(f"{path}: {made}; use that version, or --overwrite")
             options = stated["config"]
             return cls(
                 BuildConfig(**{**options, "inputs": tuple(options["inputs"])}),
