@@ -1,0 +1,577 @@
+"""Whatever happens to a build, its folder holds a whole dataset or none, and the same command again makes it whole.
+
+Faults are injected by strace at the N-th call of a kind, in the command's main process or in its first worker process:
+death, a full disk, a broken one, signals. By default at a few N spread over the build; SFTPREP_FAULTS=full (`make
+faults`) takes every N until the build completes untouched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from faults.builds import SAMPLE, Builds, Ended, hashes, strace_works, traced, wait_for, write_inputs
+
+from sftprep import __version__
+from sftprep.errors import DatasetError
+from sftprep.manifest import load_manifest
+from sftprep.reader import ShardDataset
+
+FULL = os.environ.get("SFTPREP_FAULTS") == "full"
+needs_strace = pytest.mark.skipif(bool(strace_works()), reason=str(strace_works()))
+
+# one kind of call has several names; "?": not on every architecture
+CALLS = {
+    "openat": "openat",
+    "write": "write,pwrite64",
+    "fallocate": "fallocate",
+    "ftruncate": "ftruncate",
+    "fsync": "fsync",
+    "close": "close",
+    "rename": "?rename,?renameat,?renameat2",
+    "mkdir": "?mkdir,?mkdirat",
+    "unlink": "?unlink,?unlinkat,?rmdir",
+}
+DEATH, FULL_DISK, BROKEN_DISK = "signal=KILL", "error=ENOSPC", "error=EIO"
+DEADLY = [call for call in CALLS if call != "close"]  # a close changes nothing on the disk
+FAILING = ["write", "fallocate", "fsync", "close", "rename"]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where builds run, what they are asked for, and what they have to give."""
+
+    builds: Builds
+    folder: Path
+    inputs: list[str]
+    expected: dict[str, str] = field(default_factory=dict)  # sha256 of every file of the dataset
+    old: dict[str, str] = field(default_factory=dict)  # of the one that is overwritten
+    calls: dict[str, Counter[str]] = field(default_factory=dict)  # how often each name is called, by name of the case
+
+    def command(self, out: Path, *more: str) -> list[str]:
+        tokenizer = str(SAMPLE / "tokenizer")
+        options = ["--max-length", "64", "--workers", "2", "--tokenizer-engine", "hf", *more]
+        return ["build", *self.inputs, "-o", str(out), "-t", tokenizer, *options]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("faults")
+    builds = Builds(folder, folder / "cache")
+    lab = Lab(builds, folder, write_inputs(folder))
+    for name, whole, more in (("expected", lab.expected, []), ("old", lab.old, ["--max-length", "32"])):
+        ended = builds.run(*lab.command(folder / name, *more))
+        assert ended.code == 0, ended.output
+        whole.update(hashes(folder / name))
+        assert sum(each.endswith(".X.npy") for each in whole) == 3
+    yield lab
+    builds.close()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A build with strace at one of its processes: "main" or the first "worker". `more` are further options; with
+    --overwrite the folder holds an older dataset."""
+
+    lab: Lab
+    name: str
+    target: str
+    more: tuple[str, ...] = ()
+
+    @property
+    def out(self) -> Path:
+        return self.lab.folder / self.name / "out"
+
+    @property
+    def log(self) -> Path:
+        return self.lab.folder / f"{self.name}.log"
+
+    def build(self, *strace: str) -> Ended:
+        self.out.parent.mkdir()
+        if "--overwrite" in self.more:
+            shutil.copytree(self.lab.folder / "old", self.out)
+        running = self.lab.builds.start(*self.lab.command(self.out, *self.more), stop=self.target)
+        pid = running.pid if self.target == "main" else running.worker()
+        threads = ["-f"] if self.target == "worker" else []
+        with traced(pid, self.log, *threads, *strace):
+            return self.lab.builds.end(running)
+
+    def inject(self, call: str, fault: str, number: int) -> Ended | None:
+        """Let the `number`-th call of a kind meet a fault. None if the build completed before it came to that."""
+        ended = self.build("-e", f"trace={CALLS[call]}", "-e", f"inject={CALLS[call]}:{fault}:when={number}")
+        if re.search(r"\(INJECTED\)|killed by SIG|--- SIG(INT|TERM)", self.log.read_text()):
+            return ended
+        assert ended.code == 0, ended.output
+        return None
+
+    def check_whole_or_none(self) -> bool:
+        """Whether the reader sees a dataset; if it does, all its files are there and right."""
+        try:
+            names = {*ShardDataset(self.out).manifest.files, "manifest.json"}
+        except DatasetError:
+            assert not (self.out / "manifest.json").exists()
+            return False
+        files = {name: digest for name, digest in hashes(self.out).items() if name in names}
+        assert files in ([self.lab.expected, self.lab.old] if "--overwrite" in self.more else [self.lab.expected])
+        return True
+
+    def check_rerun(self) -> None:
+        """The same command again gives the same bytes, and leaves nothing else."""
+        ended = self.lab.builds.run(*self.lab.command(self.out, *self.more))
+        assert ended.code == 0, ended.output
+        self.check_done()
+
+    def check_done(self) -> None:
+        assert hashes(self.out) == self.lab.expected
+        assert [each.name for each in self.out.parent.iterdir()] == ["out"]
+        shutil.rmtree(self.out.parent)
+
+
+def sweep(check: Callable[[Case, Ended], None], lab: Lab, call: str, fault: str, target: str, *more: str) -> None:
+    """Check builds with a fault at one call each: at every call until a build completes untouched, or at a few."""
+    wrong, met, untouched = [], 0, 0
+    for number in count(1) if FULL else few_points(lab, call, target, *more):
+        case = Case(lab, f"{target}{''.join(more)}-{call}-{fault}-{number}", target, more)
+        ended = case.inject(call, fault, number)
+        try:
+            if ended is None:
+                case.check_done()
+            else:
+                check(case, ended)
+        except AssertionError as error:
+            wrong.append(f"{case.name}: {error}")
+        met, untouched = (met, untouched + 1) if ended is None else (met + 1, 0)
+        if untouched == 2:  # which of the workers does what is not always the same: one is not yet the end
+            break
+    print(f"{target} {' '.join(more)}: {met} times {fault} at {call}")
+    assert met
+    assert not wrong, "\n\n".join(wrong)
+
+
+def few_points(lab: Lab, call: str, target: str, *more: str) -> list[int]:
+    name = f"{target}{''.join(more)}-counted"
+    if name not in lab.calls:
+        case = Case(lab, name, target, more)
+        assert case.build("-e", "trace=" + ",".join(CALLS.values())).code == 0
+        case.check_done()
+        calls = re.findall(r"^(\d+ +)?(\w+)\(", case.log.read_text(), re.MULTILINE)
+        lab.calls[name] = Counter()
+        for (_, each), times in Counter(calls).items():  # strace counts by thread and name
+            lab.calls[name][each] = max(lab.calls[name][each], times)
+    most = max(lab.calls[name][each] for each in CALLS[call].replace("?", "").split(","))
+    return sorted({most // 2, most} - {0})
+
+
+def check_killed(case: Case, ended: Ended) -> None:
+    assert ended.code == -9
+    case.check_whole_or_none()
+    case.check_rerun()
+
+
+def check_killed_overwriting(case: Case, ended: Ended) -> None:
+    assert ended.code == -9
+    assert case.check_whole_or_none()
+    case.check_rerun()
+
+
+def check_retried(case: Case, ended: Ended) -> None:
+    assert ended.code == 0, ended.output
+    assert "killed by SIGKILL" in ended.output
+    case.check_done()
+
+
+def check_failed(case: Case, ended: Ended) -> None:
+    """An error that names a path, and no dataset; or, where the call did not matter, no error and a whole one."""
+    assert "Traceback" not in ended.output, ended.output
+    if ended.code == 0:
+        case.check_done()
+        return
+    assert ended.code == 1, ended.output
+    place = "" if "-close-" in case.name else r"\S*/\S*: "  # it may be a pipe that is closed, which has no name
+    assert re.search(rf"^Error: {place}\S", ended.output, re.MULTILINE), ended.output
+    whole = case.check_whole_or_none()
+    assert whole == ("--overwrite" in case.more) or (whole and "-close-" in case.name)
+    case.check_rerun()
+
+
+def check_stopped(case: Case, ended: Ended) -> None:
+    assert "Traceback" not in ended.output, ended.output
+    if ended.code == 0:  # all was done
+        case.check_done()
+        return
+    assert ended.code in (130, 143)
+    case.check_whole_or_none()
+    assert not list(case.out.rglob(".tmp-*"))
+    case.check_rerun()
+
+
+@needs_strace
+@pytest.mark.parametrize("call", DEADLY)
+def test_killed(lab: Lab, call: str) -> None:
+    sweep(check_killed, lab, call, DEATH, "main")
+
+
+@needs_strace
+@pytest.mark.parametrize("call", DEADLY)
+def test_killed_while_it_overwrites(lab: Lab, call: str) -> None:
+    sweep(check_killed_overwriting, lab, call, DEATH, "main", "--overwrite")
+
+
+@needs_strace
+@pytest.mark.parametrize("call", [call for call in DEADLY if call != "mkdir"])
+def test_a_killed_worker_costs_a_retry(lab: Lab, call: str) -> None:
+    sweep(check_retried, lab, call, DEATH, "worker")
+
+
+@needs_strace
+@pytest.mark.parametrize("target", ["main", "worker"])
+@pytest.mark.parametrize("fault", [FULL_DISK, BROKEN_DISK])
+@pytest.mark.parametrize("call", FAILING)
+def test_failed(lab: Lab, call: str, fault: str, target: str) -> None:
+    sweep(check_failed, lab, call, fault, target)
+
+
+@needs_strace
+@pytest.mark.parametrize("call", FAILING)
+def test_failed_while_it_overwrites(lab: Lab, call: str) -> None:
+    sweep(check_failed, lab, call, FULL_DISK, "main", "--overwrite")
+
+
+@needs_strace
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+@pytest.mark.parametrize("call", ["openat", "fsync", "close"])
+def test_stopped_by_a_signal(lab: Lab, call: str, name: str) -> None:
+    sweep(check_stopped, lab, call, f"signal={name}", "main")
+
+
+@pytest.fixture
+def out(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
+    folder = lab.folder / request.node.name
+    folder.mkdir()
+    yield folder / "out"
+    shutil.rmtree(folder)
+
+
+def check_goes_on(lab: Lab, out: Path) -> None:
+    """The command again gives the same bytes and leaves nothing else."""
+    assert not (out / "manifest.json").exists()
+    ended = lab.builds.run(*lab.command(out))
+    assert ended.code == 0, ended.output
+    assert hashes(out) == lab.expected
+    assert [each.name for each in out.parent.iterdir()] == ["out"]
+
+
+def test_a_worker_killed_from_outside(lab: Lab, out: Path) -> None:
+    running = lab.builds.start(*lab.command(out), stop="worker")
+    os.kill(running.worker(), signal.SIGKILL)
+    ended = lab.builds.end(running)
+    assert ended.code == 0
+    assert "a worker process was killed by SIGKILL; its splits are done again" in ended.output
+    assert hashes(out) == lab.expected
+
+
+@needs_strace
+def test_workers_killed_again_and_again(lab: Lab, out: Path) -> None:
+    running = lab.builds.start(*lab.command(out), stop="workers")
+    with ExitStack() as tracers:
+        while not running.ended():
+            for worker in running.stopped():  # killed when it reserves room for its first array
+                options = ["-f", "-e", "trace=fallocate", "-e", "inject=fallocate:signal=KILL"]
+                tracers.enter_context(traced(worker, lab.folder / f"killed-{worker}.log", *options))
+        ended = lab.builds.end(running)
+    assert ended.code == 1
+    assert re.search(r"^Error: split \d: its worker process was killed by SIGKILL, twice", ended.output, re.MULTILINE)
+    assert not list(out.rglob(".*"))
+    check_goes_on(lab, out)
+
+
+def test_interrupted_from_the_keyboard(lab: Lab, out: Path) -> None:
+    running = lab.builds.start(*lab.command(out), stop="worker")
+    worker = running.worker()
+    os.killpg(running.pid, signal.SIGINT)
+    os.kill(worker, signal.SIGCONT)
+    ended = lab.builds.end(running)
+    assert ended.code == 130
+    assert ended.output.rstrip().endswith("Interrupted; run the same command again to go on from here.")
+    assert "Traceback" not in ended.output
+    assert not list(out.rglob(".*"))
+    check_goes_on(lab, out)
+
+
+def test_terminated(lab: Lab, out: Path) -> None:
+    running = lab.builds.start(*lab.command(out), stop="worker")
+    running.worker()
+    os.kill(running.pid, signal.SIGTERM)
+    ended = lab.builds.end(running)
+    assert ended.code == 143
+    assert "Traceback" not in ended.output
+    assert not list(out.rglob(".*"))
+    check_goes_on(lab, out)
+
+
+def test_one_of_two_builds_goes_on(lab: Lab, out: Path) -> None:
+    running = lab.builds.start(*lab.command(out), stop="worker")
+    worker = running.worker()
+    second = lab.builds.run(*lab.command(out))
+    assert second.code == 1
+    assert f"Error: {out}: in use by process {running.pid} on {socket.gethostname()}" in second.output
+    os.kill(worker, signal.SIGCONT)
+    assert lab.builds.end(running).code == 0
+    assert hashes(out) == lab.expected
+
+
+@needs_strace
+def test_the_lock_goes_with_the_folder_that_changes_place(lab: Lab, out: Path) -> None:
+    shutil.copytree(lab.folder / "old", out)
+    running = lab.builds.start(*lab.command(out, "--overwrite"), stop="main")
+    log = lab.folder / "exchange.log"
+    with traced(running.pid, log, "-e", "trace=renameat2", "-e", "inject=renameat2:signal=STOP"):
+        wait_for(lambda: ") = 0" in log.read_text(), "the exchange")
+        assert ShardDataset(out).manifest.width == 63
+        second = lab.builds.run(*lab.command(out))
+        assert f"in use by process {running.pid} on" in second.output
+        os.kill(running.pid, signal.SIGCONT)
+        assert lab.builds.end(running).code == 0
+    assert hashes(out) == lab.expected
+    assert [each.name for each in out.parent.iterdir()] == ["out"]
+
+
+def test_a_killed_build_holds_nothing(lab: Lab, out: Path) -> None:
+    running = lab.builds.start(*lab.command(out), stop="worker")
+    worker = running.worker()
+    os.kill(running.pid, signal.SIGKILL)
+    os.kill(worker, signal.SIGCONT)
+    assert lab.builds.end(running).code == -9
+    check_goes_on(lab, out)
+
+
+def test_a_limit_on_file_sizes(lab: Lab, out: Path) -> None:
+    running = lab.builds.start(*lab.command(out), stop="main")
+    resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (5000, 5000))
+    os.kill(running.pid, signal.SIGCONT)
+    ended = lab.builds.end(running)
+    assert ended.code == 1
+    assert re.search(rf"^Error: {out}/\S+: File too large$", ended.output, re.MULTILINE), ended.output
+    assert not list(out.rglob(".*"))
+    check_goes_on(lab, out)
+
+
+def test_a_full_disk(lab: Lab, out: Path) -> None:
+    disk = out.parent / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "sftprep", disk], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        wide = "--max-length", "8192"  # 7 MB
+        assert lab.builds.run(*lab.command(out, *wide)).code == 0
+        ended = lab.builds.run(*lab.command(disk / "out", *wide))
+        assert ended.code == 1, ended.output
+        assert re.search(rf"^Error: {disk}/out/\S+: No space left on device$", ended.output, re.MULTILINE), ended.output
+        assert "Traceback" not in ended.output
+        assert not (disk / "out" / "manifest.json").exists()
+        assert not list(disk.rglob(".*"))
+        subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
+        assert lab.builds.run(*lab.command(disk / "out", *wide)).code == 0
+        assert hashes(disk / "out") == hashes(out)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A call in a log of strace: from line `begin` to line `end`."""
+
+    call: str
+    arguments: str
+    begin: int
+    end: int
+
+    @property
+    def paths(self) -> list[str]:
+        return re.findall(r'[<"]([^<>"]+)[>"]', self.arguments)
+
+
+def events(log: str) -> list[Event]:
+    found, begun = [], {}
+    for number, line in enumerate(log.splitlines()):
+        if match := re.match(r"(\d+) +(\w+)\((.*) <unfinished \.\.\.>", line):
+            begun[match[1]] = (match[2], match[3], number)
+        elif match := re.match(r"(\d+) +<\.\.\. (\w+) resumed>(.*)\) += 0", line):
+            call, arguments, begin = begun.pop(match[1])
+            found.append(Event(call, arguments + match[3], begin, number))
+        elif match := re.match(r"(\d+) +(\w+)\((.*)\) += 0", line):
+            found.append(Event(match[2], match[3], number, number))
+    return found
+
+
+@needs_strace
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_named_is_on_the_disk(lab: Lab, out: Path, overwrite: bool) -> None:
+    """A file is fsynced before it gets its name, its folder after, and all that before the manifest gets its name."""
+    if overwrite:
+        shutil.copytree(lab.folder / "old", out)
+    running = lab.builds.start(*lab.command(out, *["--overwrite"] * overwrite), stop="main")
+    log = lab.folder / "order.log"
+    with traced(running.pid, log, "-f", "-y", "-s", "4096", "-e", "trace=fsync,fdatasync,?rename,?renameat,?renameat2"):
+        assert lab.builds.end(running).code == 0
+    assert hashes(out) == lab.expected
+    found = events(log.read_text())
+    syncs = [(each.paths[0], each.begin, each.end) for each in found if "sync" in each.call]
+    names = {
+        each.paths[-1]: each for each in found if "rename" in each.call and "RENAME_EXCHANGE" not in each.arguments
+    }
+    place = out.parent / ".out.new" if overwrite else out
+    manifest = names[str(place / "manifest.json")]
+    assert {Path(name).relative_to(place).as_posix() for name in names} >= set(lab.expected)
+    for name, rename in names.items():
+        assert any(path == rename.paths[0] and end < rename.begin for path, _, end in syncs), name
+        folder = [(begin, end) for path, begin, end in syncs if path == str(Path(name).parent) and begin > rename.end]
+        assert folder, name
+        assert rename is manifest or folder[0][1] < manifest.begin, name
+    if overwrite:
+        exchange = next(each for each in found if "RENAME_EXCHANGE" in each.arguments)
+        assert any(path == str(place) and manifest.end < begin and end < exchange.begin for path, begin, end in syncs)
+        assert any(path == str(out.parent) and begin > exchange.end for path, begin, _ in syncs)
+
+
+def test_the_old_dataset_is_read_until_the_new_one_is_there(lab: Lab, out: Path) -> None:
+    shutil.copytree(lab.folder / "old", out)
+    running = lab.builds.start(*lab.command(out, "--overwrite"), stop="worker")
+    widths, refused = [], []
+    assert ShardDataset(out).manifest.width == 31
+    os.kill(running.worker(), signal.SIGCONT)
+    while not running.ended():
+        dataset = ShardDataset(out)
+        widths.append(dataset.manifest.width)
+        try:
+            assert {dataset[0][0].shape[0], dataset[-1][0].shape[0]} == {widths[-1]}
+        except DatasetError as error:  # replaced after it was opened
+            refused.append(str(error))
+    assert lab.builds.end(running).code == 0
+    assert widths == sorted(widths)
+    assert all("another dataset has taken its place" in each for each in refused)
+    assert ShardDataset(out).manifest.width == 63
+    assert hashes(out) == lab.expected
+
+
+def test_a_finished_build_does_nothing(lab: Lab, out: Path) -> None:
+    shutil.copytree(lab.folder / "expected", out)
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.iterdir()}
+    running = lab.builds.start(*lab.command(out), stop="workers")
+    wait_for(lambda: running.stopped() or running.ended(), "the end, or a worker")
+    assert not running.stopped()
+    ended = lab.builds.end(running)
+    assert ended.code == 0
+    assert ended.output == f"{out}: complete already; nothing to do\n"
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.iterdir()} == before
+
+
+def test_an_open_dataset_does_not_mix_with_its_successor(lab: Lab, out: Path) -> None:
+    shutil.copytree(lab.folder / "expected", out)
+    mapped, not_mapped = ShardDataset(out), ShardDataset(out)
+    before = mapped[0]
+    assert lab.builds.run(*lab.command(out, "--train-on", "all", "--overwrite")).code == 0
+    assert ShardDataset(out).manifest.files.keys() == mapped.manifest.files.keys()
+    assert all(torch.equal(old, new) for old, new in zip(mapped[0], before, strict=True))
+    assert not torch.equal(ShardDataset(out)[0][2], before[2])
+    with pytest.raises(DatasetError, match="another dataset has taken its place"):
+        not_mapped[0]
+
+
+@pytest.fixture(scope="module")
+def folders(lab: Lab) -> list[Path]:
+    """A finished build and one that was killed."""
+    running = lab.builds.start(*lab.command(lab.folder / "unfinished"), stop="worker")
+    worker = running.worker()
+    os.kill(running.pid, signal.SIGKILL)
+    os.kill(worker, signal.SIGCONT)
+    assert lab.builds.end(running).code == -9
+    return [lab.folder / "expected", lab.folder / "unfinished"]
+
+
+def check_refused(lab: Lab, folder: Path, command: list[str], what: str) -> None:
+    before = hashes(folder)
+    ended = lab.builds.run(*[str(folder) if each == "OUT" else each for each in command])
+    assert ended.code == 1
+    kind = "holds a dataset made from" if "manifest.json" in before else "holds an unfinished build with"
+    remedy = "use --overwrite, or another folder"
+    assert ended.output == f"Error: {folder}: {kind} another {what}; {remedy}\n"
+    before.pop(".lock", None)  # of the killed build
+    assert hashes(folder) == before
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_changed_is_named(lab: Lab, folders: list[Path], out: Path, which: int) -> None:
+    command = lab.command(Path("OUT"))
+    template = out.parent / "template.jinja"
+    template.write_text((SAMPLE / "chat_template.jinja").read_text() + "{# #}")
+    tokenizer = out.parent / "tokenizer"
+    shutil.copytree(SAMPLE / "tokenizer", tokenizer)
+    text = (tokenizer / "tokenizer.json").read_text()
+    (tokenizer / "tokenizer.json").write_text(text.replace("<|endoftext|>", "<|end-of-text|>"))
+    moved = [str(shutil.copy(path, out.parent)) for path in lab.inputs]
+    with Path(moved[1]).open("a") as file:
+        file.write("{broken\n")
+    others = {
+        "option max-length (64, now 65)": [*command, "--max-length", "65"],
+        "option train-on ('assistant', now 'last'), option keep-untrained (False, now True)": [
+            *command,
+            *("--train-on", "last", "--keep-untrained"),
+        ],
+        "option chat-template, tokenizer or its template": [*command, "--chat-template", str(template)],
+        "tokenizer or its template": [*command, "--tokenizer", str(tokenizer)],
+        "input chat-1.jsonl": ["build", *moved, *command[4:]],
+        "input chat-2.jsonl": ["build", *lab.inputs[:2], *command[4:]],
+        "order of the inputs": ["build", *lab.inputs[::-1], *command[4:]],
+    }
+    for what, other in others.items():
+        check_refused(lab, folders[which], other, what)
+
+
+def test_another_version_is_named(lab: Lab, folders: list[Path], out: Path) -> None:
+    shutil.copytree(folders[0], out)
+    manifest = replace(load_manifest(out), sftprep="0.0.9", fingerprint="0" * 64)
+    (out / "manifest.json").write_bytes(manifest.to_bytes())
+    check_refused(lab, out, lab.command(Path("OUT")), f"sftprep version (0.0.9, now {__version__})")
+    shutil.rmtree(out)
+    shutil.copytree(folders[1], out)
+    plan = (out / "plan.json").read_text()
+    (out / "plan.json").write_text(plan.replace(f'"sftprep": "{__version__}"', '"sftprep": "0.0.9"'))
+    ended = lab.builds.run(*lab.command(out))
+    assert ended.code == 1
+    said = f"made by sftprep 0.0.9, this is {__version__}; use that version, or --overwrite"
+    assert ended.output == f"Error: {out}/plan.json: {said}\n"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_changed_may_be_overwritten(lab: Lab, folders: list[Path], out: Path, which: int) -> None:
+    shutil.copytree(folders[which], out)
+    old = ["--max-length", "32"]  # what the folder "old" was built with
+    assert lab.builds.run(*lab.command(out, *old, "--overwrite")).code == 0
+    assert hashes(out) == lab.old
+
+
+def test_a_folder_with_other_files_is_not_touched(lab: Lab, out: Path) -> None:
+    out.mkdir()
+    (out / "thesis.tex").write_text("not yours")
+    for more in [], ["--overwrite"]:
+        ended = lab.builds.run(*lab.command(out, *more))
+        assert ended.code == 1
+        assert ended.output == f"Error: {out}: not empty and no dataset of sftprep (it holds thesis.tex)\n"
+        assert hashes(out).keys() == {"thesis.tex"}
