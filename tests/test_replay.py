@@ -200,7 +200,11 @@ def test_a_header_that_goes_on_into_the_answer() -> None:
 def test_an_end_of_turn_that_content_may_follow() -> None:
     source = LOOP + "<s>{{ m.role }}\n<e>{{ m.content }}{% endfor %}" + ASK + "<s>assistant\n{% endif %}"
 
-    same(source, talk("a", "b"), talk("a", " "), talk("a", ""), talk("", "\n"), talk(" ", "x "))
+    conversations = [talk("a", "b"), talk("a", " "), talk("a", ""), talk("", "\n"), talk(" ", "x ")]
+
+    same(source, *conversations)
+    same(source, *conversations[::-1])
+    same(source, *conversations[1:])
 
 
 def test_a_turn_that_the_next_one_ends() -> None:
@@ -227,6 +231,20 @@ def noted(note: str, *texts: str, at: int = 1) -> Conversation:
     return conversation
 
 
+def test_an_end_after_a_text_that_may_be_empty() -> None:
+    source = LOOP + "<s>{{ m.content }}{% endfor %}{{ between }}<e>"
+    conversations = [Conversation(talk("a", "b").messages, None, {"between": text}, None) for text in ("", "x", "<e>")]
+
+    same(source, *conversations, header="<s>")
+
+
+def test_names_before_the_words_of_other_roles() -> None:
+    source = LOOP + "<s>{{ m.note }}{{ m.content }}<e>{% endfor %}" + ASK + "<s>{% endif %}"
+    conversations = [noted(note, "a", "b", at=0) for note in ("x", "y", "", "x y")]
+
+    same(source, *conversations, roles=("assistant", "user"))
+
+
 def test_one_turn_in_two_loops_with_a_variable_between() -> None:
     source = (
         "{% for m in messages %}{% if m.role == 'assistant' %}<s>{{ m.content }}{% endif %}{% endfor %}{{ between }}"
@@ -238,7 +256,9 @@ def test_one_turn_in_two_loops_with_a_variable_between() -> None:
 
 
 def test_a_second_place_that_may_be_empty() -> None:
-    source = "{% for m in messages %}{{ m.note }}{% endfor %}|{% for m in messages %}<s>{{ m.content }}<e>{% endfor %}" + ASK
+    source = (
+        "{% for m in messages %}{{ m.note }}{% endfor %}|{% for m in messages %}<s>{{ m.content }}<e>{% endfor %}" + ASK
+    )
     source += "<s>{% endif %}"
 
     same(source, noted("", "a", "b"), noted("x", "a", "b"), noted(" ", "a", "b"))
@@ -250,11 +270,17 @@ def test_a_text_before_the_turn_that_may_be_empty() -> None:
     same(source, noted("", "a", "b", at=0), noted("x", "a", "b", at=0), noted("<e>", "a", "b", at=0))
 
 
+def test_a_header_with_a_control_token_after_a_text() -> None:
+    source = LOOP + "<s>{{ m.note }}<e>b{{ m.content }}<e>{% endfor %}" + ASK + "<s>a<e>b{% endif %}"
+
+    same(source, noted("a", "a", "b"), noted("a<e>b", "a", "b"), noted("", "a", "b"), noted("x", "a", "b"))
+
+
 def test_a_question_repeated_in_the_answer() -> None:
-    source = LOOP + "<s>{{ m.content }}{% if 'zzz' in m.content %}{{ messages[0].content }}{% endif %}<e>{% endfor %}"
+    source = LOOP + "<s>{{ m.content }}{% if '</z>' in m.content %}{{ messages[0].content }}{% endif %}<e>{% endfor %}"
     source += ASK + "<s>{% endif %}"
 
-    same(source, talk("", "zzz"), talk("q", "zzz"), talk(" ", "zzz"), talk("zzz", "zzz"))
+    same(source, talk("", "</z>"), talk("q", "</z>"), talk(" ", "</z>"), talk("</z>", "</z>"))
 
 
 def test_control_tokens_as_roles_that_are_no_roles() -> None:
@@ -305,9 +331,10 @@ def test_text_that_the_template_measures_is_refused_where_jinja_refuses_it() -> 
 
 
 def test_keys_that_might_begin_control_tokens() -> None:
-    source = LOOP + "<s>{{ m.content }}{{ m['<k'] }}{% if '<q' in m %}!{% endif %}<e>{% endfor %}"
+    source = "{{ messages[0].content }}{% for m in messages[1:] %}<s>{{ m.content }}{{ m['<k'] }}<e>{% endfor %}" + ASK
+    source += "<s>{% endif %}"
 
-    same(source, talk("a", "b", **{"<k": "x"}), talk("<e>", "b", **{"<k": "y"}), talk("a", "b", **{"<k": "<e>"}))
+    same(source, talk("q", "b", **{"<k": "x"}), talk("b", "b", **{"<k": "y"}), talk("a", "b", **{"<k": "<e>"}))
 
 
 def test_prompts_that_depend_on_the_conversation() -> None:
