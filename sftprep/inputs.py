@@ -73,8 +73,10 @@ def _expand(given: str) -> list[str]:
     """One existing file or folder -> absolute paths of files of a known suffix."""
     if not os.path.exists(given):  # noqa: PTH110
         raise InputError(f"{given!r}: no such file or folder")
-    # Not resolve(): a link's own name has the suffix, its target (in a content-addressed store, say) may not.
-    path = Path(os.path.normpath(Path(given).absolute()))
+    # Links of folders only: a file's own name has the suffix, the target of a link (in a content-addressed store, say)
+    # may not. Never normpath(): `link/../x` is beside the link's target.
+    path = Path(given)
+    path = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
     if not path.is_dir():
         if _text_suffix(path.name) is None:
             known = ", ".join(SUFFIXES)

@@ -88,6 +88,17 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> Non
     assert names(tmp_path / "part[1].jsonl") == ["part[1].jsonl"]
 
 
+def test_the_parent_of_a_link_is_that_of_its_target(tmp_path: Path) -> None:
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
+    for folder in (tmp_path, tmp_path / "far"):
+        (folder / "chat.jsonl").write_text("{}")
+    [source] = find_sources([f"{tmp_path}/link/../chat.jsonl"])
+    assert source.path == str(tmp_path / "far" / "chat.jsonl")
+    with pytest.raises(InputError, match="given twice"):
+        find_sources([str(tmp_path / "link" / ".." / "chat.jsonl"), str(tmp_path / "far")])
+
+
 def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"{}\n")
     (tmp_path / "data.jsonl").symlink_to("blob")
