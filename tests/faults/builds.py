@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import Any
+
+import pytest
 
 SECONDS = 120.0  # after which a command counts as hanging; alone on a machine it takes less than one
 WORDS = [
@@ -139,6 +142,40 @@ class Builds:
         return json.loads(self._server.stdout.readline())
 
 
+@dataclass(frozen=True)
+class Lab:
+    """Where builds run, what they are asked for, and what they have to give."""
+
+    builds: Builds
+    folder: Path
+    inputs: list[str]
+    expected: dict[str, str] = field(default_factory=dict)  # sha256 of every file of the folder "expected"
+    old: dict[str, str] = field(default_factory=dict)  # of "old", a dataset made with other options
+    calls: dict[str, Counter[str]] = field(default_factory=dict)  # how often each name is called, by name of the case
+
+    def command(self, out: Path | str, *more: str) -> list[str]:
+        tokenizer = str(SAMPLE / "tokenizer")
+        options = ["--max-length", "64", "--workers", "2", "--tokenizer-engine", "hf", *more]
+        return ["build", *self.inputs, "-o", str(out), "-t", tokenizer, *options]
+
+
+OLD = ("--max-length", "32")
+
+
+@contextmanager
+def laboratory(folder: Path, splits: int = 3) -> Iterator[Lab]:
+    """Inputs, and two datasets made from them: "expected", and "old" with OLD for options."""
+    builds = Builds(folder, folder / "cache")
+    lab = Lab(builds, folder, write_inputs(folder, splits))
+    for name, whole, more in (("expected", lab.expected, ()), ("old", lab.old, OLD)):
+        ended = builds.run(*lab.command(folder / name, *more))
+        assert ended.code == 0, ended.output
+        whole.update(hashes(folder / name))
+        assert sum(each.endswith(".X.npy") for each in whole) == splits
+    yield lab
+    builds.close()
+
+
 @contextmanager
 def traced(pid: int, log: Path, *options: str) -> Iterator[None]:
     """Attach strace to a stopped process, and let that go on; at the end wait until strace has written all."""
@@ -154,12 +191,15 @@ def traced(pid: int, log: Path, *options: str) -> Iterator[None]:
     assert tracer.returncode <= 0 or not said, said.decode()
 
 
-def strace_works() -> str | None:
-    """None, or why strace cannot be used here."""
+def _no_strace() -> str | None:
+    """Why strace cannot be used here, or None."""
     if shutil.which("strace") is None:
         return "strace is not installed"
     done = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
     return f"ptrace is not allowed here: {done.stderr.strip()}" if done.returncode else None
+
+
+needs_strace = pytest.mark.skipif(bool(_no_strace()), reason=str(_no_strace()))
 
 
 def hashes(folder: Path) -> dict[str, str]:
