@@ -36,7 +36,7 @@ from sftprep.steps import MAX_REPEATS, Recording, Untraceable
 from sftprep.turns import Rendering, TurnMarks, header_of, marks_of
 
 _PLAIN = ("role", "content")  # keys of most messages
-_MAX_SHAPES = 4096
+_MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
 _MAX_WAYS = 32  # of one shape
 _MAX_MESSAGES = 256  # of a conversation that is recorded
 _FREE_RECORDINGS, _RECORDING_SHARE = 128, 8

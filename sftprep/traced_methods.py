@@ -10,21 +10,8 @@ from sftprep.traced import Opaque, TracedDict, TracedList, TracedNumber, TracedT
 _MAKE_TEXT = {"strip": 1, "lstrip": 1, "rstrip": 1, "removeprefix": 1, "removesuffix": 1}
 _MAKE_TEXT |= dict.fromkeys(("upper", "lower", "title", "capitalize", "swapcase", "casefold"), 3)  # "ŉ".upper() is 2
 _MAKE_LIST = frozenset({"split", "rsplit", "splitlines", "partition", "rpartition"})
-_IS = (
-    "alnum",
-    "alpha",
-    "ascii",
-    "decimal",
-    "digit",
-    "identifier",
-    "lower",
-    "numeric",
-    "printable",
-    "space",
-    "title",
-    "upper",
-)
-_ASK = frozenset({"startswith", "endswith", *("is" + kind for kind in _IS)})
+_ASK = frozenset({"isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric"})
+_ASK |= {"isprintable", "isspace", "istitle", "isupper", "startswith", "endswith"}
 _COUNT = frozenset({"find", "rfind", "index", "rindex", "count"})
 _KEYWORDS = frozenset({"sep", "maxsplit", "keepends", "count"})
 TEXT_METHODS = frozenset(_MAKE_TEXT) | _MAKE_LIST | _ASK | _COUNT | {"replace", "join"}

@@ -18,6 +18,7 @@ from jinja2.ext import Extension
 from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, Macro, Undefined
+from markupsafe import Markup
 
 from sftprep.sandbox import CONCAT, SCOPES, Sandbox
 from sftprep.steps import Untraceable
@@ -37,24 +38,8 @@ from sftprep.traced_methods import DICT_METHODS, TEXT_METHODS, Method, call_text
 _NATIVE_FILTERS = frozenset(
     ("d", "default", "first", "items", "last", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr")
 )
-_COMPARISONS = (
-    "==",
-    "eq",
-    "equalto",
-    "!=",
-    "ne",
-    ">",
-    "gt",
-    "greaterthan",
-    ">=",
-    "ge",
-    "<",
-    "lt",
-    "lessthan",
-    "<=",
-    "le",
-)
-_NATIVE_TESTS = frozenset({"defined", "undefined", "none", "in", *_COMPARISONS})
+_NATIVE_TESTS = frozenset({"defined", "undefined", "none", "in", "==", "!=", "<", "<=", ">", ">="})
+_NATIVE_TESTS |= {"eq", "equalto", "ne", "lt", "lessthan", "le", "gt", "greaterthan", "ge"}
 # Tests that look at nothing but a value's type, which is observed; on containers a template builds itself, the same.
 _KINDS = ("boolean", "callable", "escaped", "float", "integer", "iterable", "mapping", "number", "sequence", "string")
 _TYPE_TESTS = frozenset(_KINDS)
@@ -202,11 +187,11 @@ class TracingSandbox(Sandbox):
             given = args[1:] if args and isinstance(args[0], (Context, EvalContext, Sandbox)) else args
             if self.recording is None or (is_plain(given) and is_plain(kwargs)):
                 return call(*args, **kwargs)
-            if special is not None:
-                return special(self, *given, **kwargs)
-            if name not in _NATIVE_FILTERS:
+            if name in _NATIVE_FILTERS:
+                return call(*args, **kwargs)
+            if special is None or any(isinstance(value, Markup) for value in (*given, *kwargs.values())):
                 raise Untraceable
-            return call(*args, **kwargs)
+            return special(self, *given, **kwargs)
 
         return guarded
 

@@ -164,6 +164,8 @@ TRICKS = {
     "{{ m.content | safe }}": False,
     "{{ '<b>' | safe ~ m.content }}": True,
     "{{ ('<b>' | safe) + m.content }}": False,
+    "{{ ('<b>' | safe | upper) + m.content }}{{ '<b>' | safe | trim | replace('b', m.content) }}": False,
+    "{{ ['<b>' | safe, m.content] | join('<b>' | safe) }}": False,
     "{{ m.content | list }}": False,
     "{% for c in m.content %}{{ c }},{% endfor %}": False,
     "{{ m.content | first }}{{ m.content | reverse }}": False,
