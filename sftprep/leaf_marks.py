@@ -121,7 +121,10 @@ def _observe_header(layout: Layout, stay: Stay, after: int, prompt: str, templat
     if any(token in prompt for token in tokens):
         raise Untraceable  # it would have to be known on which side of the header's end it stands
     recording = layout.recording
-    window = concatenation(recording, layout.parts[start : stay.start]), concatenation(recording, layout.parts[stay.start : stop])
+    window = (
+        concatenation(recording, layout.parts[start : stay.start]),
+        concatenation(recording, layout.parts[stay.start : stop]),
+    )
     recording.observe(recording.step("header({0}, {1}, {2})", *window, recording.constant(prompt)))
 
 

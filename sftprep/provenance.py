@@ -10,7 +10,7 @@ left whole for that reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -85,18 +85,21 @@ class Tracer:
 
         where: "beginnings", after every character that may begin a control token; "tokens", after those that do, or would
         with what is printed after the string; "words", as "beginnings", and in every word that messages say, think or
-        call with.
+        call with. Equal messages stay equal where it does not matter which is which, since a template may ask for that.
         """
         messages = variables["messages"]
         width = _width(len(messages))
         others = self._patterns["beginnings" if where == "words" else where]
         other = _code(len(messages), width, digits)
+        codes = (
+            [_code(i, width, digits) for i in _told_apart(messages)] if where == "words" else [other] * len(messages)
+        )
         marked = dict(variables)
         for name in {*_GIVEN, *own} & variables.keys():
             marked[name] = _in_strings(variables[name], other, others, others)
         said = self._patterns[where]
         marked["messages"] = [
-            _in_message(m, _code(i, width, digits), said, other, others) for i, m in enumerate(messages)
+            _in_message(m, code, said, other, others) for m, code in zip(messages, codes, strict=True)
         ]
         return marked
 
@@ -113,6 +116,11 @@ class Tracer:
                 owners.append(_number(codes[at : at + width], digits))
             shift += len(codes)
         return Provenance(marked, digits, tuple(places), tuple(owners))
+
+
+def _told_apart(messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    """For each message of the assistant its index, for others that of the first one equal to it."""
+    return [i if m["role"] == "assistant" else messages.index(m) for i, m in enumerate(messages)]
 
 
 def digits_for(text: str) -> str:

@@ -103,6 +103,18 @@ def test_text_is_that_of_transformers(name: str) -> None:
     check()
 
 
+@pytest.mark.parametrize(
+    "answer", [{}, {"tool_calls": [{"id": "123456789", "function": {"name": "add", "arguments": {}}}]}]
+)
+def test_a_template_may_ask_whether_messages_are_equal(answer: dict[str, Any]) -> None:
+    breed = BREEDS["MISTRAL_3"]
+    messages = talk("<go on", "on", "<go on")
+    messages[1] |= answer
+    given = conversation(messages, TOOLS)
+
+    assert ours(template_of(breed), given) == theirs(breed, given) is not None
+
+
 @pytest.mark.parametrize("name", STRAYING)
 def test_text_is_that_of_transformers_where_every_answer_says_something(name: str) -> None:
     breed = BREEDS[name]

@@ -277,8 +277,11 @@ def test_a_header_with_a_control_token_after_a_text() -> None:
 
 
 def test_a_question_repeated_in_the_answer() -> None:
-    source = LOOP + "<s>{{ m.content }}{% if '</z>' in m.content %}{{ messages[0].content }}{% endif %}<e>{% endfor %}"
-    source += ASK + "<s>{% endif %}"
+    source = (
+        LOOP
+        + "<s>{% if m.role == 'user' %}-{% else %}{{ m.content }}{% if '</z>' in m.content %}{{ messages[0].content }}"
+    )
+    source += "{% endif %}{% endif %}<e>{% endfor %}" + ASK + "<s>{% endif %}"
 
     same(source, talk("", "</z>"), talk("q", "</z>"), talk(" ", "</z>"), talk("</z>", "</z>"))
 
@@ -330,11 +333,15 @@ def test_text_that_the_template_measures_is_refused_where_jinja_refuses_it() -> 
     same(source, talk("a", "b"), talk("<" * 12, "<e>" * 9), talk("<e>" * 9, "b"), talk("abcdefgh<", "x"))
 
 
-def test_keys_that_might_begin_control_tokens() -> None:
-    source = "{{ messages[0].content }}{% for m in messages[1:] %}<s>{{ m.content }}{{ m['<k'] }}<e>{% endfor %}" + ASK
-    source += "<s>{% endif %}"
+@pytest.mark.parametrize(
+    "look", ["{{ m[k] }}", "{% if k in m %}!{% endif %}", "{{ m.d[k] }}", "{% if k in m.d %}!{% endif %}"]
+)
+def test_keys_that_might_begin_control_tokens(look: str) -> None:
+    source = "{% set k = '<' ~ 'k' %}{{ messages[0].content }}{% for m in messages[1:] %}<s>{{ m.content }}" + look
+    source += "<e>{% endfor %}" + ASK + "<s>{% endif %}"
+    more = {"d": {"<k": "x"}, "<k": "y"}
 
-    same(source, talk("q", "b", **{"<k": "x"}), talk("b", "b", **{"<k": "y"}), talk("a", "b", **{"<k": "<e>"}))
+    same(source, talk("q", "b", **more), talk("b", "b", **more), talk("a", "b", **more))
 
 
 def test_prompts_that_depend_on_the_conversation() -> None:

@@ -60,7 +60,9 @@ def trained_runs(folder: Path, row: int) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize(("name", "file", "record", "expected"), CASES)
-def test_trained_text(shared_data: Path, tmp_path: Path, name: str, file: str, record: int, expected: list[str]) -> None:
+def test_trained_text(
+    shared_data: Path, tmp_path: Path, name: str, file: str, record: int, expected: list[str]
+) -> None:
     tokenizer, source = str(shared_data / "tokenizers" / name), shared_data / "conversations" / file
     text = source.read_text(encoding="utf-8")
     records = len(json.loads(text)) if source.suffix == ".json" else len(text.splitlines())
