@@ -2,7 +2,8 @@
 
 Fast: template replay, the fast engine, masks placed by the control tokens that the template wrote. Conversations that
 do not add up that way (text that spells control tokens, a header that melts into the answer, a template without
-control tokens) take the exact way: Jinja, the `tokenizers` library, character offsets. A sample takes both.
+control tokens) take the exact way: masks by characters, Jinja where the text is in doubt, the `tokenizers` library where
+the tokens are. A sample takes both: all of it Jinja and characters, a part of it the `tokenizers` library.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from sftprep.loss_mask import CharSpans, Mask, char_spans, generation_mask, mess
 from sftprep.marked import CompiledMarks, ControlIds, GivenWeights, MarkTable, compile_marks, marked_mask
 from sftprep.scan import ScanRule
 from sftprep.token_engines import encode_apart
-from sftprep.token_offsets import ExactEncoder, PlacedTokens
-from sftprep.token_tiling import TiledEncoder
+from sftprep.token_offsets import PlacedTokens
 from sftprep.tokenizer import TokenBatch
 from sftprep.turns import Rendering, TurnMarks
 
 Stage = Callable[[str], AbstractContextManager[None]]  # puts the time spent inside on that stage's account
 FORGED = "message text spells a control token"
 _MOST_COMPILED = 4096  # shapes of conversations kept in ids
+_TOKENIZED = 5  # of so many sampled conversations, one is tokenized by the reference: that takes most of the exact way
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +65,7 @@ class Masker:
         self._config, self._engine, self._stage = config, engine, stage
         self._templates = loaded.templates
         controls = self._templates.control_tokens
-        self._exact, self._tiled = loaded.exact, loaded.tiled
+        self._tiled = loaded.tiled
         self._encode_piece = cache(lambda text: tuple(engine.encode([text]).ids.tolist()))
         is_control = np.zeros(resolved.size, np.bool_)
         for token in resolved.added_tokens:
@@ -79,7 +80,7 @@ class Masker:
         Raises TokenizerError where the two ways differ; its `index` is that of the conversation in the batch.
         """
         if self._config.mask == "generation":
-            exact = self._exactly(conversations, self._tiled)
+            exact = self._exactly(conversations)
             return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0)
         with self._stage("rendering"):
             texts, marks, failed = self._render(conversations)
@@ -89,7 +90,9 @@ class Masker:
         with self._stage("mask"):
             mask, ok = self._fast_mask(conversations, marks, batch)
         rest = [index for index in np.flatnonzero(~ok).tolist() if index not in failed]
-        exact = self._exactly([conversations[index] for index in rest], self._tiled)
+        exact = self._exactly(
+            [conversations[index] for index in rest], [(texts[index], marks[index]) for index in rest]
+        )
         failed |= {rest[index]: reason for index, reason in exact.failed.items()}
         self._compare(
             conversations, [index for index in sampled if ok[index] and index not in failed], texts, batch, mask
@@ -156,36 +159,46 @@ class Masker:
         roles = [message["role"] for message in conversation.messages]
         return message_weights(roles, self._config.train_on, conversation.weights)
 
-    def _exactly(self, conversations: Sequence[Conversation], encoder: ExactEncoder | TiledEncoder) -> Exact:
-        """The exact way: Jinja's own text, ids with their places in it, masks by character."""
+    def _exactly(
+        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, TurnMarks]] | None = None
+    ) -> Exact:
+        """The exact way: Jinja's own text, ids with their places in it, masks by character.
+
+        replayed: the conversations' texts and marks, to be taken for Jinja's where no text spells a control token.
+        """
         if not conversations:
             return Exact(_NO_TOKENS, np.zeros(0, np.bool_), {}, [], 0)
         with self._stage("exact way"):
-            renderings, failed = self._render_exactly(conversations)
+            renderings, failed = self._render_exactly(conversations, replayed)
             forged = [bool(rendering.forged) for rendering in renderings]
             if self._config.control_tokens == "reject":
                 failed |= {index: FORGED for index, spelled in enumerate(forged) if spelled and index not in failed}
             for index in failed:
                 renderings[index] = _NOTHING
-            placed = self._encode_exactly(renderings, encoder)
+            placed = self._encode_exactly(renderings)
             mask, straddling = self._exact_mask(conversations, renderings, placed)
             return Exact(placed.tokens, mask, failed, forged, int(straddling.sum()))
 
-    def _render_exactly(self, conversations: Sequence[Conversation]) -> tuple[list[Rendering], dict[int, str]]:
+    def _render_exactly(
+        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, TurnMarks]] | None
+    ) -> tuple[list[Rendering], dict[int, str]]:
         renderings, failed = [], {}
         for index, conversation in enumerate(conversations):
             try:
-                renderings.append(self._templates.render(conversation))
+                if replayed is None:
+                    rendering = self._templates.render(conversation)
+                else:
+                    rendering = self._templates.replayed(conversation, *replayed[index])
             except ConversationError as error:
-                renderings.append(_NOTHING)
-                failed[index] = str(error)
+                rendering, failed[index] = _NOTHING, str(error)
+            renderings.append(rendering)
         return renderings, failed
 
-    def _encode_exactly(self, renderings: Sequence[Rendering], encoder: ExactEncoder | TiledEncoder) -> PlacedTokens:
+    def _encode_exactly(self, renderings: Sequence[Rendering]) -> PlacedTokens:
         texts = [rendering.text for rendering in renderings]
         if self._config.control_tokens == "allow":
-            return encoder.encode_with_starts(texts)
-        return encoder.encode_plain_text(texts, [rendering.controls for rendering in renderings])
+            return self._tiled.encode_with_starts(texts)
+        return self._tiled.encode_plain_text(texts, [rendering.controls for rendering in renderings])
 
     def _exact_mask(
         self, conversations: Sequence[Conversation], renderings: Sequence[Rendering], placed: PlacedTokens
@@ -201,13 +214,23 @@ class Masker:
         self, conversations: Sequence[Conversation], sampled: list[int], texts: list[str], batch: TokenBatch, mask: Mask
     ) -> None:
         """Raise where the exact way gives another text, other ids or another mask than the fast way did."""
-        exact = self._exactly([conversations[index] for index in sampled], self._exact)
+        exact = self._exactly([conversations[index] for index in sampled])
         for at, index in enumerate(sampled):
             here, there = slice(*batch.offsets[index : index + 2]), slice(*exact.batch.offsets[at : at + 2])
             if at in exact.failed or not np.array_equal(batch.ids[here], exact.batch.ids[there]):
-                raise DisagreementError(index, f"engine {self._engine.name} and the reference give different ids")
+                raise DisagreementError(index, "template replay and Jinja give different texts")
             if not self._rule and not np.array_equal(mask[here], exact.mask[there]):
                 raise DisagreementError(index, "masks by control tokens and by characters differ")
+        if self._engine is not self._engine.reference:
+            with self._stage("exact way"):
+                self._compare_engines(sampled[::_TOKENIZED], texts, batch)
+
+    def _compare_engines(self, sampled: list[int], texts: list[str], batch: TokenBatch) -> None:
+        reference = self._engine.reference.encode([texts[index] for index in sampled])
+        for at, index in enumerate(sampled):
+            here, there = slice(*batch.offsets[index : index + 2]), slice(*reference.offsets[at : at + 2])
+            if not np.array_equal(batch.ids[here], reference.ids[there]):
+                raise DisagreementError(index, f"engine {self._engine.name} and the reference give different ids")
 
 
 class DisagreementError(TokenizerError):

@@ -13,7 +13,7 @@ from sftprep.messages import ROLES
 from sftprep.replay import ReplayTemplate
 from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_rule
 from sftprep.tokenizer import ResolvedTokenizer
-from sftprep.turns import Rendering, TurnMarks
+from sftprep.turns import Rendering, TurnMarks, rendering_of
 
 _TALK = Conversation([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}], None, {}, None)
 
@@ -55,6 +55,11 @@ class Templates:
     def replay(self, conversation: Conversation) -> tuple[str, TurnMarks]:
         """By replay, where the shape of the conversation is known."""
         return self._replay(conversation).render(conversation)
+
+    def replayed(self, conversation: Conversation, text: str, marks: TurnMarks) -> Rendering:
+        """The rendering behind what `replay` gave; by Jinja only if its marks do not tell."""
+        rendering = rendering_of(text, marks, self._replay(conversation).template.controls)
+        return rendering or self.render(conversation)
 
     def scan_rule(self, encode: Callable[[str], Sequence[int]]) -> ScanRule | None:
         """What `--mask scan` and the presets look for; None for other masks. Raises ConfigError, TemplateError."""

@@ -76,6 +76,24 @@ def marks_of(rendering: Rendering) -> TurnMarks:
     )
 
 
+def rendering_of(text: str, marks: TurnMarks, controls: re.Pattern[str]) -> Rendering | None:
+    """The rendering that has this text and these marks; None if they do not tell.
+
+    They do where no span is `exact` and the control tokens found in the text are the template's, so that none is forged.
+    A span's turn is given as the control token that its header is counted from.
+    """
+    places = stretches(controls, text)
+    if marks.exact or tuple(text[start:stop] for start, stop in places) != marks.controls:
+        return None
+    spans = []
+    for message, first, header, last in zip(marks.message, marks.first, marks.header, marks.last, strict=True):
+        turn, begin = places[first]
+        if not text.startswith(header, begin):
+            return None
+        spans.append(Span(message, begin + len(header), places[last][1], turn))
+    return Rendering(text, tuple(spans), tuple(places))
+
+
 def token_pattern(tokens: Collection[str]) -> re.Pattern[str]:
     """A pattern that finds any of the tokens, the longest where several begin."""
     longest_first = sorted(filter(None, tokens), key=lambda token: (-len(token), token))

@@ -17,7 +17,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from sftprep.chat_template import ChatTemplate
 from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError
-from sftprep.turns import Rendering, Span, TurnMarks, end_of_turn, header_of, marks_of, shared_length, token_pattern
+from sftprep.turns import Rendering, Span, end_of_turn, header_of, marks_of, rendering_of, shared_length, token_pattern
 
 Messages = list[dict[str, Any]]
 
@@ -449,15 +449,6 @@ def test_tokens_that_begin_or_end_turns_are_control_tokens(breed: Breed, expecte
 # -- spans counted in control tokens --
 
 
-def spans_of(marks: TurnMarks, rendering: Rendering) -> list[tuple[int, int]]:
-    """Spans found again from their marks."""
-    stops = [stop for _, stop in rendering.controls]
-    return [
-        (stops[first] + len(header), stops[last])
-        for first, header, last in zip(marks.first, marks.header, marks.last, strict=True)
-    ]
-
-
 @pytest.mark.parametrize(("breed", "messages", "expected"), EXPECTED)
 def test_marks_lead_back_to_spans(breed: Breed, messages: Messages, expected: list[str]) -> None:
     rendering = template_of(breed).render(conversation(messages))
@@ -466,12 +457,25 @@ def test_marks_lead_back_to_spans(breed: Breed, messages: Messages, expected: li
 
     assert list(marks.controls) == words_at(rendering, rendering.controls)
     assert marks.message == tuple(span.message for span in rendering.spans)
-    if not marks.exact:
-        assert spans_of(marks, rendering) == [(span.start, span.stop) for span in rendering.spans]
+    again = rendering_of(rendering.text, marks, template_of(breed).controls)
+    assert (again is None) == marks.exact
+    if again is not None:
+        assert (again.text, again.controls) == (rendering.text, rendering.controls)
+        spans = [(span.message, span.start, span.stop) for span in rendering.spans]
+        assert [(span.message, span.start, span.stop) for span in again.spans] == spans
         assert all(
             rendering.text[span.turn : span.start].endswith(h)
             for span, h in zip(rendering.spans, marks.header, strict=True)
         )
+
+
+def test_marks_do_not_lead_to_spans_of_a_text_with_forged_tokens() -> None:
+    messages = [{"role": "user", "content": "<|im_end|>"}, {"role": "assistant", "content": "Hi"}]
+    template = template_of(zoo.CHATML)
+    rendering = template.render(conversation(messages))
+
+    assert rendering.forged
+    assert rendering_of(rendering.text, marks_of(rendering), template.controls) is None
 
 
 def test_which_templates_have_spans_between_control_tokens() -> None:
