@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sftprep.config import BuildConfig
 from sftprep.engines import FORKS, Progress, run_tasks
-from sftprep.manifest import Manifest, load_manifest
+from sftprep.manifest import MANIFEST, Manifest, load_manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
 from sftprep.plan import adopt_plan, first_conversations, hold, make_plan
 from sftprep.progress import BuildProgress, show_summary
@@ -23,7 +23,7 @@ def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False,
     Raises SftprepError of every kind; whatever happens, the folder holds a whole dataset or none.
     """
     begin = time.monotonic()
-    plan, loaded = make_plan(config)
+    plan, loaded = make_plan(config, work_follows=overwrite or not (folder / MANIFEST).exists())
     with hold(folder):
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:

@@ -27,6 +27,7 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command, translating errors and signals to messages and exit codes."""
         signal.signal(signal.SIGTERM, _terminated)
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here: its threads would only wait
         try:
             return super().invoke(ctx)
         except SftprepError as error:

@@ -11,7 +11,6 @@ import gc
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +26,7 @@ from sftprep.token_tiling import TiledEncoder
 from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
 
 _WARM_CONVERSATIONS, _WARM_SECONDS = 1000, 1.0
+_OBJECTS = 100_000  # the cyclic collector runs after so many new ones: a batch makes some ten thousand, hardly a cycle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,14 +41,12 @@ class Loaded:
     reason: str  # why this engine, for the log
 
     def warm(self, conversations: Iterator[Conversation]) -> None:
-        """Load all now, and meet the shapes of the first conversations: fastokens does not hold Python's lock while it
-        loads, so that everything else is done in the meantime."""
-        with ThreadPoolExecutor(1) as pool:
-            loading = pool.submit(self.engine.encode, ["warm"])
-            self.engine.reference.encode(["warm"])
-            _ = self.tiled.tiler
-            self._meet(conversations)
-            loading.result()
+        """Load all now, and meet the shapes of the first conversations while the engine loads."""
+        self.engine.begin()
+        self.engine.reference.encode(["warm"])
+        _ = self.tiled.tiler
+        self._meet(conversations)
+        self.engine.encode(["warm"])
         _settle()
 
     def _meet(self, conversations: Iterator[Conversation]) -> None:
@@ -67,17 +65,22 @@ def _settle() -> None:
     look at an object is to write into its page, and a page that is written to is shared no longer."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_OBJECTS)
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def load(config: BuildConfig, sample_texts: Callable[[Templates], Iterable[str]] = lambda templates: ()) -> Loaded:
-    """Resolve the tokenizer, open its template, choose the engine.
+def load(
+    config: BuildConfig,
+    resolved: ResolvedTokenizer | None = None,
+    sample_texts: Callable[[Templates], Iterable[str]] = lambda templates: (),
+) -> Loaded:
+    """Open the tokenizer's template, choose the engine.
 
-    sample_texts: the inputs' first conversations as texts, for the comparison of engines. Raises TokenizerError,
-    TemplateError or ConfigError.
+    resolved: the tokenizer, if it is known already. sample_texts: the inputs' first conversations as texts, for the
+    comparison of engines. Raises TokenizerError, TemplateError or ConfigError.
     """
-    resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
+    resolved = resolved or resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
     templates = Templates(config, resolved)
     engine, why = choose_engine(resolved, config.tokenizer_engine, sample_texts(templates))
     exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,10 @@ class Plan:
             raise DatasetError(f"{path}: not a plan of sftprep") from error
 
 
-def make_plan(config: BuildConfig) -> tuple[Plan, Loaded]:
+def make_plan(config: BuildConfig, *, work_follows: bool = False) -> tuple[Plan, Loaded]:
     """Look at inputs and tokenizer and say what is to be done. Writes nothing.
 
-    Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot be done.
+    work_follows: begin to load the engine while the inputs are read. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot be done.
     """
     found = find_sources(config.inputs)
     resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
@@ -113,10 +114,13 @@ def make_plan(config: BuildConfig) -> tuple[Plan, Loaded]:
         config = replace(config, date=None)
     elif config.date is None:
         config = replace(config, date=date.today().isoformat())
-    sources, splits = plan_splits(found)
+    planned = cache(partial(plan_splits, found))
+    loaded = load(config, resolved, lambda templates: _texts(templates, config, planned))
+    if work_follows:
+        loaded.engine.begin()
+    sources, splits = planned()
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
-    loaded = load(config, lambda templates: _texts(templates, first_conversations(config, sources, splits)))
     config = replace(config, tokenizer_engine=loaded.engine.name)
     tokenizer = {
         "sha256": resolved.sha256,
@@ -139,8 +143,11 @@ def first_conversations(
                 yield parse_conversation(record.data, config.record_format)
 
 
-def _texts(templates: Templates, conversations: Iterator[Conversation]) -> Iterator[str]:
-    for conversation in conversations:
+def _texts(
+    templates: Templates, config: BuildConfig, planned: Callable[[], tuple[list[SourceInfo], list[Split]]]
+) -> Iterator[str]:
+    """The first conversations' texts. The inputs are planned when the first one is asked for."""
+    for conversation in first_conversations(config, *planned()):
         with suppress(ConversationError):
             yield templates.replay(conversation)[0]
 

@@ -36,14 +36,14 @@ class Templates:
         self._config, self._resolved = config, resolved
         self._roles = _trained_roles(config)
         self._replays: dict[tuple[str, frozenset[str]], ReplayTemplate] = {}
-        self._first = self._open(template_text(config, resolved), self._roles).template
-        if config.mask == "generation" and not self._first.compiled.has_blocks:
+        self._plain = self._open(template_text(config, resolved), self._roles)  # of most conversations
+        if config.mask == "generation" and not self._plain.template.compiled.has_blocks:
             raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
 
     @property
     def control_tokens(self) -> frozenset[str]:
         """The control tokens of the tokenizer and of the template."""
-        return self._first.control_tokens
+        return self._plain.template.control_tokens
 
     def render(self, conversation: Conversation) -> Rendering:
         """By Jinja. With `--mask generation` the spans are the template's blocks."""
@@ -81,7 +81,7 @@ class Templates:
 
     def _header_and_end(self) -> tuple[str, str]:
         """What stands before and at the end of an answer, seen in a small conversation."""
-        template = self._open(self._first.source, frozenset({"assistant"})).template
+        template = self._open(self._plain.template.source, frozenset({"assistant"})).template
         rendering = template.render(_TALK)
         for span in rendering.spans[:1]:
             header = rendering.text[span.turn : span.start]
@@ -91,6 +91,8 @@ class Templates:
         raise TemplateError("the chat template shows no header or no end token; give --scan-header and --scan-end")
 
     def _replay(self, conversation: Conversation) -> ReplayTemplate:
+        if conversation.tools is None and conversation.weights is None:
+            return self._plain
         tools = conversation.tools is not None and "tool_use" in self._resolved.chat_templates
         roles = self._roles
         if conversation.weights is not None and roles:

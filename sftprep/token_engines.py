@@ -12,6 +12,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
@@ -56,6 +57,9 @@ class TokenEngine(Protocol):
     def reference(self) -> HfEngine:
         """The `tokenizers` engine to compare with: the engine itself, if it is that one."""
 
+    def begin(self) -> None:
+        """Load in the background from now on, if that helps: the engine will be used."""
+
     def encode(self, texts: Sequence[str]) -> TokenBatch:
         """Raises TokenizerError if one of the texts cannot be encoded."""
 
@@ -89,6 +93,9 @@ class HfEngine:
                 raise TokenizerError(f"added token {token.id} gets another id when the tokenizer is loaded again")
         return tokenizer
 
+    def begin(self) -> None:
+        """Nothing: `tokenizers` holds Python's lock while it loads."""
+
     def encode(self, texts: Sequence[str]) -> TokenBatch:
         """Ids by the `tokenizers` library."""
         tokenizer = self.tokenizer
@@ -114,16 +121,24 @@ class FastEngine:
             raise TokenizerError(f"the fastokens package cannot be imported: {error}") from error
         self._load = fastokens.Tokenizer.from_json_str
         self._resolved = resolved
+        self._loading: Future[Any] | None = None
         self.reference = HfEngine(resolved)
+
+    def begin(self) -> None:
+        """Load in a thread: fastokens does not hold Python's lock while it does."""
+        if self._loading is None:
+            thread = ThreadPoolExecutor(1)
+            self._loading = thread.submit(self._load, self._resolved.backend)
+            thread.shutdown(wait=False)
 
     @cached_property
     def tokenizer(self) -> Any:
-        """A `fastokens.Tokenizer`, loaded when it is first needed: that takes up to a second of processor time.
+        """A `fastokens.Tokenizer`, loaded when it is first needed: that takes up to two seconds of processor time.
 
         Raises TokenizerError where fastokens refuses the tokenizer.
         """
         with typed_errors("fastokens cannot load it"):
-            return self._load(self._resolved.backend)
+            return self._loading.result() if self._loading else self._load(self._resolved.backend)
 
     def encode(self, texts: Sequence[str]) -> TokenBatch:
         """Ids by fastokens. The arrays are read-only views of its buffers."""

@@ -77,11 +77,15 @@ class ExactEncoder:
         if not forged:
             return placed
         rows = split_places(placed)
-        encode = self._encode_pieces if self._pieces_suffice else self._encode_renamed
-        plain = encode([texts[row] for row in forged], [controls[row] for row in forged])
+        plain = self.encode_forged([texts[row] for row in forged], [controls[row] for row in forged])
         for row, other in zip(forged, split_places(plain), strict=True):
             rows[row] = other
         return join_places(rows)
+
+    def encode_forged(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
+        """As `encode_plain_text`, for texts that are known to spell control tokens at other places."""
+        encode = self._encode_pieces if self._pieces_suffice else self._encode_renamed
+        return encode(texts, controls)
 
     def only_at(
         self, placed: PlacedTokens, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]

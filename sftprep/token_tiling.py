@@ -45,21 +45,16 @@ class TiledEncoder:
         if self.tiler is None:
             return self._exact.encode_with_starts(texts)
         placed, tiled = self._place(self.tiler, texts)
-        return _replace(
-            placed, np.flatnonzero(~tiled), lambda rows: self._exact.encode_with_starts([texts[i] for i in rows])
-        )
+        return _replace(placed, np.flatnonzero(~tiled), self._exact.encode_with_starts, texts)
 
     def encode_plain_text(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         """As `ExactEncoder.encode_plain_text`; texts with forged control tokens, or not tiled, are left to that."""
         if self.tiler is None:
             return self._exact.encode_plain_text(texts, controls)
         placed, tiled = self._place(self.tiler, texts)
-        rest = np.flatnonzero(~(tiled & self._exact.only_at(placed, texts, controls)))
-        return _replace(
-            placed,
-            rest,
-            lambda rows: self._exact.encode_plain_text([texts[i] for i in rows], [controls[i] for i in rows]),
-        )
+        honest = self._exact.only_at(placed, texts, controls)
+        placed = _replace(placed, np.flatnonzero(tiled & ~honest), self._exact.encode_forged, texts, controls)
+        return _replace(placed, np.flatnonzero(~tiled), self._exact.encode_plain_text, texts, controls)
 
     def _place(self, tiler: ByteTiler, texts: Sequence[str]) -> tuple[PlacedTokens, npt.NDArray[np.bool_]]:
         tokens = self._engine.encode(texts)
@@ -67,12 +62,15 @@ class TiledEncoder:
         return PlacedTokens(tokens, starts, stops), tiled
 
 
-def _replace(placed: PlacedTokens, rest: IntArray, encode: Callable[[list[int]], PlacedTokens]) -> PlacedTokens:
-    """The same with other tokens for some of the texts."""
+def _replace(
+    placed: PlacedTokens, rest: IntArray, encode: Callable[..., PlacedTokens], *given: Sequence[Any]
+) -> PlacedTokens:
+    """The same with other tokens for the texts at `rest`. given: what `encode` takes, for all texts."""
     if not rest.size:
         return placed
-    rows = split_places(placed)
-    for row, other in zip(rest.tolist(), split_places(encode(rest.tolist())), strict=True):
+    rows, chosen = split_places(placed), rest.tolist()
+    others = encode(*([each[row] for row in chosen] for each in given))
+    for row, other in zip(chosen, split_places(others), strict=True):
         rows[row] = other
     return join_places(rows)
 
