@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+FULL = bool(os.environ.get("SFTPREP_FULL"))  # the whole corpus, and other random examples each time; takes an hour
+settings.register_profile("steady", derandomize=True, database=None)
+if not FULL:
+    settings.load_profile("steady")
 
 TOKENIZERS = ("minimind-2", "minimind-3", "qwen3", "llama3_1", "deepseek_v3")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TOKENIZERS
+from conftest import FULL, TOKENIZERS
 
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation, parse_conversation
@@ -21,7 +20,7 @@ from sftprep.masking import Masked, Masker
 from sftprep.token_offsets import ExactEncoder
 from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
 
-EVERY = 1 if os.environ.get("SFTPREP_FULL") else 199  # of the corpus, conversations looked at
+EVERY = 1 if FULL else 199  # of the corpus, conversations looked at
 
 
 def open_masker(folder: Path, engine: str = "fast", **options: Any) -> tuple[Masker, ResolvedTokenizer]:
