@@ -218,7 +218,7 @@ class Masker:
         for at, index in enumerate(sampled):
             here, there = slice(*batch.offsets[index : index + 2]), slice(*exact.batch.offsets[at : at + 2])
             if at in exact.failed or not np.array_equal(batch.ids[here], exact.batch.ids[there]):
-                raise DisagreementError(index, "template replay and Jinja give different texts")
+                raise DisagreementError(index, "the fast and the exact way give different ids")
             if not self._rule and not np.array_equal(mask[here], exact.mask[there]):
                 raise DisagreementError(index, "masks by control tokens and by characters differ")
         if self._engine is not self._engine.reference:

@@ -136,7 +136,7 @@ def test_no_message_text_becomes_a_control_token(shared_data: Path, name: str) -
     masker, resolved = open_masker(shared_data / "tokenizers" / name)
     special = [token for token in resolved.added_tokens if token.special]
     special_ids = np.array([token.id for token in special])
-    tried = special[:24] + special[-4:]
+    tried = special if FULL else special[:24] + special[-4:]
     for token in tried:
         forged, plain = forgeries(token.content), forgeries("?")
         honest = rows(masker.mask(plain, ()))
