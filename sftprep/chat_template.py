@@ -166,13 +166,16 @@ class ChatTemplate:
         return Allowance(*self._limits)
 
     def _ask_after(self, variables: Mapping[str, Any], message: int, allowance: Allowance) -> str:
+        """The prompt after these messages or, where the template refuses them or prints none, after a question."""
         for messages in (variables["messages"][:message], [dict(said) for said in QUESTION]):
             try:
-                return self._ask({**variables, "messages": messages}, allowance)
+                prompt = self._ask({**variables, "messages": messages}, allowance)
             except LimitError:
                 raise
             except ConversationError:  # it refuses to begin so
                 continue
+            if prompt:
+                return prompt
         return ""
 
     def _ask(self, variables: Mapping[str, Any], allowance: Allowance) -> str:

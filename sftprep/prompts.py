@@ -59,7 +59,6 @@ class Prompts:
                 continue
             if after or merged(asked) != merged(told)[: len(merged(asked))]:
                 raise Untraceable  # the prompt begins at the last message, perhaps
-            break
         return ""
 
     def _layout(self, variables: Mapping[str, Any]) -> Layout:

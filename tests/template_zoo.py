@@ -538,3 +538,15 @@ SET_BLOCK = Breed(
     {"eos_token": "<|im_end|>"},
     _IM,
 )
+
+# as Gemma 4's: after a tool's result it asks for nothing
+SILENT = Breed(
+    """\
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\n' + (message.tool_calls | tojson if message.tool_calls else message.content) }}
+    {{- '<|im_end|>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt and messages[-1].role != 'tool' %}{{ '<|im_start|>assistant\n' }}{% endif %}""",
+    {"eos_token": "<|im_end|>"},
+    _IM,
+)

@@ -76,6 +76,8 @@ THINK = [
 EMPTY = [user("Hi"), assistant(""), user("Bye"), assistant("Ciao.")]
 DROPPED = [user("Hi"), assistant("<think>\nGreets.\n</think>\n\nHello.")]
 
+CALLED = '[{"type": "function", "id": "abcdefghi", "function": {"name": "weather", "arguments": {"city": "Rome"}}}]<|im_end|>'
+
 EXPECTED: list[tuple[Breed, Messages, list[str]]] = [
     (zoo.CHATML, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
     (zoo.CHATML, EMPTY, ["<|im_end|>", "Ciao.<|im_end|>"]),
@@ -173,6 +175,7 @@ EXPECTED: list[tuple[Breed, Messages, list[str]]] = [
     (zoo.MACROS, TOOL, ["<|im_end|>", "It is hot.<|im_end|>"]),
     (zoo.MACROS, [user("Hi"), assistant("stop"), user("Bye"), assistant("Ciao.")], ["stop<|im_end|>"]),
     (zoo.SET_BLOCK, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
+    (zoo.SILENT, [user("Weather?"), call(), result("hot"), assistant("Hot.")], [CALLED, "Hot.<|im_end|>"]),
 ]
 
 
