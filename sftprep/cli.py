@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -22,33 +23,40 @@ EXIT_TERMINATED = 143
 
 
 class Group(click.Group):
-    """Prints sftprep's own errors as one line and exits with their code; nothing else is caught."""
+    """Ends every command with one line and the usual exit code, whatever it raises. SFTPREP_DEBUG=1 shows tracebacks."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command, translating errors and signals to messages and exit codes."""
         signal.signal(signal.SIGTERM, _terminated)
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here: its threads would only wait
+        debug = bool(os.environ.get("SFTPREP_DEBUG"))
+        if not debug:  # a finalizer that fails, as on a broken disk, prints a traceback and changes nothing
+            sys.unraisablehook = lambda unraisable: None
         try:
             return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except SftprepError as error:
-            click.secho(f"Error: {error}", fg="red", err=True)
-            sys.exit(error.exit_code)
+            _end(f"Error: {error}", error.exit_code)
         except KeyboardInterrupt:
-            click.secho("Interrupted; run the same command again to go on from here.", fg="yellow", err=True)
-            sys.exit(EXIT_INTERRUPTED)
+            _end("Interrupted; run the same command again to go on from here.", EXIT_INTERRUPTED, "yellow")
         except BrokenPipeError:  # `sftprep inspect ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            click.secho(f"Error: {where}{error.strerror or error}", fg="red", err=True)
-            sys.exit(1)
-        except (MemoryError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-            if os.environ.get("SFTPREP_DEBUG"):
+            _end(f"Error: {where}{error.strerror or error}", 1)
+        except Exception as error:
+            if debug:
                 raise
             what = f"internal error: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)"
-            click.secho(f"Error: {what}", fg="red", err=True)
-            sys.exit(1)
+            _end(f"Error: {what}", 1)
+
+
+def _end(message: str, exit_code: int, color: str = "red") -> NoReturn:
+    with suppress(OSError):  # standard error may be a file on the disk that is full
+        click.secho(message, fg=color, err=True)
+    sys.exit(exit_code)
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
