@@ -20,6 +20,7 @@ from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, Macro, Undefined
 from markupsafe import Markup
 
+from sftprep.instrument import Generation
 from sftprep.sandbox import CONCAT, SCOPES, Sandbox
 from sftprep.steps import Untraceable
 from sftprep.traced import (
@@ -67,10 +68,11 @@ def _is_generation(node: nodes.Node) -> bool:
     return isinstance(node, nodes.CallBlock) and isinstance(node.call.node, nodes.ExtensionAttribute)
 
 
-class _Unmarked(Extension):
-    """Stands where `{% generation %}` blocks are noted at run time: prints the block."""
+class _Unmarked(Generation):
+    """`{% generation %} ... {% endgeneration %}`: prints its body."""
 
-    def block(self, caller: Macro) -> Any:
+    def block(self, caller: Macro) -> Any:  # type: ignore[override]
+        """The body, as it was printed."""
         return caller()
 
 
@@ -82,13 +84,10 @@ class TracingSandbox(Sandbox):
     recording: Any = None  # the Recording under way; None while Jinja folds constants as it compiles
 
     def __init__(self, now: datetime | None = None, extensions: Sequence[str | type[Extension]] = ()) -> None:
-        super().__init__(now, extensions)
+        super().__init__(now, [_Unmarked if each is Generation else each for each in extensions])
         self.filters = {name: self._guard_filter(name, call) for name, call in self.filters.items()}
         self.tests = {name: self._guard_test(name, cast("Any", call)) for name, call in self.tests.items()}
         self.finalize = None  # counts characters
-        for name, extension in self.extensions.items():
-            if "generation" in extension.tags:
-                self.extensions[name] = _Unmarked(self)
 
     def concat(self, pieces: Iterable[Any]) -> Any:
         """What Jinja joins: the outputs of a macro or a `set` block, the operands of `~`."""

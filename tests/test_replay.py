@@ -163,6 +163,15 @@ def test_plain_talk_is_replayed(name: str) -> None:
     assert (template.rendered, template.recorded, template.replayed) == (2, 1, 2)
 
 
+def test_generation_blocks_are_replayed() -> None:
+    source = LOOP + "{% if m.role == 'user' %}<s>{{ m.content }}{% else %}<h>{% generation %}{{ m.content | trim }}<e>"
+    source += "{% endgeneration %}{% endif %}{% endfor %}" + ASK + "<h>{% endif %}"
+
+    template = same(source, *(talk(f"Question {text}?", f" Answer {text}. ") for text in "abcd"))
+
+    assert template.replayed > 2
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_random_templates_give_the_marks_of_jinja(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "_FREE_RECORDINGS", 10**9)
