@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+_AGAIN_SECONDS = 0.05
 
 
 class Group(click.Group):
@@ -30,20 +32,22 @@ class Group(click.Group):
         signal.signal(signal.SIGTERM, _terminated)
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here: its threads would only wait
         debug = bool(os.environ.get("SFTPREP_DEBUG"))
-        if not debug:  # a finalizer that fails, as on a broken disk, prints a traceback and changes nothing
-            sys.unraisablehook = lambda unraisable: None
+        if not debug:
+            sys.unraisablehook = _not_raised
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except SftprepError as error:
-            _end(f"Error: {error}", error.exit_code)
         except KeyboardInterrupt:
-            _end("Interrupted; run the same command again to go on from here.", EXIT_INTERRUPTED, "yellow")
+            _end_interrupted()
+        except SftprepError as error:
+            _end_if_stopped(error)
+            _end(f"Error: {error}", error.exit_code)
         except BrokenPipeError:  # `sftprep inspect ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         except OSError as error:
+            _end_if_stopped(error)
             where = f"{error.filename}: " if error.filename else ""
             _end(f"Error: {where}{error.strerror or error}", 1)
         except Exception as error:
@@ -57,6 +61,30 @@ def _end(message: str, exit_code: int, color: str = "red") -> NoReturn:
     with suppress(OSError):  # standard error may be a file on the disk that is full
         click.secho(message, fg=color, err=True)
     sys.exit(exit_code)
+
+
+def _end_interrupted() -> NoReturn:
+    _end("Interrupted; run the same command again to go on from here.", EXIT_INTERRUPTED, "yellow")
+
+
+def _end_if_stopped(error: BaseException) -> None:
+    """An error on the way out after a signal, such as a file closed twice, does not count."""
+    before = error.__cause__ or error.__context__
+    while before is not None:
+        if isinstance(before, KeyboardInterrupt):
+            _end_interrupted()
+        if isinstance(before, SystemExit):
+            raise before
+        before = before.__cause__ or before.__context__
+
+
+def _not_raised(unraisable: sys.UnraisableHookArgs) -> None:
+    """What is raised in a finalizer goes nowhere and is not shown, but a signal that ended there is sent again."""
+    number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(unraisable.exc_type)
+    if number is not None:
+        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
