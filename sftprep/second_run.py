@@ -9,7 +9,6 @@ are known to be deaf to noncharacters. Steps of which that is not known here are
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from sftprep.provenance import Tracer
 from sftprep.steps import Recording
@@ -21,6 +20,8 @@ _ALWAYS = frozenset({"type({0})", "bool({0})"})
 _NUMERIC = frozenset({"{0} < {1}", "{0} <= {1}", "{0} > {1}", "{0} >= {1}", "{0} == {1}", "repr({0})", "str({0})"})
 _OF_CONTAINERS = frozenset({"len({0})", "len({0}) > {1}", "len({0}) >= {1}", "{0}[{1}]", "{0}[{1}:{2}:{3}]"})
 _STRIP = frozenset({"strip", "lstrip", "rstrip"})
+_LOOKS = frozenset({"{1} in {0}", "{0} == {1}", "startswith", "endswith"})
+_FIRST_NONCHARACTER = "\ufdd0"
 _CUT = frozenset({"split", "rsplit", "partition", "rpartition", "replace", "endswith"})
 
 
@@ -33,6 +34,7 @@ class Deafness:
 
     def __init__(self, recording: Recording, tracer: Tracer) -> None:
         self._steps, self._values = recording.steps, recording.values
+        self._observed = recording.observed
         self._spared, self._first = tracer.spared, tracer.first
         self._known: dict[int, bool] = {}
         self._mixed: set[int] = set()  # texts that are not a stretch of one text of the conversation
@@ -62,7 +64,7 @@ class Deafness:
         if form.startswith("to_json("):
             return self._is_plain_json(form, operands)
         if isinstance(value, str):
-            return not any(map(str.isspace, self._first)) and self._judge_text(form, operands, self._values[step])
+            return not any(map(str.isspace, self._first)) and self._judge_text(step, form, operands)
         if form == "{1} in {0}":
             return isinstance(value, dict) and self._is_key(operands[1])
         if form == "{0}[{1}]" and isinstance(value, dict):
@@ -71,7 +73,7 @@ class Deafness:
             return isinstance(value, (list, tuple, dict))
         return form in _NUMERIC and all(isinstance(self._values[operand], (int, float)) for operand in operands)
 
-    def _judge_text(self, form: str, operands: tuple[int, ...], outcome: Any) -> bool:
+    def _judge_text(self, step: int, form: str, operands: tuple[int, ...]) -> bool:
         """A step whose first operand is a text."""
         call = _CALL.fullmatch(form)
         name = call.group(1) if call else form
@@ -85,10 +87,12 @@ class Deafness:
             return False
         if name in _STRIP:
             return not word or word.isspace()
+        if name in _LOOKS and self._observed.get(step) is False and max(word, default="") < _FIRST_NONCHARACTER:
+            return True  # what is not found in a text is not found with noncharacters put between
         if name in ("{1} in {0}", "startswith"):
             return len(word) < 2 or self._is_whole(word, mixed)
         if name == "{0} == {1}":
-            return not word or not outcome or self._is_whole(word, mixed)
+            return not word or self._is_whole(word, mixed)
         return name in _CUT and self._is_whole(word, mixed)
 
     def _is_whole(self, word: str, mixed: bool) -> bool:

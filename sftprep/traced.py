@@ -297,7 +297,9 @@ def concatenate(recording: Recording, pieces: Any) -> TracedText:
         parts += piece.parts if type(piece) is TracedText else [recording.constant(piece)] if piece else []
         if len(parts) > 10_000:
             raise Untraceable
-    return TracedText(recording, -1, tuple(parts)) if parts else TracedText(recording, recording.constant(""))
+    if len(parts) < 2:
+        return TracedText(recording, parts[0] if parts else recording.constant(""))
+    return TracedText(recording, -1, tuple(parts))
 
 
 def trace(recording: Recording, step: int) -> Any:

@@ -357,6 +357,20 @@ def test_keys_that_might_begin_control_tokens(look: str) -> None:
     same(source, talk("q", "b", **more), talk("b", "b", **more), talk("a", "b", **more))
 
 
+@pytest.mark.parametrize("word", ["<r>", "<e>", "<e><s>"])
+@pytest.mark.parametrize("look", ["'{}' in t", "t.startswith('{}')", "t.endswith('{}')", "t == '{}'"])
+def test_words_and_control_tokens_looked_for_in_what_a_macro_prints(look: str, word: str) -> None:
+    source = (
+        "{% macro out(t) %}{{ t }}{% endmacro %}" + LOOP + "<s>{% set t = out(m.content) %}{% if " + look.format(word)
+    )
+    source += " %}!{% else %}{{ t }}{% endif %}<e>{% endfor %}" + ASK + "<s>{% endif %}"
+    texts = ["a", "b", "<", "<r", f"x{word}", word, f"{word}y", f"{word[:2]} {word[2:]}"]
+
+    template = same(source, *(talk(one, two) for one in texts for two in texts))
+
+    assert template.replayed > 20
+
+
 def test_prompts_that_depend_on_the_conversation() -> None:
     source = (
         LOOP + "<s>{{ m.role }}\n{{ m.content }}<e>{% endfor %}"
