@@ -40,7 +40,7 @@ def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False,
             run_tasks(open_job, tasks, config.workers, progress.update)
         manifest = commit_dataset(folder)
     if not quiet:
-        show_summary(manifest, folder, time.monotonic() - begin, progress.seconds)
+        show_summary(manifest, folder, time.monotonic() - begin, progress)
     return manifest
 
 

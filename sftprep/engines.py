@@ -43,6 +43,7 @@ class Progress:
     conversations: int = 0
     tokens: int = 0
     bytes: int = 0
+    replayed: int = 0  # conversations rendered without Jinja
     note: str = ""  # a line for the log
     seconds: Mapping[str, float] = field(default_factory=dict)  # of a process's time, by stage of the work
 

@@ -188,7 +188,7 @@ class Masker:
                 if replayed is None:
                     rendering = self._templates.render(conversation)
                 else:
-                    rendering = self._templates.replayed(conversation, *replayed[index])
+                    rendering = self._templates.rendering_of(conversation, *replayed[index])
             except ConversationError as error:
                 rendering, failed[index] = _NOTHING, str(error)
             renderings.append(rendering)

@@ -51,6 +51,7 @@ class Job:
         self._plan, self._folder = plan, folder
         self._dtype = dtype_for(loaded.resolved.size)
         self._names = [source.name for source in plan.sources]
+        self._templates = loaded.templates
         self._preparer = Preparer(plan.config, loaded, self._names, plan.check_every)
 
     def run(
@@ -72,10 +73,13 @@ class Job:
                 if careful and CAN_FORK:
                     for index in fatal(self._preparer.prepare, batch, CAREFUL_SECONDS):
                         batch[index] = batch[index]._replace(data=b"", error=_FATAL)
+                replayed = self._templates.replayed
                 prepared = self._preparer.prepare(batch)
                 with stage("writing"):
                     writer.append(prepared)
-                report(Progress(prepared.totals.records, prepared.totals.tokens, prepared.bytes, seconds=dict(seconds)))
+                replayed = self._templates.replayed - replayed
+                records, tokens = prepared.totals.records, prepared.totals.tokens
+                report(Progress(records, tokens, prepared.bytes, replayed, seconds=dict(seconds)))
                 seconds.clear()
         except BaseException:
             writer.discard()

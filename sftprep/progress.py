@@ -6,7 +6,6 @@ A terminal that is gone, or a full disk behind standard error, is no reason to s
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +29,7 @@ class BuildProgress:
     """A bar over the input's bytes, with conversations, tokens/s and MB/s. Drawn on standard error."""
 
     def __init__(self, total_bytes: int, quiet: bool) -> None:
-        self._conversations = self._tokens = self._bytes = 0
+        self._conversations = self._tokens = self._bytes = self._replayed = 0
         self.seconds: dict[str, float] = {}  # of all processes, by stage of the work
         self._begin = time.monotonic()
         # refreshed from `update`, not from a thread: worker processes are forked while it is shown
@@ -67,10 +66,16 @@ class BuildProgress:
         self._conversations += step.conversations
         self._tokens += step.tokens
         self._bytes += step.bytes
+        self._replayed += step.replayed
         for stage, seconds in step.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         if time.monotonic() - self._drawn > 0.1:
             self._draw()
+
+    @property
+    def replayed_share(self) -> float:
+        """Of the conversations, those that were rendered without Jinja."""
+        return self._replayed / max(self._conversations, 1)
 
     def _draw(self) -> None:
         seconds = max(time.monotonic() - self._begin, 1e-9)
@@ -85,7 +90,7 @@ class BuildProgress:
 
 
 def show_summary(
-    manifest: Manifest, folder: Path, seconds: float | None = None, stages: Mapping[str, float] | None = None
+    manifest: Manifest, folder: Path, seconds: float | None = None, work: BuildProgress | None = None
 ) -> None:
     """The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
     totals = manifest.totals
@@ -107,10 +112,13 @@ def show_summary(
     if seconds is not None:
         rate = sum(each.bytes for each in manifest.inputs) / seconds / _MEGA
         table.add_row("time", f"{seconds:.1f} s", f"{rate:.1f} MB/s")
-    if stages:
-        whole = sum(stages.values())
-        shares = [f"{name} {part / whole:.0%}" for name, part in sorted(stages.items(), key=lambda each: -each[1])]
+    if work is not None and work.seconds:
+        whole = sum(work.seconds.values())
+        shares = [
+            f"{name} {part / whole:.0%}" for name, part in sorted(work.seconds.items(), key=lambda each: -each[1])
+        ]
         table.add_row("time went to", "", ", ".join(shares))
+        table.add_row("replayed", f"{work.replayed_share:.1%}", "of the conversations; Jinja rendered the others")
     with suppress(OSError):
         _Console(stderr=True).print(table)
 

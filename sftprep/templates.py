@@ -45,6 +45,11 @@ class Templates:
         """The control tokens of the tokenizer and of the template."""
         return self._plain.template.control_tokens
 
+    @property
+    def replayed(self) -> int:
+        """Conversations that needed no Jinja so far."""
+        return sum(replay.replayed for replay in self._replays.values())
+
     def render(self, conversation: Conversation) -> Rendering:
         """By Jinja. With `--mask generation` the spans are the template's blocks."""
         template = self._replay(conversation).template
@@ -56,7 +61,7 @@ class Templates:
         """By replay, where the shape of the conversation is known."""
         return self._replay(conversation).render(conversation)
 
-    def replayed(self, conversation: Conversation, text: str, marks: TurnMarks) -> Rendering:
+    def rendering_of(self, conversation: Conversation, text: str, marks: TurnMarks) -> Rendering:
         """The rendering behind what `replay` gave; by Jinja only if its marks do not tell."""
         rendering = rendering_of(text, marks, self._replay(conversation).template.controls)
         return rendering or self.render(conversation)
