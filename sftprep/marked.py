@@ -174,6 +174,15 @@ def marked_mask(
     return paint(start[kept], stop[kept], batch.ids.size, weight[kept]), ok
 
 
+def lone_controls(batch: TokenBatch, mask: Mask, control_ids: ControlIds) -> int:
+    """How many control tokens are trained while the tokens beside them are not: turns that say nothing but their end."""
+    at = control_ids.find(batch.ids)
+    at = at[mask[at] != 0]
+    before = (mask[at - 1] != 0) & ~np.isin(at, batch.offsets)  # of a conversation's first token, nothing
+    after = (mask[np.minimum(at + 1, len(mask) - 1)] != 0) & ~np.isin(at + 1, batch.offsets)
+    return int(np.count_nonzero(~before & ~after))
+
+
 def _span_weights(
     table: MarkTable, entry: IntArray, given: GivenWeights | None, spans: IntArray, owner: IntArray
 ) -> npt.NDArray[np.float32]:

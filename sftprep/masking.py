@@ -21,7 +21,7 @@ from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, TokenizerError
 from sftprep.loaded import Loaded
 from sftprep.loss_mask import CharSpans, Mask, char_spans, generation_mask, message_weights, span_mask
-from sftprep.marked import CompiledMarks, ControlIds, GivenWeights, MarkTable, compile_marks, marked_mask
+from sftprep.marked import CompiledMarks, ControlIds, GivenWeights, MarkTable, compile_marks, lone_controls, marked_mask
 from sftprep.scan import ScanRule
 from sftprep.token_engines import encode_apart
 from sftprep.token_offsets import PlacedTokens
@@ -44,6 +44,7 @@ class Masked:
     forged: int  # conversations whose text spells a control token
     exact: int  # conversations masked by character offsets because the fast way did not add up
     straddling: int  # tokens that hold both header and answer; not trained
+    silent: int  # trained turns that hold nothing but their end-of-turn token
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +82,7 @@ class Masker:
         """
         if self._config.mask == "generation":
             exact = self._exactly(conversations)
-            return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0)
+            return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0, 0)
         with self._stage("rendering"):
             texts, marks, failed = self._render(conversations)
         with self._stage("tokenizing"):
@@ -99,7 +100,8 @@ class Masker:
         )
         batch, mask = _put_in(batch, mask, rest, exact, failed)
         taken = 0 if self._rule else len(rest) - len(exact.failed)
-        return Masked(batch, self._rule or mask, failed, sum(exact.forged), taken, exact.straddling)
+        silent = 0 if self._rule else lone_controls(batch, mask, self._control_ids)
+        return Masked(batch, self._rule or mask, failed, sum(exact.forged), taken, exact.straddling, silent)
 
     def _render(self, conversations: Sequence[Conversation]) -> tuple[list[str], list[TurnMarks], dict[int, str]]:
         texts, marks, failed = [], [], {}

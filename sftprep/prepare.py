@@ -71,6 +71,7 @@ class Preparer:
             control_text=masked.forged,
             exact=masked.exact,
             straddling=masked.straddling,
+            silent_turns=masked.silent,
         )
         return Prepared(rows, provenance, rejects, totals, sum(len(record.data) + 1 for record in records))
 

@@ -109,6 +109,8 @@ def show_summary(
     table.add_row("rejected", _warn(totals["rejected"]), "see rejects.jsonl" if totals["rejected"] else "")
     if forged := totals.get("control_text", 0):
         table.add_row("spelled control tokens", _warn(forged), "in message text, kept as plain text")
+    if silent := totals.get("silent_turns", 0):
+        table.add_row("silent turns", _warn(silent), "the template prints nothing of them but their end")
     if seconds is not None:
         rate = sum(each.bytes for each in manifest.inputs) / seconds / _MEGA
         table.add_row("time", f"{seconds:.1f} s", f"{rate:.1f} MB/s")

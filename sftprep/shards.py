@@ -57,6 +57,7 @@ class Totals:
     control_text: int = 0  # conversations whose text spells a control token
     exact: int = 0  # conversations masked by character offsets because the fast way did not add up
     straddling: int = 0  # tokens that hold both header and answer; not trained
+    silent_turns: int = 0  # turns of which nothing but the end-of-turn token is trained
 
     def add(self, other: Totals) -> None:
         """Add another split's numbers to these."""

@@ -68,6 +68,7 @@ def test_trained_text(
     records = len(json.loads(text)) if source.suffix == ".json" else len(text.splitlines())
     manifest = build_dataset(BuildConfig((str(source),), tokenizer, max_length=8192, workers=2), tmp_path / "out")
     assert manifest.totals["conversations"] == manifest.totals["records"] == records
+    assert (manifest.totals["silent_turns"] > 0) == (expected[0] == "<|eot_id|>")
     assert len(pq.read_table(tmp_path / "out" / "shard-00000.provenance.parquet")) == records
     decode = HfEngine(resolve_tokenizer(tokenizer)).tokenizer.decode
     runs = [decode(ids, skip_special_tokens=False) for ids in trained_runs(tmp_path / "out", record)]

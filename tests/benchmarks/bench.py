@@ -50,8 +50,11 @@ def run_job(source: Path, tokenizer: Path, *options: str, workers: int = 2) -> d
     """Seconds, and the largest process's memory in MB, of one cold `sftprep build`."""
     with tempfile.TemporaryDirectory(dir=source.parent) as out:
         command = [SFTPREP, "build", source, "-o", f"{out}/ds", "-t", tokenizer, "--max-length", str(MAX_LENGTH)]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         begin = time.perf_counter()
-        process = subprocess.Popen([*map(str, command), "--workers", str(workers), "--quiet", *options])
+        process = subprocess.Popen(
+            [*map(str, command), "--workers", str(workers), "--quiet", *options], env=environment
+        )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -65,6 +68,18 @@ def run_job(source: Path, tokenizer: Path, *options: str, workers: int = 2) -> d
         "tokens": manifest["totals"]["tokens"],
         "bytes": size,
     }
+
+
+def profile(source: Path, tokenizer: Path) -> str:
+    """What the worker processes' time goes to, as the closing table of `sftprep build` says it."""
+    with tempfile.TemporaryDirectory(dir=source.parent) as out:
+        command = [SFTPREP, "build", source, "-o", f"{out}/ds", "-t", tokenizer, "--max-length", str(MAX_LENGTH)]
+        environment = os.environ | {"COLUMNS": "250"}
+        done = subprocess.run(
+            [*map(str, command), "--workers", "2"], env=environment, capture_output=True, text=True, check=True
+        )
+    lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
+    return "; ".join(line for line in lines if line.startswith(("time went to", "replayed")))
 
 
 def run_peer(name: str, source: Path, tokenizer: Path, texts: Path) -> float:
@@ -213,30 +228,33 @@ def _backend(tokenizer: Path):
 
 
 def measure(name: str, source: Path, rounds: int) -> dict[str, float | str]:
+    """The job and its peers, by turns. Slow peers get an eighth of the corpus, and at most three rounds."""
     tokenizer = DATA / "tokenizers" / name
-    eighth, small = subset(source, 8), subset(source, 32)
+    eighth = subset(source, 8)
     texts = render_all(source, tokenizer, source.with_name(f"texts-{name}"))
     few = render_all(eighth, tokenizer, source.with_name(f"few-{name}"))
     run_job(source, tokenizer)  # the first job of a tokenizer asks Transformers and proves the engine; both are cached
-    jobs, bare = [], []
-    for _ in range(rounds):
+    jobs, hf_jobs, peers = [], [], {"fastokens": [], "tokenizers": [], "trl": [], "seed": []}
+    for number in range(rounds):
         jobs.append(run_job(source, tokenizer))
-        bare.append(run_peer("fastokens", source, tokenizer, texts))
+        peers["fastokens"].append(run_peer("fastokens", source, tokenizer, texts))
+        if number < 3:
+            hf_jobs.append(run_job(source, tokenizer, "--tokenizer-engine", "hf")["seconds"])
+            for peer in ("tokenizers", "trl", "seed"):
+                peers[peer].append(
+                    run_peer(peer, eighth, tokenizer, few) * source.stat().st_size / eighth.stat().st_size
+                )
     seconds = statistics.median(job["seconds"] for job in jobs)
-    size = source.stat().st_size
-    scale = {path: size / path.stat().st_size for path in (eighth, small)}
     result = {
         "tokenizer": name,
         "seconds": seconds,
-        "mb_s": size / seconds / 1e6,
+        "mb_s": source.stat().st_size / seconds / 1e6,
         "tokens_s": jobs[0]["tokens"] / seconds,
         "peak_mb": max(job["peak_mb"] for job in jobs),
-        "fastokens_s": statistics.median(bare),
-        "tokenizers_s": run_peer("tokenizers", eighth, tokenizer, few) * scale[eighth],
-        "trl_s": run_peer("trl", small, tokenizer, few) * scale[small],
-        "seed_s": run_peer("seed", small, tokenizer, few) * scale[small],
-        "hf_job_s": run_job(source, tokenizer, "--tokenizer-engine", "hf")["seconds"],
+        **{f"{peer}_s": statistics.median(times) for peer, times in peers.items()},
+        "hf_job_s": statistics.median(hf_jobs),
         "disk_s": run_peer("disk", source, tokenizer, source.with_name(str(int(jobs[0]["bytes"])))),
+        "profile": profile(source, tokenizer),
     }
     print(json.dumps(result), file=sys.stderr)
     return result
@@ -300,8 +318,12 @@ def main() -> None:
             "# Results\n",
             f"`make bench` on {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}: "
             f"mixed-24k, {source.stat().st_size / 1e6:.0f} MB, `--max-length {MAX_LENGTH}`, padded, 2 workers, "
-            f"median of {args.rounds}. The job is timed cold, from the shell; its peers without loading and rendering.\n",
+            f"median of {args.rounds} rounds ({min(args.rounds, 3)} for all but the job and bare fastokens). The job is timed "
+            "cold, from the shell; its peers without loading, the first two also without rendering. All but bare "
+            "fastokens and the job on `hf` get an eighth of the corpus, and their time is scaled.\n",
             table(results),
+            "",
+            *(f"{each['tokenizer']}: {each['profile']}\n" for each in results),
         ]
         if args.growth:
             text += ["\nGrowth, qwen3:\n", growth(source, DATA / "tokenizers" / "qwen3", folder)]
