@@ -134,6 +134,23 @@ def test_batches_are_flat(engine: type, resolved: ResolvedTokenizer) -> None:
 
 
 @pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_an_engine_may_load_in_the_background(engine: type, resolved: ResolvedTokenizer) -> None:
+    begun = engine(resolved)
+    begun.begin()
+    begun.begin()
+
+    assert begun.encode(["fox"]).ids.tolist() == engine(resolved).encode(["fox"]).ids.tolist()
+
+
+def test_what_fails_in_the_background_is_a_typed_error(resolved: ResolvedTokenizer) -> None:
+    engine = FastEngine(replace(resolved, backend="{}"))
+    engine.begin()
+
+    with pytest.raises(TokenizerError, match="fastokens cannot load it"):
+        engine.encode(["fox"])
+
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
 def test_nothing_is_added_cut_or_padded(engine: type, tmp_path: Path) -> None:
     from tokenizers import processors
 
