@@ -53,6 +53,7 @@ def run(request: dict[str, Any]) -> None:
     """Be the command."""
     from sftprep.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes its background jobs ignore it
     os.setsid()
     os.chdir(request["folder"])
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
