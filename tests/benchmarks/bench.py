@@ -51,23 +51,24 @@ def run_job(source: Path, tokenizer: Path, *options: str, workers: int = 2) -> d
     with tempfile.TemporaryDirectory(dir=source.parent) as out:
         command = [SFTPREP, "build", source, "-o", f"{out}/ds", "-t", tokenizer, "--max-length", str(MAX_LENGTH)]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            [*map(str, command), "--workers", str(workers), "--quiet", *options], env=environment
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"sftprep build failed on {source}")
+        run = [sys.executable, __file__, "--launch", *command, "--workers", workers, "--quiet", *options]
+        done = subprocess.run(list(map(str, run)), env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"sftprep build failed on {source}: {done.stderr}")
+        seconds, peak = map(float, done.stdout.split())
         manifest = json.loads(Path(f"{out}/ds/manifest.json").read_text())
         size = sum(entry["bytes"] for entry in manifest["files"].values())
-    return {
-        "seconds": seconds,
-        "peak_mb": usage.ru_maxrss / 1024,
-        "tokens": manifest["totals"]["tokens"],
-        "bytes": size,
-    }
+    return {"seconds": seconds, "peak_mb": peak, "tokens": manifest["totals"]["tokens"], "bytes": size}
+
+
+def launch(command: list[str]) -> None:
+    """Print a command's seconds and its largest process in MB. From a process of its own: what the one that starts a
+    command has ever held in memory counts as the command's."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    print(time.perf_counter() - begin, usage.ru_maxrss / 1024)
+    sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def profile(source: Path, tokenizer: Path) -> str:
@@ -298,6 +299,8 @@ def growth(source: Path, tokenizer: Path, folder: Path) -> str:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--launch"]:
+        launch(sys.argv[2:])
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokenizers", default="qwen3,llama3_1,minimind-3")
