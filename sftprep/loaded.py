@@ -44,7 +44,7 @@ class Loaded:
         """Load all now, and meet the shapes of the first conversations while the engine loads."""
         self.engine.begin()
         self.engine.reference.encode(["warm"])
-        _ = self.tiled.tiler
+        _ = self.tiled.tiler, self.exact.pieces_suffice
         self._meet(conversations)
         self.engine.encode(["warm"])
         _settle()

@@ -84,7 +84,7 @@ class ExactEncoder:
 
     def encode_forged(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         """As `encode_plain_text`, for texts that are known to spell control tokens at other places."""
-        encode = self._encode_pieces if self._pieces_suffice else self._encode_renamed
+        encode = self._encode_pieces if self.pieces_suffice else self._encode_renamed
         return encode(texts, controls)
 
     def only_at(
@@ -109,7 +109,7 @@ class ExactEncoder:
         return same
 
     @cached_property
-    def _pieces_suffice(self) -> bool:
+    def pieces_suffice(self) -> bool:
         """Whether a text may be cut at its control tokens and encoded piece by piece with the library's own switch for
         special tokens as text: it turns all of them into text, no control token touches its neighbours, and nothing
         treats a text's start specially."""

@@ -229,7 +229,7 @@ def test_weights_are_floats_only_where_they_have_to_be(shared_data: Path) -> Non
 def test_forged_text_in_pieces_is_as_with_renamed_control_tokens(shared_data: Path, name: str) -> None:
     resolved = resolve_tokenizer(str(shared_data / "tokenizers" / name))
     encoder = ExactEncoder(resolved, resolved.control_tokens())
-    assert encoder._pieces_suffice
+    assert encoder.pieces_suffice
     controls = sorted(resolved.control_tokens())
     anything = [token.content for token in resolved.added_tokens[:40]]
     anything += [" ", "\n", "  ", "x", "é", "漢", "word", "\n\n", "'s", ""]

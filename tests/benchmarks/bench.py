@@ -27,6 +27,7 @@ FOLDER = Path(__file__).parent
 DATA = Path(os.environ.get("SFTPREP_DATA", FOLDER.parents[2] / "shared" / "data"))
 SFTPREP = Path(sys.executable).with_name("sftprep")
 MAX_LENGTH = 1024
+SLOW_ROUNDS = 2
 
 
 def corpus(folder: Path) -> Path:
@@ -229,7 +230,7 @@ def _backend(tokenizer: Path):
 
 
 def measure(name: str, source: Path, rounds: int) -> dict[str, float | str]:
-    """The job and its peers, by turns. Slow peers get an eighth of the corpus, and at most three rounds."""
+    """The job and its peers, by turns. Slow peers get an eighth of the corpus, and fewer rounds."""
     tokenizer = DATA / "tokenizers" / name
     eighth = subset(source, 8)
     texts = render_all(source, tokenizer, source.with_name(f"texts-{name}"))
@@ -239,7 +240,7 @@ def measure(name: str, source: Path, rounds: int) -> dict[str, float | str]:
     for number in range(rounds):
         jobs.append(run_job(source, tokenizer))
         peers["fastokens"].append(run_peer("fastokens", source, tokenizer, texts))
-        if number < 3:
+        if number < SLOW_ROUNDS:
             hf_jobs.append(run_job(source, tokenizer, "--tokenizer-engine", "hf")["seconds"])
             for peer in ("tokenizers", "trl", "seed"):
                 peers[peer].append(
@@ -321,7 +322,7 @@ def main() -> None:
             "# Results\n",
             f"`make bench` on {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}: "
             f"mixed-24k, {source.stat().st_size / 1e6:.0f} MB, `--max-length {MAX_LENGTH}`, padded, 2 workers, "
-            f"median of {args.rounds} rounds ({min(args.rounds, 3)} for all but the job and bare fastokens). The job is timed "
+            f"median of {args.rounds} rounds ({min(args.rounds, SLOW_ROUNDS)} for all but the job and bare fastokens). The job is timed "
             "cold, from the shell; its peers without loading, the first two also without rendering. All but bare "
             "fastokens and the job on `hf` get an eighth of the corpus, and their time is scaled.\n",
             table(results),
