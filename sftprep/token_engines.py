@@ -271,8 +271,7 @@ def unsafe_trait(resolved: ResolvedTokenizer) -> str | None:
     Seen to differ in silence: script properties in a pattern (\\p{Han}), word classes, and overlapping added tokens of
     which one is looked for in the normalized text and another one is not. Of a pattern, only what is known is let through.
     """
-    stated = orjson.loads(resolved.backend)
-    for pattern in _patterns([stated.get("normalizer"), stated.get("pre_tokenizer")]):
+    for pattern in _patterns(list(resolved.steps().values())):
         if construct := _unsafe_construct(pattern):
             return f"its pattern has {construct}, which fastokens may read in another way"
     if _overlap(resolved.added_tokens):

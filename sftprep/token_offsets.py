@@ -119,8 +119,7 @@ class ExactEncoder:
             for token in tokens
         ):
             return False
-        stated = orjson.loads(self._resolved.backend)
-        return all(_is_local(stated[part]) for part in ("normalizer", "pre_tokenizer")) and not any(
+        return all(map(_is_local, self._resolved.steps().values())) and not any(
             np.isin(self._as_text([token.content]).tokens.ids, [token.id]).any() for token in tokens
         )
 

@@ -85,6 +85,17 @@ class ResolvedTokenizer:
             )
         return self.chat_templates.get("default")
 
+    def steps(self) -> dict[str, Any]:
+        """The normalizer and pre-tokenizer in `backend`. Its model, nearly all of it, is not parsed where it stands last."""
+        head = self.backend.partition('"model":')[0].rstrip(", \n")  # inside of strings, quotes have a backslash
+        names = ("normalizer", "pre_tokenizer")
+        try:
+            stated = orjson.loads(head + "}")
+            return {name: stated[name] for name in names}
+        except (orjson.JSONDecodeError, KeyError):
+            stated = orjson.loads(self.backend)
+            return {name: stated[name] for name in names}
+
     def control_tokens(self) -> frozenset[str]:
         """The added tokens that are special, or named as such (bos_token, eos_token, ...)."""
         named = set(self.special_tokens.values())

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return save(train(), tmp_path / "tokenizer", {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_steps_are_those_of_the_backend(shared_data: Path, name: str) -> None:
+    resolved = resolve_tokenizer(str(shared_data / "tokenizers" / name))
+    stated = json.loads(resolved.backend)
+    steps = {part: stated[part] for part in ("normalizer", "pre_tokenizer")}
+    other_order = json.dumps({"model": stated.pop("model"), **stated})
+
+    assert resolved.steps() == steps
+    assert replace(resolved, backend=other_order).steps() == steps
 
 
 def entries(cache: Path) -> list[Path]:
