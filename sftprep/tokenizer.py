@@ -91,10 +91,11 @@ class ResolvedTokenizer:
         names = ("normalizer", "pre_tokenizer")
         try:
             stated = orjson.loads(head + "}")
-            return {name: stated[name] for name in names}
-        except (orjson.JSONDecodeError, KeyError):
+        except orjson.JSONDecodeError:
+            stated = {}
+        if not stated.keys() >= set(names):
             stated = orjson.loads(self.backend)
-            return {name: stated[name] for name in names}
+        return {name: stated[name] for name in names}
 
     def control_tokens(self) -> frozenset[str]:
         """The added tokens that are special, or named as such (bos_token, eos_token, ...)."""
