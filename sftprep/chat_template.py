@@ -249,7 +249,7 @@ class ChatTemplate:
     def _mixed(self) -> set[int]:
         """Branches that hold several messages' text."""
         mixed: set[int] = set()
-        for marked, traced, messages in self._probe():
+        for marked, traced, messages in self._probe(self._detailed):
             mixed |= mixed_places(marked.regions, points_of(traced, len(messages)))
         return mixed
 
@@ -258,7 +258,7 @@ class ChatTemplate:
         """Whether the template prints messages at other messages' places, if only in some conversations."""
         return any(
             strays(marked.marks, points_of(traced, len(messages)), assistants_of(messages))
-            for marked, traced, messages in self._probe()
+            for marked, traced, messages in self._probe(self.compiled)
         )
 
     @cached_property
@@ -275,13 +275,13 @@ class ChatTemplate:
             followed = True
         return followed
 
-    def _probe(self) -> list[tuple[MarkedText, Provenance, Messages]]:
-        """What the template does with the probes; those that it refuses are left out."""
+    def _probe(self, template: CompiledTemplate) -> list[tuple[MarkedText, Provenance, Messages]]:
+        """What the template, in one of its compiled forms, does with the probes; those that it refuses are left out."""
         found, allowance = [], self.allowance()
         for messages in (*TALK, *ONE_TOOL, *OTHERS):
             variables = self.variables(Conversation(messages, with_tools(messages), {}, None))
             try:
-                marked = self._detailed.mark(variables, allowance)
+                marked = template.mark(variables, allowance)
                 found.append(
                     (marked, self._trace(variables, (), marked.text, allowance, words=True), variables["messages"])
                 )

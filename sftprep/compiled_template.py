@@ -38,22 +38,23 @@ class CompiledTemplate:
     Raises TemplateError if it does not compile.
     """
 
-    sandbox: type[Sandbox] = Sandbox  # what it runs in
-
     def __init__(self, source: str, now: datetime | None = None, *, branches: bool = False) -> None:
-        self.environment = self.sandbox(now, extensions=[Generation])
+        self.environment = Sandbox(now, extensions=[Generation])
         self.environment.filters |= MARK_FILTERS
         self.source = source
         try:
             tree = self.environment.parse(source)
-            self.literals = frozenset(node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str))
-            self.has_blocks = any(map(_is_generation, tree.find_all(nodes.ExtensionAttribute)))
+            parts = list(tree.find_all(nodes.Node))
+            constants = [node.value for node in parts if isinstance(node, nodes.Const)]
+            self.literals = frozenset(value for value in constants if isinstance(value, str))
+            self.has_blocks = any(map(_is_generation, parts))
             self.epilogue = epilogue_of(tree)
             if self.epilogue is not None:
                 mark_end_of_messages(tree, self.epilogue.first)
             instrument = Instrument(branches=branches)
             instrument.visit(tree)
-            self.template = self.environment.compile_tree(tree)
+            self.tree = self.environment.charged(tree)
+            self.template = self.environment.from_string(self.tree)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"the chat template does not compile: line {error.lineno}: {error.message}") from error
         except (RecursionError, SyntaxError, MemoryError) as error:
@@ -123,8 +124,8 @@ class CompiledTemplate:
         return f"line {line}: {said}" if line else said
 
 
-def _is_generation(node: nodes.ExtensionAttribute) -> bool:
-    return node.identifier == Generation.identifier
+def _is_generation(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.ExtensionAttribute) and node.identifier == Generation.identifier
 
 
 def _refuse_length(chars: int) -> None:

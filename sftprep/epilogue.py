@@ -7,6 +7,7 @@ is a statement at the top, and no later statement reads a name that anything of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jinja2 import nodes
@@ -39,7 +40,7 @@ def epilogue_of(tree: nodes.Template) -> Epilogue | None:
     last = max((i for i, s in enumerate(body) if s.loads & tainted and not isinstance(s.node, nodes.Macro)), default=-1)
     if last < 0 or not isinstance(body[last].node, nodes.For):
         return None
-    if any(_reads_prompt(node) for node in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock))):
+    if any(name.name == _PROMPT for node in _repeated(tree) for name in node.find_all(nodes.Name)):
         return None  # the prompt may begin inside a message's turn
     names: set[str] = set().union(*(s.loads for s in body[last + 1 :]))
     while grown := {name for s in body if s.stores & names for name in s.loads} - names:
@@ -52,11 +53,13 @@ class _Statement:
 
     def __init__(self, node: nodes.Node) -> None:
         self.node = node
-        names = [node, *node.find_all(nodes.Name)] if isinstance(node, nodes.Name) else list(node.find_all(nodes.Name))
-        self.loads = {name.name for name in names if name.ctx == "load"}
-        self.stores = {name.name for name in names if name.ctx in ("store", "param")}
-        self.stores |= {reference.name for reference in node.find_all(nodes.NSRef)}
-        self.stores |= {macro.name for macro in (node, *node.find_all(nodes.Macro)) if isinstance(macro, nodes.Macro)}
+        self.loads: set[str] = set()
+        self.stores: set[str] = set()
+        for part in (node, *node.find_all((nodes.Name, nodes.NSRef, nodes.Macro))):
+            if isinstance(part, nodes.Name) and part.ctx == "load":
+                self.loads.add(part.name)
+            elif isinstance(part, (nodes.Name, nodes.NSRef, nodes.Macro)):
+                self.stores.add(part.name)
 
     def follow(self, macros: dict[str, _Statement]) -> None:
         """Count what called macros read and set as this statement's own."""
@@ -69,5 +72,10 @@ class _Statement:
                 self.stores |= macro.stores
 
 
-def _reads_prompt(node: nodes.Node) -> bool:
-    return any(name.name == _PROMPT for name in node.find_all(nodes.Name))
+def _repeated(node: nodes.Node) -> Iterator[nodes.Node]:
+    """The outermost loops and macros of a tree, which may run at a message."""
+    for child in node.iter_child_nodes():
+        if isinstance(child, (nodes.For, nodes.Macro, nodes.CallBlock)):
+            yield child
+        else:
+            yield from _repeated(child)

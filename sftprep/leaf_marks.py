@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 
 from sftprep.chat_template import ChatTemplate
 from sftprep.provenance import SAID
@@ -76,16 +79,22 @@ def turns_of(layout: Layout, stays: Iterable[Stay], messages: Collection[int]) -
 
 def check_controls(layout: Layout, template: ChatTemplate, rendering: Rendering) -> None:
     """Control tokens stand in what the template itself writes, which never ends with the beginning of one."""
-    begun = {token[:length] for token in template.control_tokens for length in range(1, len(token))}
-    longest = max(map(len, begun), default=0)
+    begun = _beginnings(template.control_tokens)
     found = []
     for start, stop in layout.runs():
         text, offset = layout.literal(start, stop), layout.offsets[start]
         found += [(offset + begin, offset + end) for begin, end in stretches(template.controls, text)]
-        if stop < len(layout.parts) and any(text[-length:] in begun for length in range(1, longest + 1)):
+        if stop < len(layout.parts) and text.endswith(begun.get(text[-1], ())):
             raise Untraceable
     if tuple(found) != rendering.controls:
         raise Untraceable
+
+
+@lru_cache(maxsize=8)
+def _beginnings(tokens: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    """What tokens begin with, by its last character."""
+    begun = sorted({token[:length] for token in tokens for length in range(1, len(token))}, key=itemgetter(-1))
+    return {last: tuple(texts) for last, texts in groupby(begun, key=itemgetter(-1))}
 
 
 def check_header(layout: Layout, stay: Stay, prompt: str, control: int, template: ChatTemplate) -> None:

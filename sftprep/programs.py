@@ -6,11 +6,11 @@ is made of the steps' forms and of numbers only: every string is a constant by n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from sftprep.steps import Steps, Untraceable
+from sftprep.steps import Forms, Steps, Untraceable
 
 T = TypeVar("T")
 _INLINE = (bool, int, type(None))  # constants whose `repr` is their source; never from a message
@@ -39,8 +39,8 @@ Replay: TypeAlias = Callable[..., "tuple[str, T] | bool"]  # True: seen before, 
 class Tree(Generic[T]):
     """What is known about one shape."""
 
-    def __init__(self, inputs: Sequence[str], functions: Mapping[str, Any]) -> None:
-        self.steps = Steps(functions)
+    def __init__(self, inputs: Sequence[str], forms: Forms) -> None:
+        self.steps = Steps(forms)
         self.inputs = inputs
         self.leaves = 0
         self._root: Branch[T] | None = None  # a branch whose one way, None, leads to the first step
@@ -75,7 +75,7 @@ class _Source:
 
     def __init__(self, steps: Steps) -> None:
         self.steps = steps
-        self.names: dict[str, Any] = {**steps.functions, "join": "".join}
+        self.names: dict[str, Any] = {**steps.compiled.functions, "join": "".join}
         self.lines: list[str] = []
 
     def function(self, inputs: Sequence[str], root: Branch[T] | None) -> Replay[T]:

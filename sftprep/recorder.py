@@ -10,10 +10,12 @@ from functools import cached_property
 from itertools import accumulate, groupby
 from typing import Any
 
+from jinja2 import nodes
+
 from sftprep.allowance import Allowance
 from sftprep.compiled_template import CompiledTemplate
 from sftprep.conversations import Conversation
-from sftprep.instrument import TRAIL
+from sftprep.instrument import MARK_FILTERS, TRAIL, Generation
 from sftprep.sandbox import ALLOWANCE
 from sftprep.steps import Recording, Untraceable
 from sftprep.traced import concatenate, stand_in
@@ -78,15 +80,15 @@ class Layout:
         return bisect_right(self.offsets, offset) - 1
 
 
-class RecordingTemplate(CompiledTemplate):
-    """A chat template compiled to run over stand-ins. Raises Untraceable if it has statements that cannot be recorded."""
-
-    sandbox = TracingSandbox
+class RecordingTemplate:
+    """A chat template to be run over stand-ins. Raises Untraceable if it has statements that cannot be recorded."""
 
     def __init__(self, template: CompiledTemplate, now: datetime | None) -> None:
-        if not is_known(template.environment.parse(template.source)):
+        if not all(map(is_known, template.tree.find_all(nodes.Node))):
             raise Untraceable
-        super().__init__(template.source, now)
+        self.environment = TracingSandbox(now, extensions=[Generation])
+        self.environment.filters |= MARK_FILTERS
+        self.template = self.environment.from_string(template.tree)
 
     def layout(
         self, variables: Mapping[str, Any], recording: Recording, allowance: Allowance, *, held_back: bool = True
@@ -95,7 +97,7 @@ class RecordingTemplate(CompiledTemplate):
 
         Raises Untraceable, and what the template raises.
         """
-        environment: Any = self.environment
+        environment = self.environment
         trail = Trail(variables["messages"], textual=held_back)
         context = self.template.new_context({**variables, ALLOWANCE: allowance, TRAIL: trail})
         parts: list[int] = []

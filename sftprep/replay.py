@@ -5,8 +5,9 @@ A shape is the roles, keys and value types of a conversation. The template is re
 and steps, that prints it. Ways of a shape form a tree that is compiled to Python (`programs`). A conversation whose
 observations lead to a program is rendered by joining strings; if they lead nowhere, Jinja renders it and a new way may
 be recorded; ways that could not be recorded always take Jinja.
-Cost: about 2 µs and 1 µs a message, and copying the text once. Recording costs as much as some ten renderings, so
-shapes are recorded when they are seen again, and one conversation in eight may be recorded after the first hundred.
+Cost: about 2 µs and 1 µs a message, and copying the text once. Recording costs as much as some ten renderings, so the
+first conversations and all but the first shapes are not recorded before they are seen again, and after the first hundred
+recordings only one conversation in eight is.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from sftprep.programs import Program, Replay, Tree
 from sftprep.prompts import Prompts
 from sftprep.recorder import INPUTS, Layout, RecordingTemplate, traced_conversation
 from sftprep.second_run import Deafness
-from sftprep.steps import MAX_REPEATS, Recording, Untraceable
+from sftprep.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.turns import Rendering, TurnMarks, header_of, marks_of
 
 _PLAIN = ("role", "content")  # keys of most messages
@@ -40,6 +41,7 @@ _MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
 _MAX_WAYS = 32  # of one shape
 _MAX_MESSAGES = 256  # of a conversation that is recorded
 _FREE_RECORDINGS, _RECORDING_SHARE = 128, 8
+_FEW_CONVERSATIONS, _FIRST_SHAPES = 4, 32
 _LONG_TEXT = 1 << 18  # from here on Jinja's share of the work is small, and its limits are checked by it alone
 
 
@@ -56,10 +58,9 @@ class ReplayTemplate:
         self._replays: dict[tuple[Any, ...], Replay[TurnMarks]] = {}
         self._recorder: RecordingTemplate | None = None
         self._marks_known: dict[tuple[Any, ...], TurnMarks] = {}  # one object for equal marks
-        self._functions = {
-            "header": partial(_header, tokens=template.tokens),
-            "first_point": template.tracer.first_point,
-        }
+        self._forms = Forms(
+            {"header": partial(_header, tokens=template.tokens), "first_point": template.tracer.first_point}
+        )
 
     def render(self, conversation: Conversation) -> tuple[str, TurnMarks]:
         """The text and marks of `ChatTemplate.render`. Raises as it does."""
@@ -81,17 +82,18 @@ class ReplayTemplate:
         return rendering.text, marks_of(rendering)
 
     def _may_record(self, key: tuple[Any, ...], conversation: Conversation) -> bool:
+        seen = self.replayed + self.rendered
         if key not in self._trees:
             if len(self._trees) >= _MAX_SHAPES:  # start over: what is common will soon be known again
                 self._trees.clear()
                 self._replays.clear()
                 self._marks_known.clear()
             self._trees[key] = None
-            return False
+            if seen <= _FEW_CONVERSATIONS or len(self._trees) > _FIRST_SHAPES:
+                return False
         tree = self._trees[key]
-        share = (self.replayed + self.rendered) // _RECORDING_SHARE
         return (
-            self.recorded < _FREE_RECORDINGS + share
+            self.recorded < _FREE_RECORDINGS + seen // _RECORDING_SHARE
             and (tree is None or tree.leaves < _MAX_WAYS)
             and len(conversation.messages) <= _MAX_MESSAGES
             and not (self.template.roles and self.template.has_strays)
@@ -102,7 +104,7 @@ class ReplayTemplate:
         self.recorded += 1
         tree = self._trees[key]
         if tree is None:
-            tree = self._trees[key] = Tree(INPUTS, self._functions)
+            tree = self._trees[key] = Tree(INPUTS, self._forms)
         recording = Recording(tree.steps, {name: getattr(conversation, name) for name in INPUTS})
         try:
             program = self._program(conversation, rendering, recording)

@@ -70,9 +70,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
             "namespace": _Namespace,
         }
 
-    def compile_tree(self, tree: nodes.Template) -> jinja2.Template:
-        """Compile a syntax tree of `parse`; it is changed on the way."""
-        return self.from_string(_Charge().visit(tree))
+    def charged(self, tree: nodes.Template) -> nodes.Template:
+        """A syntax tree of `parse`, changed into what this environment may run (`from_string` compiles it)."""
+        changed: nodes.Template = _Charge().visit(tree)
+        return changed
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`obj.attribute`; for messages, without asking first whether an attribute of that name is safe."""
+        if type(obj) is dict and attribute in obj and not hasattr(dict, attribute):
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """`left operator right`, charged to the run."""

@@ -28,17 +28,36 @@ class Untraceable(BaseException):
     """
 
 
+class Forms:
+    """The forms of steps as functions of their operands, each compiled once.
+
+    functions: what forms may call beside `FUNCTIONS`.
+    """
+
+    def __init__(self, functions: Mapping[str, Any]) -> None:
+        self.functions = {**FUNCTIONS, **functions}
+        self._compiled: dict[tuple[str, int], Callable[..., Any]] = {}
+
+    def function(self, form: str, operands: int) -> Callable[..., Any]:
+        """A form over so many operands."""
+        if (form, operands) not in self._compiled:
+            names = [f"x{i}" for i in range(operands)]
+            # Forms are written in this package; nothing of a template or a conversation gets into them but numbers.
+            source = f"lambda {', '.join(names)}: {form.format(*names)}"
+            self._compiled[form, operands] = eval(source, dict(self.functions))  # noqa: S307
+        return self._compiled[form, operands]
+
+
 class Steps:
     """The steps of all recordings of one shape, each once, numbered in the order in which they were first taken."""
 
-    def __init__(self, functions: Mapping[str, Any]) -> None:
-        self.functions = {**FUNCTIONS, **functions}  # what forms may call
+    def __init__(self, compiled: Forms) -> None:
+        self.compiled = compiled
         self.forms: list[str] = []  # source over {0}, {1}, ...; "" for a constant; a name for an input
         self.operands: list[tuple[int, ...]] = []  # numbers of earlier steps
         self.constants: dict[int, Any] = {}
         self.weights: list[Mapping[int, int]] = []  # how often each input may come out of a step, at most, in length
         self.owners: list[frozenset[int]] = []  # the messages that a step is made of
-        self._compiled: dict[tuple[str, int], Callable[..., Any]] = {}
         self._known: dict[tuple[Any, ...], int] = {}
 
     def constant(self, value: Any) -> int:
@@ -95,14 +114,8 @@ class Steps:
         return frozenset().union(*map(self.owners.__getitem__, operands))
 
     def function(self, step: int) -> Callable[..., Any]:
-        """A step's source as a function of its operands."""
-        form, count = self.forms[step], len(self.operands[step])
-        if (form, count) not in self._compiled:
-            names = [f"x{i}" for i in range(count)]
-            # Forms are written in this package; nothing of a template or a conversation gets into them but numbers.
-            source = f"lambda {', '.join(names)}: {form.format(*names)}"
-            self._compiled[form, count] = eval(source, dict(self.functions))  # noqa: S307
-        return self._compiled[form, count]
+        """A step's form as a function of its operands."""
+        return self.compiled.function(self.forms[step], len(self.operands[step]))
 
 
 class Recording:

@@ -45,27 +45,27 @@ _NATIVE_TESTS |= {"eq", "equalto", "ne", "lt", "lessthan", "le", "gt", "greatert
 _KINDS = ("boolean", "callable", "escaped", "float", "integer", "iterable", "mapping", "number", "sequence", "string")
 _TYPE_TESTS = frozenset(_KINDS)
 _NUMBER_TESTS = frozenset({"divisibleby", "even", "false", "odd", "true"})
+_STAND_INS = frozenset({TracedDict, TracedList, TracedNumber, TracedText, Method})
+_METHODS = {TracedText: TEXT_METHODS, TracedDict: DICT_METHODS}
 _JSON_OPTIONS = frozenset({"ensure_ascii", "indent", "separators", "sort_keys"})
 
 # Statements and expressions whose compiled code keeps to the hooks below. Not here: autoescape, blocks and includes, and
 # `filter` and `call` blocks, which print what is no string without making it one.
-_KNOWN_NODES = (
+_KNOWN_NODES = frozenset((
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.For, nodes.If, nodes.Macro, nodes.With, nodes.Assign,
     nodes.AssignBlock, nodes.ExprStmt, nodes.Break, nodes.Continue, nodes.Scope, nodes.Name, nodes.NSRef, nodes.Const,
     nodes.Tuple, nodes.List, nodes.Dict, nodes.Pair, nodes.Keyword, nodes.CondExpr, nodes.Filter, nodes.Test, nodes.Call,
     nodes.Getitem, nodes.Getattr, nodes.Slice, nodes.Concat, nodes.Compare, nodes.Operand, nodes.Mul, nodes.Div,
     nodes.FloorDiv, nodes.Add, nodes.Sub, nodes.Mod, nodes.Pow, nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Pos,
     nodes.ExtensionAttribute,
-)  # fmt: skip
+))  # fmt: skip
 
 
-def is_known(tree: nodes.Template) -> bool:
-    """Whether the template is made of nothing but statements and expressions that can be recorded."""
-    return all(type(node) in _KNOWN_NODES or _is_generation(node) for node in tree.find_all(nodes.Node))
-
-
-def _is_generation(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.CallBlock) and isinstance(node.call.node, nodes.ExtensionAttribute)
+def is_known(node: nodes.Node) -> bool:
+    """Whether this part of a syntax tree can be recorded: `_KNOWN_NODES` and `{% generation %}` blocks."""
+    return type(node) in _KNOWN_NODES or (
+        isinstance(node, nodes.CallBlock) and isinstance(node.call.node, nodes.ExtensionAttribute)
+    )
 
 
 class _Unmarked(Generation):
@@ -74,6 +74,9 @@ class _Unmarked(Generation):
     def block(self, caller: Macro) -> Any:  # type: ignore[override]
         """The body, as it was printed."""
         return caller()
+
+
+_Unmarked.identifier = Generation.identifier  # by which compiled templates know it
 
 
 class TracingSandbox(Sandbox):
@@ -108,15 +111,14 @@ class TracingSandbox(Sandbox):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`."""
-        if isinstance(obj, TracedNumber):
-            obj = obj.settle()
-        if not isinstance(obj, (Traced, Method)):
+        obj = _settled(obj)
+        if type(obj) not in _STAND_INS:
             return super().getattr(obj, attribute)
-        if isinstance(obj, (TracedText, TracedDict)) and attribute in _methods(obj):
+        if attribute in _METHODS.get(type(obj), ()):
             return Method(obj, attribute)
-        if isinstance(obj, Method) or hasattr(obj.__class__, attribute):
+        if type(obj) is Method or hasattr(obj.__class__, attribute):
             raise Untraceable
-        if isinstance(obj, TracedDict) and attribute in obj:
+        if type(obj) is TracedDict and attribute in obj:
             return obj[attribute]
         return self._missing(obj, attribute)
 
@@ -124,15 +126,15 @@ class TracingSandbox(Sandbox):
         """`obj[argument]`; slices do not come here but go to `obj` itself."""
         argument = _settled(argument)
         obj = _settled(obj)
-        if not isinstance(obj, (Traced, Method)) and not isinstance(argument, Traced):
+        if type(obj) not in _STAND_INS and type(argument) not in _STAND_INS:
             return super().getitem(obj, argument)
-        if isinstance(obj, TracedDict) and type(argument) in (str, TracedText):
+        if type(obj) is TracedDict and type(argument) in (str, TracedText):
             if argument in obj:
                 return obj[argument]
             return self._missing(obj, argument) if type(argument) is TracedText else self.getattr(obj, argument)
-        if isinstance(obj, (TracedText, TracedList)) and type(argument) is str:
+        if type(obj) in (TracedText, TracedList) and type(argument) is str:
             return self.getattr(obj, argument)
-        if isinstance(obj, (TracedText, TracedList)) and type(argument) is int:
+        if type(obj) in (TracedText, TracedList) and type(argument) is int:
             try:
                 return obj[argument]
             except IndexError:
@@ -158,9 +160,9 @@ class TracingSandbox(Sandbox):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """`left operator right`."""
         left, right = _settled(left), _settled(right)
-        if not isinstance(left, Traced) and not isinstance(right, Traced):
+        if type(left) not in _STAND_INS and type(right) not in _STAND_INS:
             return super().call_binop(context, operator, left, right)
-        if operator == "+" and isinstance(left, (str, TracedText)) and isinstance(right, (str, TracedText)):
+        if operator == "+" and type(left) in (str, TracedText) and type(right) in (str, TracedText):
             return left + right
         if operator == "%" and type(left) is str:
             return self._percent(left, right)
@@ -183,7 +185,7 @@ class TracingSandbox(Sandbox):
 
         @wraps(call)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            given = args[1:] if args and isinstance(args[0], (Context, EvalContext, Sandbox)) else args
+            given = args[1:] if args and type(args[0]) in _PASSED else args
             if self.recording is None or (is_plain(given) and is_plain(kwargs)):
                 return call(*args, **kwargs)
             if name in _NATIVE_FILTERS:
@@ -197,7 +199,7 @@ class TracingSandbox(Sandbox):
     def _guard_test(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            given = args[1:] if args and isinstance(args[0], (Context, EvalContext, Sandbox)) else args
+            given = args[1:] if args and type(args[0]) in _PASSED else args
             if self.recording is None or name in _NATIVE_TESTS or (is_plain(given) and is_plain(kwargs)):
                 return call(*args, **kwargs)
             value = given[0]
@@ -216,8 +218,7 @@ class TracingSandbox(Sandbox):
         return guarded if name != "sameas" else _same_as
 
 
-def _methods(obj: TracedText | TracedDict) -> frozenset[str]:
-    return TEXT_METHODS if isinstance(obj, TracedText) else DICT_METHODS
+_PASSED = frozenset({Context, EvalContext, TracingSandbox})  # what Jinja passes to some filters before their values
 
 
 def _same_as(value: Any, other: Any) -> bool:
@@ -229,7 +230,7 @@ def _same_as(value: Any, other: Any) -> bool:
 
 
 def _settled(value: Any) -> Any:
-    return value.settle() if isinstance(value, TracedNumber) else value
+    return value.settle() if type(value) is TracedNumber else value
 
 
 def _length(env: TracingSandbox, value: Any) -> Any:

@@ -13,7 +13,7 @@ from sftprep.leaf_marks import merged
 from sftprep.programs import Program, Tree
 from sftprep.recorder import INPUTS, RecordingTemplate, traced_conversation
 from sftprep.second_run import Deafness
-from sftprep.steps import Recording, Steps, Untraceable
+from sftprep.steps import Forms, Recording, Steps, Untraceable
 
 
 class Replayed:
@@ -72,7 +72,7 @@ class Replayed:
             for m in given.messages
         ]
         shape = repr((keys, type(given.tools), {key: type(value) for key, value in given.template_kwargs.items()}))
-        return self.trees.setdefault(shape, Tree(INPUTS, {}))
+        return self.trees.setdefault(shape, Tree(INPUTS, Forms({})))
 
 
 def check(replayed: Replayed, family: list[Conversation]) -> tuple[int, int]:
@@ -362,7 +362,7 @@ def test_steps_that_would_multiply_a_text_end_the_recording() -> None:
 
 
 def test_a_template_that_is_not_its_own_replay_is_noticed() -> None:
-    tree: Tree[None] = Tree(INPUTS, {})
+    tree: Tree[None] = Tree(INPUTS, Forms({}))
     tree.insert({1: True}, Program((), None))
     with pytest.raises(Untraceable):
         tree.insert({2: True}, None)
@@ -371,7 +371,7 @@ def test_a_template_that_is_not_its_own_replay_is_noticed() -> None:
 
 
 def test_constants_are_told_apart_by_type() -> None:
-    steps = Steps({})
+    steps = Steps(Forms({}))
 
     assert len({steps.constant(value) for value in (1, 1.0, True, "1", None, "None", 0, -0.0, 0.0)}) == 9
 
