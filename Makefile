@@ -10,19 +10,19 @@ demo: .venv/.installed
 	$(BIN)/sftprep demo -o demo
 
 test: .venv/.dev strace
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: .venv/.dev strace
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: .venv/.bench
 	$(BIN)/python tests/benchmarks/bench.py
 
 faults: .venv/.dev strace
-	SFTPREP_FAULTS=full $(BIN)/python -m pytest tests/test_faults.py -n auto
+	SFTPREP_FAULTS=full $(BIN)/python -m pytest tests/test_faults.py -n auto --dist loadfile
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

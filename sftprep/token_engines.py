@@ -199,11 +199,6 @@ def encode_apart(engine: TokenEngine, texts: Sequence[str]) -> tuple[TokenBatch,
     return join_rows(rows), failed
 
 
-def load_engine(resolved: ResolvedTokenizer, name: str) -> TokenEngine:
-    """The engine of that name, as `choose_engine` chose it, perhaps in another process."""
-    return FastEngine(resolved) if name == FastEngine.name else HfEngine(resolved)
-
-
 def choose_engine(
     resolved: ResolvedTokenizer, wanted: str = "auto", sample_texts: Iterable[str] = ()
 ) -> tuple[TokenEngine, str]:

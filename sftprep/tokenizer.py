@@ -108,15 +108,6 @@ def dtype_for(size: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
     return np.dtype(np.uint16) if size <= 1 << 16 else np.dtype(np.uint32)
 
 
-def is_encodable(text: str) -> bool:
-    """False where a text holds half of a surrogate pair: no engine takes it, and one such text fails a whole batch."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def resolve_tokenizer(
     name_or_folder: str,
     *,

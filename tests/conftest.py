@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from faults.builds import Lab
 
 FULL = bool(os.environ.get("SFTPREP_FULL"))  # the whole corpus, and other random examples each time; takes an hour
 settings.register_profile("steady", derandomize=True, database=None)
@@ -38,3 +44,12 @@ def corpus(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (shared_data / "conversations" / "mixed-24k.jsonl.zst").open("rb") as packed, target.open("wb") as out:
         zstandard.ZstdDecompressor().copy_stream(packed, out)
     return target
+
+
+@pytest.fixture
+def out(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A place for a dataset, in a folder of its own on the disk of the module's laboratory (`faults.builds`)."""
+    folder = lab.folder / request.node.name
+    folder.mkdir()
+    yield folder / "out"
+    shutil.rmtree(folder)

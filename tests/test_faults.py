@@ -229,14 +229,6 @@ def test_stopped_by_a_signal(lab: Lab, call: str, name: str) -> None:
     sweep(check_stopped, lab, call, f"signal={name}", "main")
 
 
-@pytest.fixture
-def out(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
-    folder = lab.folder / request.node.name
-    folder.mkdir()
-    yield folder / "out"
-    shutil.rmtree(folder)
-
-
 def check_goes_on(lab: Lab, out: Path) -> None:
     """The command again gives the same bytes and leaves nothing else."""
     assert not (out / "manifest.json").exists()

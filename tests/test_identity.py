@@ -120,10 +120,10 @@ def test_over_another_dataset(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def part(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every 24th conversation of the corpus: 3 MB in three splits."""
+    """Every 48th conversation of the corpus: 1.5 MB in two splits."""
     path = tmp_path_factory.mktemp("part") / "part.jsonl"
     with corpus.open("rb") as lines, path.open("wb") as file:
-        file.writelines(islice(lines, 0, None, 24))
+        file.writelines(islice(lines, 0, None, 48))
     return path
 
 

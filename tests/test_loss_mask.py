@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from conftest import FULL
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import covered_texts, separate_spans
@@ -22,7 +22,7 @@ from sftprep.loss_mask import CharSpans, char_spans, generation_mask, message_we
 from sftprep.sample import TOKENIZER
 from sftprep.turns import Rendering, Span
 
-CORPUS_STEP = int(os.environ.get("SFTPREP_CORPUS_STEP", "64"))  # 1: every conversation
+CORPUS_STEP = 1 if FULL else 64  # of the corpus, conversations looked at
 BLOCKS = (
     "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\\n' -}}{%- if m.role == 'assistant' -%}"
     "{%- generation -%}{{- m.content + '<|im_end|>' -}}{%- endgeneration -%}{{- '\\n' -}}"

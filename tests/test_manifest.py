@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import FULL
 from hypothesis import given, settings
 from small_dataset import random_rows, signed, write_dataset
 from strategies import json_values
@@ -28,7 +29,7 @@ from sftprep.errors import DatasetError, StorageError
 from sftprep.manifest import Manifest, load_manifest, parse_manifest
 from sftprep.reader import ShardDataset
 
-FUZZED = 10_000
+FUZZED = 10_000 if FULL else 2_000
 _opened: list[str] = []
 _watching = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from functools import lru_cache
 from itertools import accumulate
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from conftest import FULL
 from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import Turn, chats_of_turns
@@ -21,7 +21,7 @@ from sftprep.marked import ControlIds, GivenWeights, MarkTable, compile_marks, l
 from sftprep.tokenizer import TokenBatch
 from sftprep.turns import TurnMarks
 
-CORPUS_STEP = int(os.environ.get("SFTPREP_CORPUS_STEP", "64"))  # 1: every conversation
+CORPUS_STEP = 1 if FULL else 64  # of the corpus, conversations looked at
 CONTROLS = ("<s>", "<u>", "<e>")
 VOCABULARY = [*CONTROLS, "hx", "\n\n", "h", "x", "y", "\n"]  # longest first; ids are places, control tokens 0, 1, 2
 IS_CONTROL = np.arange(len(VOCABULARY)) < len(CONTROLS)

@@ -25,14 +25,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture
-def out(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
-    folder = lab.folder / request.node.name
-    folder.mkdir()
-    yield folder / "out"
-    shutil.rmtree(folder)
-
-
 def test_the_old_dataset_is_read_until_the_new_one_is_there(lab: Lab, out: Path) -> None:
     shutil.copytree(lab.folder / "old", out)
     running = lab.builds.start(*lab.command(out, "--overwrite"), stop="worker")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
+from conftest import FULL
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import rows_with_patterns, scan_rules
@@ -16,11 +16,12 @@ from transformers import AutoTokenizer
 from sftprep.errors import ConfigError
 from sftprep.rows import padded_rows
 from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_flat, scan_mask, scan_rule
-from sftprep.tokenizer import TokenBatch
+from sftprep.token_engines import choose_engine, split_rows
+from sftprep.tokenizer import TokenBatch, resolve_tokenizer
 
 # the tutorial's toy: <s> = 1, </s> = 2, user = 10, assistant = 20, pad = 0; one turn each, then two pads
 TOY = np.array([[1, 10, 101, 102, 103, 2, 1, 20, 200, 2, 0, 0]])
-CORPUS_STEP = int(os.environ.get("SFTPREP_CORPUS_STEP", "16"))  # 1: every conversation
+CORPUS_STEP = 1 if FULL else 64  # of the corpus, conversations that the reference tokenizes, too
 
 
 def seed_loop(ids: list[int], rule: ScanRule) -> list[bool]:
@@ -29,11 +30,11 @@ def seed_loop(ids: list[int], rule: ScanRule) -> list[bool]:
     mask = [False] * length
     i = 0
     while i < length:
-        if ids[i : i + len(header)] != header:
+        if ids[i] != header[0] or ids[i : i + len(header)] != header:
             i += 1
             continue
         start = k = i + len(header)
-        while k < length and ids[k : k + len(end)] != end:
+        while k < length and (ids[k] != end[0] or ids[k : k + len(end)] != end):
             k += 1
         for j in range(max(start + rule.start_offset, 0), min(k + len(end) + rule.end_offset, length)):
             mask[j] = True
@@ -120,32 +121,37 @@ def test_what_cannot_be_a_rule() -> None:
 
 
 @pytest.mark.parametrize("name", ["minimind-2", "minimind-3"])
-def test_presets_equal_the_seed_on_the_corpus(name: str, shared_data: Path, corpus: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(shared_data / "tokenizers" / name, local_files_only=True)
+def test_presets_equal_the_seed_on_every_conversation_of_the_corpus(name: str, shared_data: Path, corpus: Path) -> None:
+    folder = shared_data / "tokenizers" / name
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    fast, _ = choose_engine(resolve_tokenizer(str(folder)), "fast")
 
     def encode(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False).input_ids)
 
     rules = [preset_rule(preset, encode, tokenizer.bos_token, tokenizer.eos_token) for preset in PRESETS]
-    lines = corpus.read_bytes().splitlines()[::CORPUS_STEP]
+    lines = corpus.read_bytes().splitlines()
+    assert len(lines) == 24_196
     for at in range(0, len(lines), 1000):
         chats = [orjson.loads(line)["conversations"] for line in lines[at : at + 1000]]
         texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
-        ids: list[list[int]] = tokenizer(texts).input_ids
-        for rule in rules:
-            for length in (128, 512, 1024):
-                assert_as_the_seed(ids, rule, length, tokenizer.pad_token_id)
+        ids = [row.tolist() for row in split_rows(fast.encode(texts))]
+        assert ids[::CORPUS_STEP] == tokenizer(texts[::CORPUS_STEP]).input_ids
+        for length in (128, 512, 1024):
+            assert_as_the_seed(ids, rules, length, tokenizer.pad_token_id)
 
 
-def assert_as_the_seed(ids: list[list[int]], rule: ScanRule, length: int, pad: int) -> None:
+def assert_as_the_seed(ids: list[list[int]], rules: list[ScanRule], length: int, pad: int) -> None:
     """The seed's `__getitem__`: cut, padded, masked, then shifted."""
     batch = TokenBatch(np.concatenate([np.array(row, np.uint32) for row in ids]), np.cumsum([0, *map(len, ids)]))
-    rows = padded_rows(batch, rule, length, pad, np.uint16, keep_untrained=True)
     padded = [(row + [pad] * length)[:length] for row in ids]
-    mask = [seed_loop(row, rule)[1:] for row in padded]
-    assert np.array_equal(rows.x, [row[:-1] for row in padded])
-    assert np.array_equal(rows.y, [row[1:] for row in padded])
-    assert np.array_equal(rows.mask, mask)
-    assert np.array_equal(rows.trained, np.sum(mask, axis=1))
-    assert rows.truncated.any()
-    assert not rows.truncated.all()
+    expected = np.array(padded)
+    for rule in rules:
+        rows = padded_rows(batch, rule, length, pad, np.uint16, keep_untrained=True)
+        mask = np.array([seed_loop(row, rule) for row in padded])[:, 1:]
+        assert np.array_equal(rows.x, expected[:, :-1])
+        assert np.array_equal(rows.y, expected[:, 1:])
+        assert np.array_equal(rows.mask, mask)
+        assert np.array_equal(rows.trained, np.sum(mask, axis=1))
+        assert rows.truncated.any()
+        assert not rows.truncated.all()

@@ -16,7 +16,7 @@ import pytest
 
 from sftprep.cache import cache_folder, read_entry, write_entry
 from sftprep.errors import TokenizerError
-from sftprep.tokenizer import ResolvedTokenizer, dtype_for, is_encodable, resolve_tokenizer
+from sftprep.tokenizer import ResolvedTokenizer, dtype_for, resolve_tokenizer
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
 from tests.small_tokenizer import CHATML, TEMPLATE, save, shared_tokenizer, train
@@ -380,14 +380,6 @@ def test_an_error_that_survives_pickling() -> None:
 def test_dtype_holds_the_largest_id(size: int, dtype: type) -> None:
     assert dtype_for(size) == dtype
     assert max(size - 1, 0) <= np.iinfo(dtype_for(size)).max
-
-
-@pytest.mark.parametrize(
-    ("text", "good"),
-    [("", True), ("é😀\0\uffff", True), ("\ud800", False), ("a\udfffb", False), ("\ude00\ud83d", False)],
-)
-def test_half_a_surrogate_pair_is_not_encodable(text: str, good: bool) -> None:
-    assert is_encodable(text) is good
 
 
 def test_sample_tokenizer_resolves() -> None:

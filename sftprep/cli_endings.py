@@ -1,0 +1,85 @@
+"""How a command ends: one line and the usual exit code, whatever it raises and whichever signal comes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import click
+
+from sftprep.errors import SftprepError
+
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+_AGAIN_SECONDS = 0.05
+
+
+class Group(click.Group):
+    """Ends every command with one line and the usual exit code, whatever it raises. SFTPREP_DEBUG=1 shows tracebacks."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command, translating errors and signals to messages and exit codes."""
+        signal.signal(signal.SIGTERM, _terminated)
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here: its threads would only wait
+        debug = bool(os.environ.get("SFTPREP_DEBUG"))
+        if not debug:
+            sys.unraisablehook = _not_raised
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            _end_interrupted()
+        except SftprepError as error:
+            _end_if_stopped(error)
+            _end(f"Error: {error}", error.exit_code)
+        except BrokenPipeError:  # `sftprep inspect ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except OSError as error:
+            _end_if_stopped(error)
+            where = f"{error.filename}: " if error.filename else ""
+            _end(f"Error: {where}{error.strerror or error}", 1)
+        except Exception as error:
+            if debug:
+                raise
+            what = f"internal error: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)"
+            _end(f"Error: {what}", 1)
+
+
+def _end(message: str, exit_code: int, color: str = "red") -> NoReturn:
+    with suppress(OSError):  # standard error may be a file on the disk that is full
+        click.secho(message, fg=color, err=True)
+    sys.exit(exit_code)
+
+
+def _end_interrupted() -> NoReturn:
+    _end("Interrupted; run the same command again to go on from here.", EXIT_INTERRUPTED, "yellow")
+
+
+def _end_if_stopped(error: BaseException) -> None:
+    """An error on the way out after a signal, such as a file closed twice, does not count."""
+    before = error.__cause__ or error.__context__
+    while before is not None:
+        if isinstance(before, KeyboardInterrupt):
+            _end_interrupted()
+        if isinstance(before, SystemExit):
+            raise before
+        before = before.__cause__ or before.__context__
+
+
+def _not_raised(unraisable: sys.UnraisableHookArgs) -> None:
+    """What is raised in a finalizer goes nowhere and is not shown, but a signal that ended there is sent again."""
+    number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(unraisable.exc_type)
+    if number is not None:
+        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    sys.exit(EXIT_TERMINATED)
