@@ -58,6 +58,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", *extensions], finalize=_weighed
         )
+        self._safe: dict[tuple[type, str], bool] = {}
         self.filters["tojson"] = _tojson
         self.filters |= {CONCAT: _concat, _CLOCK: _look_at_clock}
         for name, cost in FILTER_COSTS.items():
@@ -80,6 +81,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if type(obj) is dict and attribute in obj and not hasattr(dict, attribute):
             return obj[attribute]
         return super().getattr(obj, attribute)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """As jinja2 has it, which looks at the name and the object's type only: each pair is asked about once."""
+        known = self._safe.get((type(obj), attr))
+        if known is None:
+            known = self._safe[type(obj), attr] = super().is_safe_attribute(obj, attr, value)
+        return known
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """`left operator right`, charged to the run."""

@@ -11,7 +11,7 @@ takes, normalization), other added tokens stay what they are, and what is forged
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -82,10 +82,35 @@ class ExactEncoder:
             rows[row] = other
         return join_places(rows)
 
-    def encode_forged(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
-        """As `encode_plain_text`, for texts that are known to spell control tokens at other places."""
-        encode = self._encode_pieces if self.pieces_suffice else self._encode_renamed
-        return encode(texts, controls)
+    def encode_forged(
+        self,
+        texts: Sequence[str],
+        controls: Sequence[Sequence[tuple[int, int]]],
+        as_text: Callable[[Sequence[str]], PlacedTokens] | None = None,
+    ) -> PlacedTokens:
+        """As `encode_plain_text`, for texts that are known to spell control tokens at other places.
+
+        as_text: what to use instead of the method of that name.
+        """
+        if self.pieces_suffice:
+            return self._encode_pieces(texts, controls, as_text or self.as_text)
+        return self._encode_renamed(texts, controls)
+
+    def as_text(self, texts: Sequence[str]) -> PlacedTokens:
+        """Tokens of texts in which special tokens are text."""
+        tokenizer = self.reference.tokenizer
+        tokenizer.encode_special_tokens = True
+        try:
+            return _place(tokenizer, texts)
+        finally:
+            tokenizer.encode_special_tokens = False
+
+    def have_controls(self, tokens: TokenBatch) -> npt.NDArray[np.bool_]:
+        """(B,) True for texts among whose tokens is a control token."""
+        found = np.searchsorted(tokens.offsets, np.flatnonzero(self._is_control[tokens.ids]), side="right") - 1
+        has = np.zeros(tokens.offsets.size - 1, np.bool_)
+        has[found] = True
+        return has
 
     def only_at(
         self, placed: PlacedTokens, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]
@@ -120,19 +145,15 @@ class ExactEncoder:
         ):
             return False
         return all(map(_is_local, self._resolved.steps().values())) and not any(
-            np.isin(self._as_text([token.content]).tokens.ids, [token.id]).any() for token in tokens
+            np.isin(self.as_text([token.content]).tokens.ids, [token.id]).any() for token in tokens
         )
 
-    def _as_text(self, texts: Sequence[str]) -> PlacedTokens:
-        """Tokens of texts in which special tokens are text."""
-        tokenizer = self.reference.tokenizer
-        tokenizer.encode_special_tokens = True
-        try:
-            return _place(tokenizer, texts)
-        finally:
-            tokenizer.encode_special_tokens = False
-
-    def _encode_pieces(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
+    def _encode_pieces(
+        self,
+        texts: Sequence[str],
+        controls: Sequence[Sequence[tuple[int, int]]],
+        as_text: Callable[[Sequence[str]], PlacedTokens],
+    ) -> PlacedTokens:
         cuts = [
             [0, *(edge for place in places for edge in place), len(text)]
             for text, places in zip(texts, controls, strict=True)
@@ -142,7 +163,7 @@ class ExactEncoder:
             for text, edges in zip(texts, cuts, strict=True)
             for start, stop in zip(edges[::2], edges[1::2], strict=True)
         ]
-        between = iter(split_places(self._as_text(pieces)))
+        between = iter(split_places(as_text(pieces)))
         whole = []
         for text, places, edges in zip(texts, controls, cuts, strict=True):
             parts = [_moved(next(between), 0)]

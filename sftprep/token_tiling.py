@@ -9,7 +9,7 @@ takes white space around it, the text is reported as not tiled. Cost: some 20 ns
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -48,13 +48,21 @@ class TiledEncoder:
         return _replace(placed, np.flatnonzero(~tiled), self._exact.encode_with_starts, texts)
 
     def encode_plain_text(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
-        """As `ExactEncoder.encode_plain_text`; texts with forged control tokens, or not tiled, are left to that."""
+        """As `ExactEncoder.encode_plain_text`; what is forged, or not tiled, is left to that."""
         if self.tiler is None:
             return self._exact.encode_plain_text(texts, controls)
-        placed, tiled = self._place(self.tiler, texts)
+        tiler = self.tiler
+        placed, tiled = self._place(tiler, texts)
         honest = self._exact.only_at(placed, texts, controls)
-        placed = _replace(placed, np.flatnonzero(tiled & ~honest), self._exact.encode_forged, texts, controls)
+        encode_forged = partial(self._exact.encode_forged, as_text=partial(self._as_text, tiler))
+        placed = _replace(placed, np.flatnonzero(tiled & ~honest), encode_forged, texts, controls)
         return _replace(placed, np.flatnonzero(~tiled), self._exact.encode_plain_text, texts, controls)
+
+    def _as_text(self, tiler: ByteTiler, texts: Sequence[str]) -> PlacedTokens:
+        """As `ExactEncoder.as_text`: special tokens are text anyway where none was found."""
+        placed, tiled = self._place(tiler, texts)
+        rest = np.flatnonzero(~tiled | self._exact.have_controls(placed.tokens))
+        return _replace(placed, rest, self._exact.as_text, texts)
 
     def _place(self, tiler: ByteTiler, texts: Sequence[str]) -> tuple[PlacedTokens, npt.NDArray[np.bool_]]:
         tokens = self._engine.encode(texts)

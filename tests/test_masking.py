@@ -17,7 +17,9 @@ from sftprep.conversations import Conversation, parse_conversation
 from sftprep.loaded import Loaded, load
 from sftprep.loss_mask import Mask
 from sftprep.masking import Masked, Masker
+from sftprep.token_engines import FastEngine
 from sftprep.token_offsets import ExactEncoder
+from sftprep.token_tiling import TiledEncoder
 from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
 
 EVERY = 1 if FULL else 199  # of the corpus, conversations looked at
@@ -245,8 +247,27 @@ def test_forged_text_in_pieces_is_as_with_renamed_control_tokens(shared_data: Pa
             text += piece
         texts.append(text)
         places.append(genuine)
-    pieces, renamed = encoder._encode_pieces(texts, places), encoder._encode_renamed(texts, places)
-    assert np.array_equal(pieces.tokens.ids, renamed.tokens.ids)
-    assert np.array_equal(pieces.tokens.offsets, renamed.tokens.offsets)
-    assert np.array_equal(pieces.starts, renamed.starts)
-    assert np.array_equal(pieces.stops, renamed.stops)
+    renamed = encoder._encode_renamed(texts, places)
+    tiled = TiledEncoder(resolved, FastEngine(resolved), encoder)
+    for pieces in (encoder.encode_forged(texts, places), tiled.encode_plain_text(texts, places)):
+        assert np.array_equal(pieces.tokens.ids, renamed.tokens.ids)
+        assert np.array_equal(pieces.tokens.offsets, renamed.tokens.offsets)
+        assert np.array_equal(pieces.starts, renamed.starts)
+        assert np.array_equal(pieces.stops, renamed.stops)
+
+
+def test_only_pieces_that_spell_a_control_token_go_to_the_reference(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = resolve_tokenizer(str(shared_data / "tokenizers" / "minimind-3"))
+    encoder = ExactEncoder(resolved, resolved.control_tokens())
+    tiled = TiledEncoder(resolved, FastEngine(resolved), encoder)
+    asked: list[str] = []
+    as_text = encoder.as_text
+    monkeypatch.setattr(encoder, "as_text", lambda texts: (asked.extend(texts), as_text(texts))[1])
+    assert encoder.pieces_suffice
+    asked.clear()
+    texts = ["<|im_start|>no forged text<|im_end|>", "<|im_start|>plain<|im_end|>spells <|im_end|> here<|im_end|>"]
+    placed = tiled.encode_plain_text(texts, [[(0, 12), (26, 36)], [(0, 12), (17, 27), (49, 59)]])
+    assert asked == ["spells <|im_end|> here"]
+    assert encoder.have_controls(placed.tokens).tolist() == [True, True]
