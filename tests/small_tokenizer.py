@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from sftprep.token_engines import TokenEngine, choose_engine
 from sftprep.tokenizer import ResolvedTokenizer
 from sftprep.tokenizer_process import resolve_here
 
@@ -58,6 +59,12 @@ def save(tokenizer: Tokenizer, folder: Path, config: dict[str, Any] | None = Non
 def shared_tokenizer(folder: Path) -> ResolvedTokenizer:
     """A tokenizer of the shared data, resolved once for all tests of a process."""
     return resolve_here(str(folder))
+
+
+@cache
+def shared_engine(folder: Path) -> TokenEngine:
+    """The fast engine of such a tokenizer, compared and with its reference, loaded once: that takes seconds."""
+    return choose_engine(shared_tokenizer(folder), "fast")[0]
 
 
 def cut_shower(pattern: str) -> Tokenizer:

@@ -14,21 +14,28 @@ from conftest import FULL, TOKENIZERS
 
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation, parse_conversation
-from sftprep.loaded import Loaded, load
+from sftprep.loaded import Loaded
 from sftprep.loss_mask import Mask
 from sftprep.masking import Masked, Masker
-from sftprep.token_engines import FastEngine
+from sftprep.templates import Templates
 from sftprep.token_offsets import ExactEncoder
 from sftprep.token_tiling import TiledEncoder
-from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
+from tests.small_tokenizer import shared_engine, shared_tokenizer
 
 EVERY = 1 if FULL else 199  # of the corpus, conversations looked at
 
 
-def open_masker(folder: Path, engine: str = "fast", **options: Any) -> tuple[Masker, ResolvedTokenizer]:
-    config = BuildConfig(("unused",), str(folder), tokenizer_engine=engine, **options)
-    loaded = load(config)
-    return Masker(config, loaded, lambda name: nullcontext()), loaded.resolved
+def open_masker(folder: Path, **options: Any) -> tuple[Masker, Loaded]:
+    """A masker on the fast engine."""
+    config, resolved, engine = (
+        BuildConfig(("unused",), str(folder), **options),
+        shared_tokenizer(folder),
+        shared_engine(folder),
+    )
+    templates = Templates(config, resolved)
+    exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)
+    loaded = Loaded(resolved, templates, engine, exact, TiledEncoder(resolved, engine, exact), "")
+    return Masker(config, loaded, lambda name: nullcontext()), loaded
 
 
 def say(role: str, content: str, **more: Any) -> dict[str, Any]:
@@ -51,14 +58,12 @@ def lines(corpus: Path) -> list[bytes]:
         return [line for number, line in enumerate(file) if number % EVERY == 0]
 
 
-def by_characters(
-    loaded: Loaded, batch: list[Conversation], encoder: ExactEncoder
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def by_characters(loaded: Loaded, batch: list[Conversation]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Ids and mask of assistants' turns by Jinja and the `tokenizers` library, a conversation at a time."""
     found = []
     for conversation in batch:
         rendering = loaded.templates.render(conversation)
-        placed = encoder.encode_plain_text([rendering.text], [rendering.controls])
+        placed = loaded.exact.encode_plain_text([rendering.text], [rendering.controls])
         first = np.array([any(span.start <= at < span.stop for span in rendering.spans) for at in placed.starts], bool)
         found.append((placed.tokens.ids, first))
     return found
@@ -68,18 +73,13 @@ def by_characters(
 def test_ids_and_mask_are_those_of_the_characters_on_the_corpus(
     shared_data: Path, lines: list[bytes], name: str
 ) -> None:
-    config = BuildConfig(("unused",), str(shared_data / "tokenizers" / name), tokenizer_engine="fast")
-    loaded = load(config)
-    masker = Masker(config, loaded, lambda name: nullcontext())
-    encoder = ExactEncoder(loaded.resolved, loaded.templates.control_tokens)
+    masker, loaded = open_masker(shared_data / "tokenizers" / name)
     exact = 0
     for start in range(0, len(lines), 500):
         batch = [parse_conversation(line) for line in lines[start : start + 500]]
         masked = masker.mask(batch, range(0, len(batch), 7))  # raises where its two ways differ
         assert masked.failed == {}
-        for number, (given, oracle) in enumerate(
-            zip(rows(masked), by_characters(loaded, batch, encoder), strict=True), start
-        ):
+        for number, (given, oracle) in enumerate(zip(rows(masked), by_characters(loaded, batch), strict=True), start):
             assert np.array_equal(given[0], oracle[0]), number
             assert np.array_equal(given[1], oracle[1]), number
         exact += masked.exact
@@ -99,7 +99,7 @@ def test_generation_masks_are_those_of_transformers(shared_data: Path, lines: li
 
     folder = shared_data / "tokenizers" / name
     reference = AutoTokenizer.from_pretrained(folder)
-    masker, _ = open_masker(folder, "hf", mask="generation", chat_template=WITH_BLOCKS, control_tokens="allow")
+    masker, _ = open_masker(folder, mask="generation", chat_template=WITH_BLOCKS, control_tokens="allow")
     for start in range(0, len(lines), 500):
         batch = [parse_conversation(line) for line in lines[start : start + 500]]
         for conversation, (ids, mask) in zip(batch, rows(masker.mask(batch, ())), strict=True):
@@ -135,7 +135,8 @@ def forgeries(token: str) -> list[Conversation]:
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_no_message_text_becomes_a_control_token(shared_data: Path, name: str) -> None:
-    masker, resolved = open_masker(shared_data / "tokenizers" / name)
+    masker, loaded = open_masker(shared_data / "tokenizers" / name)
+    resolved = loaded.resolved
     special = [token for token in resolved.added_tokens if token.special]
     special_ids = np.array([token.id for token in special])
     tried = special if FULL else special[:24] + special[-4:]
@@ -173,8 +174,8 @@ def test_conversations_without_control_text_have_the_ids_of_transformers(
 
     folder = shared_data / "tokenizers" / name
     reference = AutoTokenizer.from_pretrained(folder)
-    masker, resolved = open_masker(folder)
-    controls = [token.content for token in resolved.added_tokens if token.special]
+    masker, loaded = open_masker(folder)
+    controls = [token.content for token in loaded.resolved.added_tokens if token.special]
     batch = [parse_conversation(line) for line in lines[::4]]
     for conversation, (ids, _) in zip(batch, rows(masker.mask(batch, ())), strict=True):
         text = reference.apply_chat_template(conversation.messages, tokenize=False)
@@ -229,8 +230,8 @@ def test_weights_are_floats_only_where_they_have_to_be(shared_data: Path) -> Non
 
 @pytest.mark.parametrize("name", ["minimind-3", "qwen3", "llama3_1"])
 def test_forged_text_in_pieces_is_as_with_renamed_control_tokens(shared_data: Path, name: str) -> None:
-    resolved = resolve_tokenizer(str(shared_data / "tokenizers" / name))
-    encoder = ExactEncoder(resolved, resolved.control_tokens())
+    resolved, engine = (get(shared_data / "tokenizers" / name) for get in (shared_tokenizer, shared_engine))
+    encoder = ExactEncoder(resolved, resolved.control_tokens(), engine.reference)
     assert encoder.pieces_suffice
     controls = sorted(resolved.control_tokens())
     anything = [token.content for token in resolved.added_tokens[:40]]
@@ -248,7 +249,7 @@ def test_forged_text_in_pieces_is_as_with_renamed_control_tokens(shared_data: Pa
         texts.append(text)
         places.append(genuine)
     renamed = encoder._encode_renamed(texts, places)
-    tiled = TiledEncoder(resolved, FastEngine(resolved), encoder)
+    tiled = TiledEncoder(resolved, engine, encoder)
     for pieces in (encoder.encode_forged(texts, places), tiled.encode_plain_text(texts, places)):
         assert np.array_equal(pieces.tokens.ids, renamed.tokens.ids)
         assert np.array_equal(pieces.tokens.offsets, renamed.tokens.offsets)
@@ -259,9 +260,9 @@ def test_forged_text_in_pieces_is_as_with_renamed_control_tokens(shared_data: Pa
 def test_only_pieces_that_spell_a_control_token_go_to_the_reference(
     shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolved = resolve_tokenizer(str(shared_data / "tokenizers" / "minimind-3"))
-    encoder = ExactEncoder(resolved, resolved.control_tokens())
-    tiled = TiledEncoder(resolved, FastEngine(resolved), encoder)
+    resolved, engine = (get(shared_data / "tokenizers" / "minimind-3") for get in (shared_tokenizer, shared_engine))
+    encoder = ExactEncoder(resolved, resolved.control_tokens(), engine.reference)
+    tiled = TiledEncoder(resolved, engine, encoder)
     asked: list[str] = []
     as_text = encoder.as_text
     monkeypatch.setattr(encoder, "as_text", lambda texts: (asked.extend(texts), as_text(texts))[1])

@@ -16,8 +16,9 @@ from transformers import AutoTokenizer
 from sftprep.errors import ConfigError
 from sftprep.rows import padded_rows
 from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_flat, scan_mask, scan_rule
-from sftprep.token_engines import choose_engine, split_rows
-from sftprep.tokenizer import TokenBatch, resolve_tokenizer
+from sftprep.token_engines import split_rows
+from sftprep.tokenizer import TokenBatch
+from tests.small_tokenizer import shared_engine
 
 # the tutorial's toy: <s> = 1, </s> = 2, user = 10, assistant = 20, pad = 0; one turn each, then two pads
 TOY = np.array([[1, 10, 101, 102, 103, 2, 1, 20, 200, 2, 0, 0]])
@@ -124,7 +125,7 @@ def test_what_cannot_be_a_rule() -> None:
 def test_presets_equal_the_seed_on_every_conversation_of_the_corpus(name: str, shared_data: Path, corpus: Path) -> None:
     folder = shared_data / "tokenizers" / name
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    fast, _ = choose_engine(resolve_tokenizer(str(folder)), "fast")
+    fast = shared_engine(folder)
 
     def encode(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False).input_ids)

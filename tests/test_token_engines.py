@@ -22,7 +22,6 @@ from sftprep.token_engines import (
     SAMPLE,
     FastEngine,
     HfEngine,
-    TokenEngine,
     check_equal,
     choose_engine,
     encode_apart,
@@ -33,7 +32,7 @@ from sftprep.token_engines import (
 from sftprep.tokenizer import ResolvedTokenizer, TokenBatch
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import cut_shower, save, shared_tokenizer, train
+from tests.small_tokenizer import cut_shower, save, shared_engine, shared_tokenizer, train
 from tests.strategies import texts_for_tokenizers
 
 LLAMA = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -84,20 +83,10 @@ class Wrong:
 # -- equal ids --
 
 
-_LOADED: dict[Path, tuple[TokenEngine, HfEngine]] = {}
-
-
-def loaded(folder: Path) -> tuple[TokenEngine, HfEngine]:
-    """The fast engine and the reference, which take seconds to load, and that long to be compared."""
-    if folder not in _LOADED:
-        engine, _ = choose_engine(shared_tokenizer(folder), "fast")
-        _LOADED[folder] = engine, engine.reference
-    return _LOADED[folder]
-
-
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_engines_agree_on_the_corpus_and_on_hostile_texts(name: str, shared_data: Path, corpus: Path) -> None:
-    fast, reference = loaded(shared_data / "tokenizers" / name)
+    fast = shared_engine(shared_data / "tokenizers" / name)
+    reference = fast.reference
     assert (fast.name, reference.name) == ("fast", "hf")
     check_equal(fast, reference, corpus_texts(corpus, 120))
     tokens = [token.content for token in shared_tokenizer(shared_data / "tokenizers" / name).added_tokens]
@@ -108,14 +97,14 @@ def test_engines_agree_on_the_corpus_and_on_hostile_texts(name: str, shared_data
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(texts_for_tokenizers(), max_size=4))
 def test_engines_agree_on_any_text(name: str, shared_data: Path, texts: list[str]) -> None:
-    fast, reference = loaded(shared_data / "tokenizers" / name)
-    check_equal(fast, reference, texts)
+    fast = shared_engine(shared_data / "tokenizers" / name)
+    check_equal(fast, fast.reference, texts)
 
 
 @pytest.mark.parametrize("name", ["qwen3", "llama3_1"])
 def test_what_fastokens_reads_otherwise_goes_to_the_reference(name: str, shared_data: Path) -> None:
-    fast, reference = loaded(shared_data / "tokenizers" / name)
-    check_equal(fast, reference, ["plain", "it'\u017fter", "'\u017f\u017ft 'S", "", "  \u180e a"])
+    fast = shared_engine(shared_data / "tokenizers" / name)
+    check_equal(fast, fast.reference, ["plain", "it'\u017fter", "'\u017f\u017ft 'S", "", "  \u180e a"])
 
 
 @pytest.mark.parametrize("engine", [HfEngine, FastEngine])

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from sftprep.errors import ConversationError, TokenizerError
-from sftprep.token_engines import FastEngine, HfEngine, split_rows
+from sftprep.token_engines import HfEngine, split_rows
 from sftprep.token_offsets import ExactEncoder, PlacedTokens
 from sftprep.token_tiling import ByteTiler, TiledEncoder
 from sftprep.tokenizer import ResolvedTokenizer
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import CHATML, TEXT, save, shared_tokenizer, special, train
+from tests.small_tokenizer import CHATML, TEXT, save, shared_engine, shared_tokenizer, special, train
 from tests.strategies import texts_for_tokenizers
 
 Places = list[tuple[int, int]]
@@ -234,7 +234,7 @@ _ENCODERS: dict[Path, ExactEncoder] = {}
 def shared_encoder(folder: Path) -> tuple[ResolvedTokenizer, ExactEncoder]:
     resolved = shared_tokenizer(folder)
     if folder not in _ENCODERS:
-        _ENCODERS[folder] = ExactEncoder(resolved, control_tokens(resolved))
+        _ENCODERS[folder] = ExactEncoder(resolved, control_tokens(resolved), shared_engine(folder).reference)
     return resolved, _ENCODERS[folder]
 
 
@@ -256,7 +256,7 @@ def test_corpus_tiles_and_plain_text_changes_nothing_in_it(name: str, shared_dat
     contents = control_tokens(resolved)
     places = [places_of(text, contents) for text in texts]
     exact = encoder.encode_with_starts(texts)
-    tiled = TiledEncoder(resolved, FastEngine(resolved), encoder)
+    tiled = TiledEncoder(resolved, shared_engine(shared_data / "tokenizers" / name), encoder)
     for encode in (encoder.encode_plain_text, encoder._encode_renamed, tiled.encode_plain_text):
         placed = encode(texts, places)
         assert np.array_equal(placed.tokens.ids, exact.tokens.ids)
