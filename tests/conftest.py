@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from faults.builds import Lab
 
 FULL = bool(os.environ.get("SFTPREP_FULL"))  # the whole corpus, and other random examples each time; takes an hour
-settings.register_profile("steady", derandomize=True, database=None)
-if not FULL:
-    settings.load_profile("steady")
+# How fast a machine is must not decide whether a test passes.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.register_profile("steady", settings.get_profile("patient"), derandomize=True, database=None)
+settings.load_profile("patient" if FULL else "steady")
 
 TOKENIZERS = ("minimind-2", "minimind-3", "qwen3", "llama3_1", "deepseek_v3")
 

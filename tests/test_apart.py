@@ -24,7 +24,7 @@ def test_what_dies_or_does_not_end_does_not() -> None:
     assert not survives(lambda: os._exit(3), 10)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.sampled_from([0, 0, 0, 0, 1]), max_size=12))
 def test_the_items_at_fault_are_found(items: list[int]) -> None:
     def step(some: Sequence[int]) -> None:

@@ -95,7 +95,7 @@ def test_text_is_that_of_transformers(name: str) -> None:
     )
     messages = chats(message_texts()) | tool_chats(message_texts())
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.builds(Conversation, messages, st.sampled_from([None, [], TOOLS]), kwargs, st.none()))
     def check(given: Conversation) -> None:
         assert ours(template, given) == theirs(breed, given)
@@ -120,7 +120,7 @@ def test_text_is_that_of_transformers_where_every_answer_says_something(name: st
     breed = BREEDS[name]
     template = template_of(breed)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(chats(message_texts().map(lambda text: f"x{text}x")))
     def check(messages: Messages) -> None:
         given = conversation(messages)

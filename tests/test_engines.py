@@ -58,7 +58,7 @@ def test_every_task_is_done_once(tmp_path: Path, workers: int) -> None:
     assert all(len(each) == 1 for each in writers)
     assert str(os.getpid()) not in {each[0] for each in writers}
     assert sum(each.tokens for each in reports) == sum(range(12))
-    assert sum(each.note == "open" for each in reports) == workers
+    assert 1 <= sum(each.note == "open" for each in reports) <= workers  # all may be done before the last one starts
 
 
 def test_no_task_starts_no_process(tmp_path: Path) -> None:

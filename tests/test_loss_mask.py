@@ -282,7 +282,7 @@ def words_only() -> PreTrainedTokenizerFast:
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "words_only"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.text("a b\n🦜é", max_size=5)), min_size=1, max_size=6))
 def test_generation_mask_equals_transformers(
     request: pytest.FixtureRequest, kind: str, messages: list[tuple[bool, str]]

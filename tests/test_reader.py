@@ -84,7 +84,7 @@ def test_negative_indices_and_their_end(folder: Path) -> None:
             dataset[wrong]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(-23, 22), max_size=30))
 def test_batches_are_their_rows(folder: Path, indices: list[int]) -> None:
     dataset = ShardDataset(folder)

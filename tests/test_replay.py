@@ -124,7 +124,7 @@ def test_random_conversations_are_replayed_as_jinja_renders_them(
 
     many = 20_000 if FULL else 50  # families, of 5.5 conversations on average
 
-    @settings(max_examples=15 if options else many, deadline=None)
+    @settings(max_examples=15 if options else many)
     @given(families())
     def check(family: list[Conversation]) -> None:
         for conversation in family:
@@ -140,7 +140,7 @@ def test_templates_of_all_kinds_are_replayed_as_jinja_renders_them(name: str, mo
     monkeypatch.setattr(replay, "_FREE_RECORDINGS", 10**9)
     template = breed_template(BREEDS[name])
 
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     @given(families())
     def check(family: list[Conversation]) -> None:
         for conversation in family:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import texts_of_lines
 
@@ -117,7 +117,6 @@ def test_lines_in_a_json_file_are_read_as_lines(tmp_path: Path) -> None:
     assert [record.line for record in read_records(splits[0], infos)] == [1, 2]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(texts_of_lines(), min_size=1, max_size=4),
     st.integers(1, 200),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 
@@ -94,7 +94,7 @@ def test_engines_agree_on_the_corpus_and_on_hostile_texts(name: str, shared_data
 
 
 @pytest.mark.parametrize("name", ["minimind-3", "qwen3", "llama3_1", "deepseek_v3"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(texts=st.lists(texts_for_tokenizers(), max_size=4))
 def test_engines_agree_on_any_text(name: str, shared_data: Path, texts: list[str]) -> None:
     fast = shared_engine(shared_data / "tokenizers" / name)

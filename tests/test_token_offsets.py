@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -149,7 +149,6 @@ def assert_tiles(tiler: ByteTiler, encoder: ExactEncoder, texts: Sequence[str]) 
 
 
 @given(texts=st.lists(texts_for_tokenizers(), max_size=5))
-@settings(deadline=None)
 def test_tiling_equals_the_library(texts: list[str]) -> None:
     tiler, encoder = small_tiler()
     assert all(assert_tiles(tiler, encoder, texts))
@@ -199,7 +198,6 @@ def test_tokens_of_another_text_do_not_tile(resolved: ResolvedTokenizer) -> None
 
 
 @given(texts=st.lists(texts_for_tokenizers(), max_size=4), chosen=st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_tiled_encoder_equals_the_exact_one(texts: list[str], chosen: Any) -> None:
     _, encoder = small_tiler()
     places = [[place for place in places_of(text, CHATML) if chosen.random() < 0.8] for text in texts]
@@ -291,7 +289,7 @@ def test_no_control_token_comes_from_plain_text(name: str, shared_data: Path) ->
 
 
 @pytest.mark.parametrize("name", ["minimind-3", "qwen3", "deepseek_v3"])
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(texts=st.lists(texts_for_tokenizers(), min_size=1, max_size=3), chosen=st.randoms(use_true_random=False))
 def test_any_choice_of_genuine_tokens(name: str, shared_data: Path, texts: list[str], chosen: Any) -> None:
     resolved, encoder = shared_encoder(shared_data / "tokenizers" / name)
@@ -464,7 +462,6 @@ def test_texts_that_cannot_be_encoded(resolved: ResolvedTokenizer) -> None:
 
 
 @given(text=texts_for_tokenizers())
-@settings(deadline=None)
 @example("<|im_start|><|im_end|>")
 def test_everything_genuine_equals_whole_texts(text: str) -> None:
     _, encoder = small_tiler()

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_steps_are_those_of_the_backend(shared_data: Path, name: str) -> None:
-    resolved = resolve_tokenizer(str(shared_data / "tokenizers" / name))
+    resolved = shared_tokenizer(shared_data / "tokenizers" / name)
     stated = json.loads(resolved.backend)
     steps = {part: stated[part] for part in ("normalizer", "pre_tokenizer")}
     other_order = json.dumps({"model": stated.pop("model"), **stated})

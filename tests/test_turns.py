@@ -565,7 +565,7 @@ STABLE = [
 def test_spans_are_what_prefixes_lack(breed: Breed, end: str, systems: bool) -> None:
     template = template_of(breed)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(chats(message_texts().filter(lambda text: "stop" not in text and "think" not in text), system=systems))
     def check(messages: Messages) -> None:
         assert trained(template, messages) == by_prefixes(breed, messages, end)
@@ -576,7 +576,7 @@ def test_spans_are_what_prefixes_lack(breed: Breed, end: str, systems: bool) -> 
 def test_spans_with_reasoning_are_what_prefixes_lack() -> None:
     template = template_of(zoo.QWQ)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(chats(message_texts()), message_texts())
     def check(messages: Messages, thought: str) -> None:
         thinking = [{**message, "reasoning_content": thought} for message in messages]
@@ -593,7 +593,7 @@ DEEPSEEK = replace(zoo.DEEPSEEK_R1, source=zoo.DEEPSEEK_R1.source.replace("<thin
 def test_spans_of_tool_calls_are_what_prefixes_lack(breed: Breed) -> None:
     template = template_of(breed)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(tool_chats(message_texts().map(lambda text: text.replace("think", "thank"))))
     def check(messages: Messages) -> None:
         assert trained(template, messages) == by_prefixes(breed, messages, breed.special["eos_token"])
