@@ -5,9 +5,9 @@ A shape is the roles, keys and value types of a conversation. The template is re
 and steps, that prints it. Ways of a shape form a tree that is compiled to Python (`programs`). A conversation whose
 observations lead to a program is rendered by joining strings; if they lead nowhere, Jinja renders it and a new way may
 be recorded; ways that could not be recorded always take Jinja.
-Cost: about 2 µs and 1 µs a message, and copying the text once. Recording costs as much as some ten renderings, so the
-first conversations and all but the first shapes are not recorded before they are seen again, and after the first hundred
-recordings only one conversation in eight is.
+Cost: about 2 µs and 1 µs a message, and copying the text once. Recording costs as much as some ten renderings, so a shape
+is recorded when it is common, or has been seen some times, and after the first hundred recordings only one conversation
+in eight is.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
 _MAX_WAYS = 32  # of one shape
 _MAX_MESSAGES = 256  # of a conversation that is recorded
 _FREE_RECORDINGS, _RECORDING_SHARE = 128, 8
-_FEW_CONVERSATIONS, _FIRST_SHAPES = 4, 32
+_COMMON, _FEW, _OFTEN = 1000, 4, 4  # common: one conversation in a thousand; of a few, more than one
 _LONG_TEXT = 1 << 18  # from here on Jinja's share of the work is small, and its limits are checked by it alone
 
 
@@ -54,7 +54,8 @@ class ReplayTemplate:
     def __init__(self, template: ChatTemplate) -> None:
         self.template = template
         self.replayed = self.rendered = self.recorded = 0
-        self._trees: dict[tuple[Any, ...], Tree[TurnMarks] | None] = {}  # None: seen, not recorded yet
+        self._sightings: dict[tuple[Any, ...], int] = {}  # of a shape, while it is not replayed
+        self._trees: dict[tuple[Any, ...], Tree[TurnMarks]] = {}
         self._replays: dict[tuple[Any, ...], Replay[TurnMarks]] = {}
         self._recorder: RecordingTemplate | None = None
         self._marks_known: dict[tuple[Any, ...], TurnMarks] = {}  # one object for equal marks
@@ -83,17 +84,17 @@ class ReplayTemplate:
 
     def _may_record(self, key: tuple[Any, ...], conversation: Conversation) -> bool:
         seen = self.replayed + self.rendered
-        if key not in self._trees:
-            if len(self._trees) >= _MAX_SHAPES:  # start over: what is common will soon be known again
-                self._trees.clear()
-                self._replays.clear()
-                self._marks_known.clear()
-            self._trees[key] = None
-            if seen <= _FEW_CONVERSATIONS or len(self._trees) > _FIRST_SHAPES:
-                return False
-        tree = self._trees[key]
+        if (
+            key not in self._sightings and len(self._sightings) >= _MAX_SHAPES
+        ):  # start over: what is common will soon be known again
+            for known in (self._sightings, self._trees, self._replays, self._marks_known):
+                known.clear()
+        sightings = self._sightings[key] = self._sightings.get(key, 0) + 1
+        common = sightings * _COMMON > seen and (sightings > 1 or seen > _FEW)
+        tree = self._trees.get(key)
         return (
-            self.recorded < _FREE_RECORDINGS + seen // _RECORDING_SHARE
+            (common or sightings >= _OFTEN)
+            and self.recorded < _FREE_RECORDINGS + seen // _RECORDING_SHARE
             and (tree is None or tree.leaves < _MAX_WAYS)
             and len(conversation.messages) <= _MAX_MESSAGES
             and not (self.template.roles and self.template.has_strays)
@@ -102,9 +103,9 @@ class ReplayTemplate:
     def _record(self, key: tuple[Any, ...], conversation: Conversation, rendering: Rendering) -> None:
         """Add the conversation's way to its shape's tree."""
         self.recorded += 1
+        if key not in self._trees:
+            self._trees[key] = Tree(INPUTS, self._forms)
         tree = self._trees[key]
-        if tree is None:
-            tree = self._trees[key] = Tree(INPUTS, self._forms)
         recording = Recording(tree.steps, {name: getattr(conversation, name) for name in INPUTS})
         try:
             program = self._program(conversation, rendering, recording)

@@ -434,6 +434,22 @@ def test_a_shape_is_recorded_when_it_is_seen_again() -> None:
     assert counts == [(1, 0, 0), (2, 1, 0), (2, 1, 1)]
 
 
+def test_a_common_shape_is_recorded_at_first_sight_and_a_rare_one_later() -> None:
+    template = breed_template(zoo.CHATML)
+    for _ in range(5):
+        template.render(talk("a", "b"))
+    template.render(talk("a", "b", "c"))
+    assert template.recorded == 2
+
+    template.replayed = 100_000
+    recorded = []
+    for _ in range(5):
+        template.render(talk("a"))
+        recorded.append(template.recorded)
+    assert recorded == [2, 2, 2, 3, 3]
+    assert template.replayed == 100_001
+
+
 def test_ways_and_shapes_and_recordings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "_MAX_WAYS", 3)
     monkeypatch.setattr(replay, "_MAX_SHAPES", 4)
