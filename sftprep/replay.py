@@ -93,7 +93,7 @@ class ReplayTemplate:
         common = sightings * _COMMON > seen and (sightings > 1 or seen > _FEW)
         tree = self._trees.get(key)
         return (
-            (common or sightings >= _OFTEN)
+            (common or tree is not None or sightings >= _OFTEN)
             and self.recorded < _FREE_RECORDINGS + seen // _RECORDING_SHARE
             and (tree is None or tree.leaves < _MAX_WAYS)
             and len(conversation.messages) <= _MAX_MESSAGES
