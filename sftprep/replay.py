@@ -84,9 +84,8 @@ class ReplayTemplate:
 
     def _may_record(self, key: tuple[Any, ...], conversation: Conversation) -> bool:
         seen = self.replayed + self.rendered
-        if (
-            key not in self._sightings and len(self._sightings) >= _MAX_SHAPES
-        ):  # start over: what is common will soon be known again
+        if key not in self._sightings and len(self._sightings) >= _MAX_SHAPES:
+            # start over: what is common will soon be known again
             for known in (self._sightings, self._trees, self._replays, self._marks_known):
                 known.clear()
         sightings = self._sightings[key] = self._sightings.get(key, 0) + 1
