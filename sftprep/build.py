@@ -11,19 +11,27 @@ from rich.console import Console
 
 from sftprep.config import BuildConfig
 from sftprep.engines import FORKS, Progress, run_tasks
-from sftprep.manifest import MANIFEST, Manifest, load_manifest
+from sftprep.fast_tokens import BegunTokenizer
+from sftprep.manifest import Manifest, load_manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
 from sftprep.plan import adopt_plan, first_conversations, hold, make_plan
 from sftprep.progress import BuildProgress, show_summary
 
 
-def build_dataset(config: BuildConfig, folder: Path, *, overwrite: bool = False, quiet: bool = True) -> Manifest:
+def build_dataset(
+    config: BuildConfig,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    quiet: bool = True,
+    tokenizer: BegunTokenizer | None = None,
+) -> Manifest:
     """Plan, work, commit. Run again after a crash it does what is missing; after success it tokenizes nothing.
 
-    Raises SftprepError of every kind; whatever happens, the folder holds a whole dataset or none.
+    tokenizer: if it is known already. Raises SftprepError of every kind; whatever happens, the folder holds a whole dataset or none.
     """
     begin = time.monotonic()
-    plan, loaded = make_plan(config, work_follows=overwrite or not (folder / MANIFEST).exists())
+    plan, loaded = make_plan(config, tokenizer)
     with hold(folder):
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SftprepError(Exception):
     """Base of all errors that sftprep raises on purpose. `str(error)` says where, what, and what would be right."""
@@ -45,3 +48,14 @@ class BusyError(SftprepError):
 
 class WorkerError(SftprepError):
     """A worker process died, twice at the same split, or failed in a way that is sftprep's own fault."""
+
+
+@contextmanager
+def typed_errors(what: str) -> Iterator[None]:
+    """Whatever a library raises, a Rust panic included, as a TokenizerError. Its own words may quote the text."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise TokenizerError(f"{what}: {type(error).__name__}") from error

@@ -18,12 +18,14 @@ from time import monotonic
 
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation
+from sftprep.engine_choice import choose_engine
 from sftprep.errors import ConversationError
+from sftprep.fast_tokens import BegunTokenizer
+from sftprep.resolve import ResolvedTokenizer, resolve_tokenizer
 from sftprep.templates import Templates
-from sftprep.token_engines import TokenEngine, choose_engine
 from sftprep.token_offsets import ExactEncoder
 from sftprep.token_tiling import TiledEncoder
-from sftprep.tokenizer import ResolvedTokenizer, resolve_tokenizer
+from sftprep.tokenizer import TokenEngine
 
 _WARM_CONVERSATIONS, _WARM_SECONDS = 1000, 1.0
 _OBJECTS = 100_000  # the cyclic collector runs after so many new ones: a batch makes some ten thousand, hardly a cycle
@@ -72,17 +74,19 @@ def _settle() -> None:
 
 def load(
     config: BuildConfig,
-    resolved: ResolvedTokenizer | None = None,
+    tokenizer: BegunTokenizer | None = None,
     sample_texts: Callable[[Templates], Iterable[str]] = lambda templates: (),
 ) -> Loaded:
     """Open the tokenizer's template, choose the engine.
 
-    resolved: the tokenizer, if it is known already. sample_texts: the inputs' first conversations as texts, for the
+    tokenizer: if it is known already. sample_texts: the inputs' first conversations as texts, for the
     comparison of engines. Raises TokenizerError, TemplateError or ConfigError.
     """
-    resolved = resolved or resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
+    if tokenizer is None:
+        tokenizer = BegunTokenizer(resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code))
+    resolved = tokenizer.resolved
     templates = Templates(config, resolved)
-    engine, why = choose_engine(resolved, config.tokenizer_engine, sample_texts(templates))
+    engine, why = choose_engine(resolved, config.tokenizer_engine, sample_texts(templates), tokenizer.tokens)
     exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)
     tiled = TiledEncoder(resolved, engine, exact)
     return Loaded(resolved, templates, engine, exact, tiled, f"tokenizer engine {engine.name}: {why}")

@@ -23,9 +23,8 @@ from sftprep.loaded import Loaded
 from sftprep.loss_mask import CharSpans, Mask, char_spans, generation_mask, message_weights, span_mask
 from sftprep.marked import CompiledMarks, ControlIds, GivenWeights, MarkTable, compile_marks, lone_controls, marked_mask
 from sftprep.scan import ScanRule
-from sftprep.token_engines import encode_apart
 from sftprep.token_offsets import PlacedTokens
-from sftprep.tokenizer import TokenBatch
+from sftprep.tokenizer import TokenBatch, encode_apart
 from sftprep.turns import Rendering, TurnMarks
 
 Stage = Callable[[str], AbstractContextManager[None]]  # puts the time spent inside on that stage's account

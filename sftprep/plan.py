@@ -16,8 +16,10 @@ from sftprep import __version__
 from sftprep.config import FORMAT_VERSION, BuildConfig, fingerprint
 from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import ConversationError, DatasetError, InputError, StorageError
+from sftprep.fast_tokens import BegunTokenizer
 from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, load_manifest
+from sftprep.resolve import resolve_tokenizer
 from sftprep.shards import RECEIPTS, REJECTS
 from sftprep.sources import SourceInfo, Split, find_sources, plan_splits, read_records
 from sftprep.storage import (
@@ -30,7 +32,6 @@ from sftprep.storage import (
     remove_temporaries,
 )
 from sftprep.templates import Templates, template_text
-from sftprep.tokenizer import resolve_tokenizer
 
 PLAN = "plan.json"
 _CHECKED_SHARE, _CHECKED_LEAST = 100, 200  # rows masked both ways: 1 in 100, at least 200
@@ -102,34 +103,35 @@ class Plan:
             raise DatasetError(f"{path}: not a plan of sftprep") from error
 
 
-def make_plan(config: BuildConfig, *, work_follows: bool = False) -> tuple[Plan, Loaded]:
+def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> tuple[Plan, Loaded]:
     """Look at inputs and tokenizer and say what is to be done. Writes nothing.
 
-    work_follows: begin to load the engine while the inputs are read. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot be done.
+    tokenizer: if it is known already. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
+    be done.
     """
     found = find_sources(config.inputs)
-    resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
+    if tokenizer is None:
+        tokenizer = BegunTokenizer(resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code))
+    resolved = tokenizer.resolved
     template = template_text(config, resolved)
     if "strftime_now" not in template:
         config = replace(config, date=None)
     elif config.date is None:
         config = replace(config, date=date.today().isoformat())
     planned = cache(partial(plan_splits, found))
-    loaded = load(config, resolved, lambda templates: _texts(templates, config, planned))
-    if work_follows:
-        loaded.engine.begin()
+    loaded = load(config, tokenizer, lambda templates: _texts(templates, config, planned))
     sources, splits = planned()
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
     config = replace(config, tokenizer_engine=loaded.engine.name)
-    tokenizer = {
+    stated = {
         "sha256": resolved.sha256,
         "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
         "vocab_size": resolved.size,
         "pad_id": resolved.pad_id,
         **resolved.versions,
     }
-    plan = Plan(config, tuple(sources), tuple(splits), tokenizer, "")
+    plan = Plan(config, tuple(sources), tuple(splits), stated, "")
     return replace(plan, fingerprint=fingerprint(plan.facts())), loaded
 
 

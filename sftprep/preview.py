@@ -117,7 +117,7 @@ def show_rows(folder: Path, rows: Sequence[int], tokenizer: str | None, color: b
 def _decoder(name: str, expected_sha256: str) -> Decode:
     from tokenizers import Tokenizer
 
-    from sftprep.tokenizer import resolve_tokenizer
+    from sftprep.resolve import resolve_tokenizer
 
     resolved = resolve_tokenizer(name)
     if resolved.sha256 != expected_sha256:

@@ -11,8 +11,8 @@ from sftprep.conversations import Conversation
 from sftprep.errors import ConfigError, TemplateError
 from sftprep.messages import ROLES
 from sftprep.replay import ReplayTemplate
+from sftprep.resolve import ResolvedTokenizer
 from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_rule
-from sftprep.tokenizer import ResolvedTokenizer
 from sftprep.turns import Rendering, TurnMarks, rendering_of
 
 _TALK = Conversation([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}], None, {}, None)

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from sftprep.errors import ConversationError, TokenizerError
-from sftprep.token_engines import HfEngine, batch_of, typed_errors
-from sftprep.tokenizer import ResolvedTokenizer, TokenBatch
+from sftprep.errors import ConversationError, TokenizerError, typed_errors
+from sftprep.resolve import ResolvedTokenizer
+from sftprep.tokenizer import HfEngine, TokenBatch, batch_of
 
 # Code points that are no characters, and that no normalizer or pattern knows. An alias is one of them and a number.
 _MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]

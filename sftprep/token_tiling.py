@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from sftprep.token_engines import TokenEngine
+from sftprep.resolve import ResolvedTokenizer
 from sftprep.token_offsets import ExactEncoder, PlacedTokens, join_places, split_places
-from sftprep.tokenizer import ResolvedTokenizer, TokenBatch
+from sftprep.tokenizer import TokenBatch, TokenEngine
 
 IntArray = npt.NDArray[np.int64]
 

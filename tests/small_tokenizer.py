@@ -9,8 +9,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from sftprep.token_engines import TokenEngine, choose_engine
-from sftprep.tokenizer import ResolvedTokenizer
+from sftprep.engine_choice import choose_engine
+from sftprep.resolve import ResolvedTokenizer
+from sftprep.tokenizer import TokenEngine
 from sftprep.tokenizer_process import resolve_here
 
 TEXT = [

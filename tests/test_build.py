@@ -21,8 +21,7 @@ from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, DatasetError, InputError, TemplateError, TokenizerError
 from sftprep.manifest import Manifest, load_manifest
 from sftprep.masking import Masker
-from sftprep.token_engines import FastEngine
-from sftprep.tokenizer import TokenBatch
+from sftprep.tokenizer import FastEngine, TokenBatch
 from sftprep.verify import verify_dataset
 
 SAMPLE = Path(str(files("sftprep") / "sample"))
@@ -368,6 +367,30 @@ def test_plan_work_commit_are_the_build(tmp_path: Path) -> None:
     assert sftprep("commit", str(tmp_path / "b")).returncode == 0
     same = [sorted((path.name, path.read_bytes()) for path in (tmp_path / name).iterdir()) for name in ("a", "b")]
     assert same[0] == same[1]
+
+
+def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    build(tmp_path / "out", write(tmp_path / "a.jsonl", GOOD))
+    command = [sys.executable, "-m", "sftprep.cli", "inspect", str(tmp_path / "out"), "0"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+    # what stays in the buffer until the end, too
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "sftprep.cli", "--version"]
+        assert subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False).returncode == 1
+
+
+def test_a_tokenizer_that_is_still_loading_holds_nobody_up(tmp_path: Path) -> None:
+    """An error shows, and the program ends, while fastokens is at it."""
+    code = (
+        "import sys, threading; import sftprep.fast_tokens as fast\n"
+        "fast.FastTokens._load = lambda self: threading.Event().wait()\n"
+        "from sftprep.cli import run; run()"
+    )
+    command = [sys.executable, "-c", code, "build", "nosuch", "-o", str(tmp_path / "out"), "-t", TOKENIZER]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "nosuch" in done.stderr) == (1, True)
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -16,8 +16,7 @@ from transformers import AutoTokenizer
 from sftprep.errors import ConfigError
 from sftprep.rows import padded_rows
 from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_flat, scan_mask, scan_rule
-from sftprep.token_engines import split_rows
-from sftprep.tokenizer import TokenBatch
+from sftprep.tokenizer import TokenBatch, split_rows
 from tests.small_tokenizer import shared_engine
 
 # the tutorial's toy: <s> = 1, </s> = 2, user = 10, assistant = 20, pad = 0; one turn each, then two pads

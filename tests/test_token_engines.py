@@ -16,20 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 
+from sftprep.engine_choice import SAMPLE, check_equal, choose_engine, unsafe_trait
 from sftprep.errors import TokenizerError
 from sftprep.hostile_text import hostile_texts
-from sftprep.token_engines import (
-    SAMPLE,
-    FastEngine,
-    HfEngine,
-    check_equal,
-    choose_engine,
-    encode_apart,
-    join_rows,
-    split_rows,
-    unsafe_trait,
-)
-from sftprep.tokenizer import ResolvedTokenizer, TokenBatch
+from sftprep.resolve import ResolvedTokenizer
+from sftprep.tokenizer import FastEngine, HfEngine, TokenBatch, encode_apart, join_rows, split_rows
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
 from tests.small_tokenizer import cut_shower, save, shared_engine, shared_tokenizer, train
@@ -313,7 +304,7 @@ def test_what_fastokens_refuses_is_hf(tmp_path: Path) -> None:
 
 def test_a_difference_in_the_conversations_is_hf(resolved: ResolvedTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FastEngine, "encode", lambda self, texts: Wrong(HfEngine(resolved)).encode(texts))
-    monkeypatch.setattr("sftprep.token_engines.hostile_texts", lambda _: ["fox"])
+    monkeypatch.setattr("sftprep.engine_choice.hostile_texts", lambda _: ["fox"])
     assert choose_engine(resolved, "auto", ["fox"])[0].name == "fast"
     engine, reason = choose_engine(resolved, "auto", ["fox", "quick"])
     assert engine.name == "hf"
@@ -324,8 +315,8 @@ def test_without_fastokens_hf_does_the_job(tmp_path: Path) -> None:
     folder = save(train(), tmp_path / "t")
     code = (
         "import sys; sys.modules['fastokens'] = None\n"
-        "from sftprep.token_engines import choose_engine\n"
-        "from sftprep.tokenizer import resolve_tokenizer\n"
+        "from sftprep.engine_choice import choose_engine\n"
+        "from sftprep.resolve import resolve_tokenizer\n"
         "resolved = resolve_tokenizer(sys.argv[1])\n"
         "engine, reason = choose_engine(resolved)\n"
         "print(engine.name, reason, engine.encode(['hello']).ids.size > 0)\n"

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from sftprep.errors import ConversationError, TokenizerError
-from sftprep.token_engines import HfEngine, split_rows
+from sftprep.resolve import AddedToken as ResolvedToken
+from sftprep.resolve import ResolvedTokenizer
 from sftprep.token_offsets import ExactEncoder, PlacedTokens
 from sftprep.token_tiling import ByteTiler, TiledEncoder
-from sftprep.tokenizer import ResolvedTokenizer
+from sftprep.tokenizer import HfEngine, split_rows
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
 from tests.small_tokenizer import CHATML, TEXT, save, shared_engine, shared_tokenizer, special, train
@@ -163,10 +164,8 @@ def small_tiler() -> tuple[ByteTiler, ExactEncoder]:
         added = tuple(
             {"id": number, "content": content} for number, content in enumerate(CHATML, tokenizer.get_vocab_size() - 3)
         )
-        from sftprep.tokenizer import AddedToken as Added
-
         flags = {"special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
-        tokens = tuple(Added(**token, **flags) for token in added)  # type: ignore[arg-type]
+        tokens = tuple(ResolvedToken(**token, **flags) for token in added)  # type: ignore[arg-type]
         resolved = ResolvedTokenizer(
             tokenizer.to_str(), "", {}, {}, tokens, None, None, 0, tokenizer.get_vocab_size(), {}
         )

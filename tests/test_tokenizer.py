@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
 
 from sftprep.cache import cache_folder, read_entry, write_entry
 from sftprep.errors import TokenizerError
-from sftprep.tokenizer import ResolvedTokenizer, dtype_for, resolve_tokenizer
+from sftprep.resolve import ResolvedTokenizer, resolve_tokenizer
+from sftprep.tokenizer import dtype_for
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
 from tests.small_tokenizer import CHATML, TEMPLATE, save, shared_tokenizer, train
@@ -81,7 +84,6 @@ def test_resolves_what_transformers_uses(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_ids_and_template_equal_auto_tokenizer(name: str, shared_data: Path) -> None:
-    from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 
     path = shared_data / "tokenizers" / name
@@ -98,6 +100,10 @@ def test_ids_and_template_equal_auto_tokenizer(name: str, shared_data: Path) -> 
     assert resolved.size == largest + 1
     assert {token.content: token.id for token in resolved.added_tokens} == theirs.added_tokens_encoder
     assert resolved.pad_id == (theirs.eos_token_id if theirs.pad_token_id is None else theirs.pad_token_id)
+    theirs.backend_tokenizer.no_truncation()
+    theirs.backend_tokenizer.no_padding()
+    assert Tokenizer.from_str(resolved.backend).to_str() == theirs.backend_tokenizer.to_str()
+    assert {type(merge) for merge in json.loads(resolved.backend)["model"]["merges"]} == {str}
 
 
 def test_truncation_and_padding_in_the_file_are_left_out(tmp_path: Path) -> None:
@@ -107,6 +113,20 @@ def test_truncation_and_padding_in_the_file_are_left_out(tmp_path: Path) -> None
     stated = json.loads(resolve_here(str(save(tokenizer, tmp_path / "t"))).backend)
     assert stated["truncation"] is None
     assert stated["padding"] is None
+
+
+@pytest.mark.parametrize(("parts", "short"), [(("b", "c"), True), (("b", " "), False), (("#version:", "c"), False)])
+def test_merges_are_written_short_where_that_means_the_same(
+    parts: tuple[str, str], short: bool, tmp_path: Path
+) -> None:
+    words = ["a", "b", "c", " ", "#version:", "ab", "".join(parts)]
+    model = models.BPE({word: number for number, word in enumerate(words)}, [("a", "b"), parts])
+    resolved = resolve_here(str(save(Tokenizer(model), tmp_path / "t")))
+    merges = json.loads(resolved.backend)["model"]["merges"]
+    assert merges == (["a b", " ".join(parts)] if short else [["a", "b"], list(parts)])
+    stated = Tokenizer.from_str(resolved.backend).to_str()
+    assert json.loads(stated)["model"] == json.loads(Tokenizer(model).to_str())["model"]
+    assert resolved.sha256 == hashlib.sha256(stated.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -153,10 +173,11 @@ def test_resolved_tokenizer_pickles(folder: Path) -> None:
     assert pickle.loads(pickle.dumps(resolved)) == resolved
 
 
-def test_resolving_imports_neither_transformers_nor_torch(folder: Path) -> None:
+def test_resolving_imports_nothing_heavy(folder: Path) -> None:
     code = (
-        "import sys; from sftprep.tokenizer import resolve_tokenizer; resolve_tokenizer(sys.argv[1]);"
-        "print([name for name in ('transformers', 'torch', 'tokenizers', 'fastokens', 'pyarrow') if name in sys.modules])"
+        "import sys; from sftprep.resolve import resolve_tokenizer; resolve_tokenizer(sys.argv[1]);"
+        "heavy = {'transformers', 'torch', 'tokenizers', 'fastokens', 'pyarrow', 'numpy', 'jinja2'};"
+        "print(sorted(heavy & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,8 +12,8 @@ import pytest
 
 from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
-from sftprep.token_engines import HfEngine
-from sftprep.tokenizer import resolve_tokenizer
+from sftprep.resolve import resolve_tokenizer
+from sftprep.tokenizer import HfEngine
 
 THOUGHT = (
     "Okay, the user is asking for the capital of the Kumasi district in Ghana. Let me think about the available tools. "

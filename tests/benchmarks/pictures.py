@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
 from sftprep.preview import render_rows
-from sftprep.tokenizer import resolve_tokenizer
+from sftprep.resolve import resolve_tokenizer
 
 ROWS = (28, 35)
 WIDTH = 100  # columns
