@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from sftprep import __version__
-from sftprep.cli_endings import Group
+from sftprep.cli_endings import Group, end_quickly
 from sftprep.cli_options import build_config, build_options, overwrite_option, quiet_option
 
 
@@ -29,9 +29,12 @@ def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     INPUT is a .jsonl or .json file, a folder, or a glob. Run again after a crash, it does only what is missing.
     """
     config = build_config({**options, "output": output})
+    from sftprep.fast_tokens import begin_tokenizer
+
+    tokenizer = begin_tokenizer(config)  # while the rest is imported
     from sftprep.build import build_dataset
 
-    build_dataset(config, output, overwrite=overwrite, quiet=quiet)
+    build_dataset(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
 
 
 @main.command()
@@ -137,5 +140,10 @@ def demo(output: Path) -> None:
     run_demo(output)
 
 
+def run() -> NoReturn:
+    """The program `sftprep`."""
+    end_quickly(main)
+
+
 if __name__ == "__main__":
-    main()
+    run()
