@@ -34,7 +34,7 @@ from sftprep.storage import (
 from sftprep.templates import Templates, template_text
 
 PLAN = "plan.json"
-_CHECKED_SHARE, _CHECKED_LEAST = 100, 200  # rows masked both ways: 1 in 100, at least 200
+_CHECKED_SHARE, _CHECKED_LEAST = 250, 200  # rows masked both ways: 1 in 250, at least 200
 
 
 @dataclass(frozen=True, slots=True)

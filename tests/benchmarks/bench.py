@@ -28,6 +28,7 @@ DATA = Path(os.environ.get("SFTPREP_DATA", FOLDER.parents[2] / "shared" / "data"
 SFTPREP = Path(sys.executable).with_name("sftprep")
 MAX_LENGTH = 1024
 SLOW_ROUNDS = 2
+TIMES = 5  # how often the corpus is repeated to find what it costs when start-up does not count
 
 
 def corpus(folder: Path) -> Path:
@@ -115,6 +116,20 @@ def peer_fastokens(source: Path, tokenizer: Path, texts: Path) -> float:
     ready = pickle.loads(texts.read_bytes())
     begin = time.perf_counter()
     engine.encode_batch_flat(ready)
+    return time.perf_counter() - begin
+
+
+def peer_fastokens_cold(source: Path, tokenizer: Path, texts: Path) -> float:
+    """(a) with what comes before it: seconds from the shell until a script of five lines has the ids."""
+    script = "import sys, pickle, fastokens; from pathlib import Path\n"
+    script += "engine = fastokens.Tokenizer.from_json_str(Path(sys.argv[1]).read_text(encoding='utf-8'))\n"
+    script += "engine.encode_batch_flat(pickle.loads(Path(sys.argv[2]).read_bytes()))"
+    begin = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", script, tokenizer / "tokenizer.json", texts],
+        env=os.environ | {"FASTOKENS_BPE_THREADS": "2"},
+        check=True,
+    )
     return time.perf_counter() - begin
 
 
@@ -210,6 +225,7 @@ def peer_disk(source: Path, tokenizer: Path, texts: Path) -> float:
 
 PEERS = {
     "fastokens": peer_fastokens,
+    "fastokens_cold": peer_fastokens_cold,
     "tokenizers": peer_tokenizers,
     "trl": peer_trl,
     "seed": peer_seed,
@@ -236,11 +252,18 @@ def measure(name: str, source: Path, rounds: int) -> dict[str, float | str]:
     texts = render_all(source, tokenizer, source.with_name(f"texts-{name}"))
     few = render_all(eighth, tokenizer, source.with_name(f"few-{name}"))
     run_job(source, tokenizer)  # the first job of a tokenizer asks Transformers and proves the engine; both are cached
-    jobs, hf_jobs, peers = [], [], {"fastokens": [], "tokenizers": [], "trl": [], "seed": []}
+    one, repeated = source.with_name("one.jsonl"), source.with_name("repeated.jsonl")
+    one.write_bytes(source.read_bytes().partition(b"\n")[0])
+    repeated.write_bytes(source.read_bytes() * TIMES)
+    jobs, hf_jobs, ones, repeated_jobs = [], [], [], []
+    peers = {"fastokens": [], "fastokens_cold": [], "tokenizers": [], "trl": [], "seed": []}
     for number in range(rounds):
         jobs.append(run_job(source, tokenizer))
         peers["fastokens"].append(run_peer("fastokens", source, tokenizer, texts))
         if number < SLOW_ROUNDS:
+            peers["fastokens_cold"].append(run_peer("fastokens_cold", source, tokenizer, texts))
+            ones.append(run_job(one, tokenizer)["seconds"])
+            repeated_jobs.append(run_job(repeated, tokenizer)["seconds"])
             hf_jobs.append(run_job(source, tokenizer, "--tokenizer-engine", "hf")["seconds"])
             for peer in ("tokenizers", "trl", "seed"):
                 peers[peer].append(
@@ -255,6 +278,8 @@ def measure(name: str, source: Path, rounds: int) -> dict[str, float | str]:
         "peak_mb": max(job["peak_mb"] for job in jobs),
         **{f"{peer}_s": statistics.median(times) for peer, times in peers.items()},
         "hf_job_s": statistics.median(hf_jobs),
+        "one_s": statistics.median(ones),
+        "margin_s": (statistics.median(repeated_jobs) - seconds) / (TIMES - 1),
         "disk_s": run_peer("disk", source, tokenizer, source.with_name(str(int(jobs[0]["bytes"])))),
         "profile": profile(source, tokenizer),
     }
@@ -274,6 +299,22 @@ def table(results: list[dict]) -> str:
             f"| {each['tokenizer']} | {job:.2f} | {each['mb_s']:.1f} | {each['tokens_s'] / 1e6:.2f} | {each['peak_mb']:.0f} "
             f"| {job / each['fastokens_s']:.2f} | {each['tokenizers_s'] / job:.1f} | {each['hf_job_s'] / job:.1f} "
             f"| {each['trl_s'] / job:.0f} | {each['seed_s'] / job:.0f} | {each['disk_s']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def margin_table(results: list[dict]) -> str:
+    """What of the job is paid once, and how it compares where that does not count."""
+    lines = [
+        "| tokenizer | job on one conversation, s | bare fastokens, cold, s | job / that | corpus once more, s | x bare fastokens "
+        "| x faster: `hf` | TRL's map |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in results:
+        once, margin, cold = each["one_s"], each["margin_s"], each["fastokens_cold_s"]
+        lines.append(
+            f"| {each['tokenizer']} | {once:.2f} | {cold:.2f} | {each['seconds'] / cold:.2f} | {margin:.2f} "
+            f"| {margin / each['fastokens_s']:.2f} | {(each['hf_job_s'] - once) / margin:.0f} | {each['trl_s'] / margin:.0f} |"
         )
     return "\n".join(lines)
 
@@ -328,6 +369,10 @@ def main() -> None:
             table(results),
             "",
             *(f"{each['tokenizer']}: {each['profile']}\n" for each in results),
+            "What is paid once, and what the corpus costs when it is not the first (the corpus repeated "
+            f"{TIMES} times, less the corpus, a {TIMES - 1}th of it). Cold, bare fastokens is a script of five lines: import, load "
+            "tokenizer.json, encode texts ready rendered.\n",
+            margin_table(results),
         ]
         if args.growth:
             text += ["\nGrowth, qwen3:\n", growth(source, DATA / "tokenizers" / "qwen3", folder)]
