@@ -32,7 +32,7 @@ _SHAREGPT_ROLES = {
     "tool": "tool",
 }
 _TEMPLATE_NAMES = frozenset({"messages", "tools", "documents", "add_generation_prompt"})  # set from elsewhere
-_RECORD_EXTRAS = ("tools", "chat_template_kwargs", "documents")
+_RECORD_EXTRAS = frozenset({"tools", "chat_template_kwargs", "documents"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _plain_messages(record: dict[str, Any], record_format: str) -> list[dict[str
     else:
         return None
     messages = record.get(key)
-    if type(messages) is not list or not messages or any(extra in record for extra in _RECORD_EXTRAS):
+    if type(messages) is not list or not messages or not _RECORD_EXTRAS.isdisjoint(record):
         return None
     try:
         for message in messages:

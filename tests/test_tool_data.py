@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
+from sftprep.manifest import load_manifest
 from sftprep.resolve import resolve_tokenizer
 from sftprep.tokenizer import HfEngine
 
@@ -35,41 +37,62 @@ EN, ZH = "glaive_toolcall_en_demo.json", "glaive_toolcall_zh_demo.json"
 REASON, PARTS = "reason_tool_use_demo_50.jsonl", "v1_sft_demo.jsonl"
 # Qwen 3 prints an empty thought in the last answer, which its generation prompt does not give; MiniMind 3's gives it.
 # The template of Llama 3.1 that is tried here prints no tool calls: nothing but the end of such a turn is left of it.
-CASES = [
-    ("qwen3", EN, 203, [AGE, NO_THOUGHT + AGED]),
-    ("qwen3", ZH, 90, [FACT, NO_THOUGHT + OCTOPUS]),
-    ("qwen3", REASON, 25, ["<think>\n" + THOUGHT]),
-    ("qwen3", PARTS, 393, [NO_THOUGHT + "Action.<|im_end|>"]),
-    ("minimind-3", EN, 203, [AGE, AGED]),
-    ("minimind-3", ZH, 90, [FACT, OCTOPUS]),
-    ("minimind-3", REASON, 25, [THOUGHT]),
-    ("minimind-3", PARTS, 393, ["Action.<|im_end|>"]),
-    ("llama3_1", EN, 203, ["<|eot_id|>", AGED.replace("<|im_end|>", "<|eot_id|>")]),
-    ("llama3_1", ZH, 90, ["<|eot_id|>", OCTOPUS.replace("<|im_end|>", "<|eot_id|>")]),
-    ("llama3_1", REASON, 25, ["<|eot_id|>"]),
-    ("llama3_1", PARTS, 393, ["Action.<|eot_id|>"]),
-]
+EXPECTED = {
+    "qwen3": {
+        (EN, 203): [AGE, NO_THOUGHT + AGED],
+        (ZH, 90): [FACT, NO_THOUGHT + OCTOPUS],
+        (REASON, 25): ["<think>\n" + THOUGHT],
+        (PARTS, 393): [NO_THOUGHT + "Action.<|im_end|>"],
+    },
+    "minimind-3": {
+        (EN, 203): [AGE, AGED],
+        (ZH, 90): [FACT, OCTOPUS],
+        (REASON, 25): [THOUGHT],
+        (PARTS, 393): ["Action.<|im_end|>"],
+    },
+    "llama3_1": {
+        (EN, 203): ["<|eot_id|>", AGED.replace("<|im_end|>", "<|eot_id|>")],
+        (ZH, 90): ["<|eot_id|>", OCTOPUS.replace("<|im_end|>", "<|eot_id|>")],
+        (REASON, 25): ["<|eot_id|>"],
+        (PARTS, 393): ["Action.<|eot_id|>"],
+    },
+}
 
 
-def trained_runs(folder: Path, row: int) -> Iterator[list[int]]:
+def rows_of(folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Source, targets and mask of every row, in order."""
+    for shard in load_manifest(folder).shards:
+        y, mask = (np.load(folder / f"{shard.name}.{kind}.npy", mmap_mode="r") for kind in ("Y", "mask"))
+        sources = pq.read_table(folder / f"{shard.name}.provenance.parquet")["source"].to_pylist()
+        for row, source in enumerate(sources):
+            yield source, y[row], mask[row]
+
+
+def trained_runs(y: np.ndarray, mask: np.ndarray) -> Iterator[list[int]]:
     """The ids of every run of trained targets of a row, the first run first."""
-    y, mask = (np.load(folder / f"shard-00000.{kind}.npy", mmap_mode="r")[row] for kind in ("Y", "mask"))
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask > 0, [0]]))).reshape(-1, 2)
     for start, stop in edges:
         yield y[start:stop].tolist()
 
 
-@pytest.mark.parametrize(("name", "file", "record", "expected"), CASES)
-def test_trained_text(
-    shared_data: Path, tmp_path: Path, name: str, file: str, record: int, expected: list[str]
-) -> None:
-    tokenizer, source = str(shared_data / "tokenizers" / name), shared_data / "conversations" / file
-    text = source.read_text(encoding="utf-8")
-    records = len(json.loads(text)) if source.suffix == ".json" else len(text.splitlines())
-    manifest = build_dataset(BuildConfig((str(source),), tokenizer, max_length=8192, workers=2), tmp_path / "out")
-    assert manifest.totals["conversations"] == manifest.totals["records"] == records
-    assert (manifest.totals["silent_turns"] > 0) == (expected[0] == "<|eot_id|>")
-    assert len(pq.read_table(tmp_path / "out" / "shard-00000.provenance.parquet")) == records
+@pytest.mark.parametrize("name", EXPECTED)
+def test_trained_text(shared_data: Path, tmp_path: Path, name: str) -> None:
+    tokenizer = str(shared_data / "tokenizers" / name)
+    sources = [shared_data / "conversations" / file for file in (EN, ZH, REASON, PARTS)]
+    texts = {source.name: source.read_text(encoding="utf-8") for source in sources}
+    records = {
+        file: len(json.loads(text) if file.endswith(".json") else text.splitlines()) for file, text in texts.items()
+    }
+    config = BuildConfig(tuple(map(str, sources)), tokenizer, max_length=8192, workers=2)
+    manifest = build_dataset(config, tmp_path / "out")
+    assert manifest.totals["conversations"] == manifest.totals["records"] == sum(records.values())
+    assert (manifest.totals["silent_turns"] > 0) == (name == "llama3_1")
     decode = HfEngine(resolve_tokenizer(tokenizer)).tokenizer.decode
-    runs = [decode(ids, skip_special_tokens=False) for ids in trained_runs(tmp_path / "out", record)]
-    assert runs == expected
+    seen: Counter[str] = Counter()
+    trained = {}
+    for file, y, mask in rows_of(tmp_path / "out"):
+        if (file, seen[file]) in EXPECTED[name]:
+            trained[file, seen[file]] = [decode(ids, skip_special_tokens=False) for ids in trained_runs(y, mask)]
+        seen[file] += 1
+    assert seen == records
+    assert trained == EXPECTED[name]
