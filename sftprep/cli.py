@@ -10,7 +10,7 @@ import click
 
 from sftprep import __version__
 from sftprep.cli_endings import Group, end_quickly
-from sftprep.cli_options import build_config, build_options, overwrite_option, quiet_option
+from sftprep.cli_options import build_config, build_options, overwrite_option, quiet_option, show_log
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -97,6 +97,7 @@ def commit(folder: Path, quiet: bool) -> None:
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
 def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None) -> None:
     """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
+    show_log()
     from sftprep.preview import show_rows
 
     show_rows(folder, rows, tokenizer, color)
@@ -135,6 +136,7 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
 )
 def demo(output: Path) -> None:
     """The main job on the built-in sample: build, then a few rows in colour."""
+    show_log()
     from sftprep.build import run_demo
 
     run_demo(output)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,7 +141,30 @@ build_options = _options(
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the dataset in the folder; it stays readable until the new one is whole."
 )
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no table; errors only.")
+
+
+class _Dim(logging.Handler):
+    """Log lines as lines of dim text on standard error; one that is gone is no reason to stop."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        with suppress(OSError):
+            click.secho(self.format(record), dim=True, err=True)
+
+
+def show_log(*, quiet: bool = False) -> None:
+    """Say what takes long while it does."""
+    log = logging.getLogger("sftprep")
+    log.handlers[:] = [_Dim()]
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def _quiet(ctx: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
+    show_log(quiet=quiet)
+    return quiet
+
+
+quiet_option = click.option("-q", "--quiet", is_flag=True, callback=_quiet, help="No progress, no table; errors only.")
 
 
 def build_config(options: dict[str, Any]) -> BuildConfig:

@@ -7,6 +7,7 @@ texts and the first conversations of a job as the reference does.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -22,6 +23,8 @@ from sftprep.fast_tokens import FastTokens
 from sftprep.hostile_text import hostile_texts
 from sftprep.resolve import AddedToken, ResolvedTokenizer
 from sftprep.tokenizer import FastEngine, HfEngine, TokenEngine, split_rows
+
+_log = logging.getLogger(__name__)
 
 _ENTRY_FORMAT = "2"  # changes with what is compared, and with the form in which fastokens gets a tokenizer
 SAMPLE = 1000  # conversations that both engines encode before `fast` is used for the first time with a tokenizer
@@ -87,6 +90,7 @@ def _compared_engine(
         return engine, int(passed["count"])
     sample = list(islice(sample_texts, SAMPLE))
     if passed["sample"] != _digest(sample):
+        _log.info("comparing fastokens with tokenizers, on hostile texts and %s conversations", f"{len(sample):,}")
         if passed["count"] < 0 and (trait := unsafe_trait(resolved)):
             raise TokenizerError(trait)
         if passed["count"] < 0:

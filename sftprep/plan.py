@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +34,10 @@ from sftprep.storage import (
 )
 from sftprep.templates import Templates, template_text
 
+_log = logging.getLogger(__name__)
+
 PLAN = "plan.json"
+_MUCH = 1 << 30  # bytes: reading so much takes some seconds
 _CHECKED_SHARE, _CHECKED_LEAST = 250, 200  # rows masked both ways: 1 in 250, at least 200
 
 
@@ -110,6 +114,9 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
     be done.
     """
     found = find_sources(config.inputs)
+    size = sum(source.bytes for source in found)
+    if size >= _MUCH:
+        _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
     if tokenizer is None:
         tokenizer = BegunTokenizer(resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code))
     resolved = tokenizer.resolved

@@ -8,6 +8,7 @@ finds is cached, keyed by the contents of the tokenizer's files: a second job im
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import subprocess
@@ -23,6 +24,8 @@ import orjson
 
 from sftprep.cache import read_entry, write_entry
 from sftprep.errors import TokenizerError
+
+_log = logging.getLogger(__name__)
 
 _ENTRY_FORMAT = b"2"  # changes with the meaning of a cached ResolvedTokenizer
 _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
@@ -124,6 +127,8 @@ def resolve_tokenizer(
     contents = read_entry(entry) if entry else None
     if contents is None:
         limit = time_limit or (120 if offline else 600)
+        kept = "; the answer is kept for the next time" if entry else ""
+        _log.info("asking Transformers about the tokenizer%s", kept)
         ask = {"name": name, "trust_remote_code": trust_remote_code, "memory": memory_limit}
         contents = _ask_transformers(ask, name_or_folder, offline=offline, time_limit=limit)
         if entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -367,6 +368,17 @@ def test_plan_work_commit_are_the_build(tmp_path: Path) -> None:
     assert sftprep("commit", str(tmp_path / "b")).returncode == 0
     same = [sorted((path.name, path.read_bytes()) for path in (tmp_path / name).iterdir()) for name in ("a", "b")]
     assert same[0] == same[1]
+
+
+def test_what_takes_long_is_said_the_first_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFTPREP_CACHE", str(tmp_path / "cache"))
+    command = ["build", write(tmp_path / "a.jsonl", GOOD), "-t", TOKENIZER]
+    assert sftprep(*command, "-o", str(tmp_path / "quiet"), "--quiet").stderr == ""
+    shutil.rmtree(tmp_path / "cache")
+    first, second = (sftprep(*command, "-o", str(tmp_path / name)).stderr for name in ("first", "second"))
+    said = ["asking Transformers about the tokenizer", "comparing fastokens with tokenizers"]
+    assert [line.partition(",")[0].partition(";")[0] for line in first.splitlines()[:2]] == said
+    assert not any(words in second for words in said)
 
 
 def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
