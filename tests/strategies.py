@@ -316,7 +316,7 @@ def tool_chats(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> list[dict[str,
     return [*messages, answer]
 
 
-# -- texts for tokenizers (test_token_engines, test_token_offsets) --
+# -- texts for tokenizers (test_tokenizer, test_token_offsets) --
 
 
 def texts_for_tokenizers() -> st.SearchStrategy[str]:

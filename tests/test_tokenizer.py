@@ -1,398 +1,132 @@
-"""What a tokenizer resolves to, against Transformers itself; the cache; what goes wrong and how it is said."""
+"""Both engines give the same ids, and typed errors for texts and tokenizers that fail."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers
 
-from sftprep.cache import cache_folder, read_entry, write_entry
+from sftprep.engine_choice import check_equal
 from sftprep.errors import TokenizerError
-from sftprep.resolve import ResolvedTokenizer, resolve_tokenizer
-from sftprep.tokenizer import dtype_for
+from sftprep.hostile_text import hostile_texts
+from sftprep.resolve import ResolvedTokenizer
+from sftprep.tokenizer import FastEngine, HfEngine, dtype_for, encode_apart, join_rows, split_rows
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import CHATML, TEMPLATE, save, shared_tokenizer, train
+from tests.small_tokenizer import save, shared_engine, shared_tokenizer, train
+from tests.strategies import texts_for_tokenizers
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own for every test."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("SFTPREP_CACHE", str(folder))
-    return folder
+    monkeypatch.setenv("SFTPREP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def resolve(tmp_path: Path, *args: object, **kwargs: object) -> ResolvedTokenizer:
+    return resolve_here(str(save(train(*args, **kwargs), tmp_path / "tokenizer")))  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return save(train(), tmp_path / "tokenizer", {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
+def resolved(tmp_path: Path) -> ResolvedTokenizer:
+    return resolve(tmp_path)
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_steps_are_those_of_the_backend(shared_data: Path, name: str) -> None:
-    resolved = shared_tokenizer(shared_data / "tokenizers" / name)
-    stated = json.loads(resolved.backend)
-    steps = {part: stated[part] for part in ("normalizer", "pre_tokenizer")}
-    other_order = json.dumps({"model": stated.pop("model"), **stated})
-
-    assert resolved.steps() == steps
-    assert replace(resolved, backend=other_order).steps() == steps
-
-
-def entries(cache: Path) -> list[Path]:
-    return sorted(cache.glob("tokenizer-*"))
-
-
-def refuse_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on, whoever asks Transformers fails."""
-
-    def refuse(*_: Any, **__: Any) -> None:
-        pytest.fail("asked Transformers again")
-
-    monkeypatch.setattr(subprocess, "run", refuse)
-
-
-# -- what it resolves to --
-
-
-def test_resolves_what_transformers_uses(folder: Path) -> None:
-    from transformers import AutoTokenizer
-
-    resolved = resolve_tokenizer(str(folder))
-    theirs = AutoTokenizer.from_pretrained(folder)
-    assert resolved.special_tokens == theirs.special_tokens_map
-    assert resolved.chat_templates == {"default": TEMPLATE}
-    assert (resolved.bos_id, resolved.eos_id, resolved.pad_id) == (None, 402, 400)
-    assert resolved.size == len(theirs) == 403
-    assert [(token.id, token.content) for token in resolved.added_tokens] == list(
-        zip(range(400, 403), CHATML, strict=True)
-    )
-    assert resolved.control_tokens() == set(CHATML)
-    assert set(resolved.versions) == {"tokenizers", "transformers"}
-    assert resolved == resolve_here(str(folder))
-
-
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_ids_and_template_equal_auto_tokenizer(name: str, shared_data: Path) -> None:
-    from transformers import AutoTokenizer
-
-    path = shared_data / "tokenizers" / name
-    resolved, theirs = shared_tokenizer(path), AutoTokenizer.from_pretrained(path)
-    lines = (shared_data / "conversations" / "identity.json").read_text(encoding="utf-8").splitlines()[:200]
-    texts = [*lines, "".join(resolved.control_tokens()), " <|im_end|> don't\r\n", "e\u0301", "x" * 3000]
-    own = [
-        encoding.ids for encoding in Tokenizer.from_str(resolved.backend).encode_batch(texts, add_special_tokens=False)
+def corpus_texts(corpus: Path, every: int) -> list[str]:
+    """Every so many conversations of the corpus, in ChatML."""
+    with corpus.open(encoding="utf-8") as lines:
+        chosen = [json.loads(line)["conversations"] for number, line in enumerate(lines) if number % every == 0]
+    return [
+        "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in conversation)
+        for conversation in chosen
     ]
-    assert own == theirs(texts, add_special_tokens=False).input_ids
-    assert resolved.chat_template() == theirs.get_chat_template()
-    assert resolved.special_tokens == theirs.special_tokens_map
-    largest = max(theirs.get_vocab().values())
-    assert resolved.size == largest + 1
-    assert {token.content: token.id for token in resolved.added_tokens} == theirs.added_tokens_encoder
-    assert resolved.pad_id == (theirs.eos_token_id if theirs.pad_token_id is None else theirs.pad_token_id)
-    theirs.backend_tokenizer.no_truncation()
-    theirs.backend_tokenizer.no_padding()
-    assert Tokenizer.from_str(resolved.backend).to_str() == theirs.backend_tokenizer.to_str()
-    assert {type(merge) for merge in json.loads(resolved.backend)["model"]["merges"]} == {str}
 
 
-def test_truncation_and_padding_in_the_file_are_left_out(tmp_path: Path) -> None:
+# -- equal ids --
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_engines_agree_on_the_corpus_and_on_hostile_texts(name: str, shared_data: Path, corpus: Path) -> None:
+    fast = shared_engine(shared_data / "tokenizers" / name)
+    reference = fast.reference
+    assert (fast.name, reference.name) == ("fast", "hf")
+    check_equal(fast, reference, corpus_texts(corpus, 120))
+    tokens = [token.content for token in shared_tokenizer(shared_data / "tokenizers" / name).added_tokens]
+    check_equal(fast, reference, hostile_texts(tokens, seed=1))
+
+
+@pytest.mark.parametrize("name", ["minimind-3", "qwen3", "llama3_1", "deepseek_v3"])
+@settings(max_examples=150)
+@given(texts=st.lists(texts_for_tokenizers(), max_size=4))
+def test_engines_agree_on_any_text(name: str, shared_data: Path, texts: list[str]) -> None:
+    fast = shared_engine(shared_data / "tokenizers" / name)
+    check_equal(fast, fast.reference, texts)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama3_1"])
+def test_what_fastokens_reads_otherwise_goes_to_the_reference(name: str, shared_data: Path) -> None:
+    fast = shared_engine(shared_data / "tokenizers" / name)
+    check_equal(fast, fast.reference, ["plain", "it'\u017fter", "'\u017f\u017ft 'S", "", "  \u180e a"])
+
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_batches_are_flat(engine: type, resolved: ResolvedTokenizer) -> None:
+    texts = ["one two", "", "<|im_start|>x<|im_end|>", "'\u017f"]
+    batch = engine(resolved).encode(texts)
+    assert batch.ids.dtype == np.uint32
+    assert batch.offsets.dtype == np.int64
+    assert batch.offsets.shape == (5,)
+    assert [ids.tolist() for ids in split_rows(batch)] == [
+        engine(resolved).encode([text]).ids.tolist() for text in texts
+    ]
+    nothing = engine(resolved).encode([])
+    assert (nothing.ids.size, nothing.offsets.tolist()) == (0, [0])
+
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_an_engine_may_load_in_the_background(engine: type, resolved: ResolvedTokenizer) -> None:
+    begun = engine(resolved)
+    begun.begin()
+    begun.begin()
+
+    assert begun.encode(["fox"]).ids.tolist() == engine(resolved).encode(["fox"]).ids.tolist()
+
+
+def test_what_fails_in_the_background_is_a_typed_error(resolved: ResolvedTokenizer) -> None:
+    engine = FastEngine(replace(resolved, backend="{}"))
+    engine.begin()
+
+    with pytest.raises(TokenizerError, match="fastokens cannot load it"):
+        engine.encode(["fox"])
+
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_nothing_is_added_cut_or_padded(engine: type, tmp_path: Path) -> None:
+    from tokenizers import processors
+
     tokenizer = train()
-    tokenizer.enable_truncation(4)
-    tokenizer.enable_padding(length=9, pad_token="<|endoftext|>", pad_id=400)  # noqa: S106
-    stated = json.loads(resolve_here(str(save(tokenizer, tmp_path / "t"))).backend)
-    assert stated["truncation"] is None
-    assert stated["padding"] is None
-
-
-@pytest.mark.parametrize(("parts", "short"), [(("b", "c"), True), (("b", " "), False), (("#version:", "c"), False)])
-def test_merges_are_written_short_where_that_means_the_same(
-    parts: tuple[str, str], short: bool, tmp_path: Path
-) -> None:
-    words = ["a", "b", "c", " ", "#version:", "ab", "".join(parts)]
-    model = models.BPE({word: number for number, word in enumerate(words)}, [("a", "b"), parts])
-    resolved = resolve_here(str(save(Tokenizer(model), tmp_path / "t")))
-    merges = json.loads(resolved.backend)["model"]["merges"]
-    assert merges == (["a b", " ".join(parts)] if short else [["a", "b"], list(parts)])
-    stated = Tokenizer.from_str(resolved.backend).to_str()
-    assert json.loads(stated)["model"] == json.loads(Tokenizer(model).to_str())["model"]
-    assert resolved.sha256 == hashlib.sha256(stated.encode()).hexdigest()
-
-
-@pytest.mark.parametrize(
-    ("config", "pad_id"),
-    [({}, 0), ({"eos_token": "<|im_end|>"}, 402), ({"eos_token": "<|im_end|>", "pad_token": "<|im_start|>"}, 401)],
-)
-def test_pads_with_pad_else_eos_else_zero(config: dict[str, str], pad_id: int, tmp_path: Path) -> None:
-    assert resolve_here(str(save(train(), tmp_path / "t", config))).pad_id == pad_id
-
-
-def test_named_tokens_are_control_tokens_even_if_not_special(tmp_path: Path) -> None:
-    from tokenizers import AddedToken
-
-    added = [AddedToken(content, special=False, normalized=False) for content in ("<eos>", "<think>")]
-    resolved = resolve_here(str(save(train(added=added), tmp_path / "t", {"eos_token": "<eos>"})))
-    assert resolved.control_tokens() == {"<eos>"}
-
-
-def test_several_chat_templates_are_chosen_as_transformers_does(tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
-    path = save(train(), tmp_path / "t", {"chat_template": None})
-    (path / "chat_template.jinja").write_text("plain")
-    (path / "additional_chat_templates").mkdir()
-    (path / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
-    resolved, theirs = resolve_here(str(path)), AutoTokenizer.from_pretrained(path)
-    assert resolved.chat_template() == theirs.get_chat_template() == "plain"
-    assert resolved.chat_template(tools=True) == theirs.get_chat_template(tools=[]) == "tools"
-
-
-def test_templates_without_a_default_name_what_there_is(tmp_path: Path) -> None:
-    templates = [{"name": "rag", "template": "x"}, {"name": "b", "template": "y"}]
-    path = save(train(), tmp_path / "t", {"chat_template": templates})
-    with pytest.raises(TokenizerError, match=r"several chat templates \(b, rag\)"):
-        resolve_here(str(path)).chat_template()
-
-
-def test_no_chat_template_is_none(tmp_path: Path) -> None:
-    assert resolve_here(str(save(train(), tmp_path / "t", {"chat_template": None}))).chat_template() is None
-
-
-def test_resolved_tokenizer_pickles(folder: Path) -> None:
-    resolved = resolve_here(str(folder))
-    assert pickle.loads(pickle.dumps(resolved)) == resolved
-
-
-def test_resolving_imports_nothing_heavy(folder: Path) -> None:
-    code = (
-        "import sys; from sftprep.resolve import resolve_tokenizer; resolve_tokenizer(sys.argv[1]);"
-        "heavy = {'transformers', 'torch', 'tokenizers', 'fastokens', 'pyarrow', 'numpy', 'jinja2'};"
-        "print(sorted(heavy & sys.modules.keys()))"
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A <|im_end|>", special_tokens=[("<|im_start|>", 401), ("<|im_end|>", 402)]
     )
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=9)
+    resolved = resolve_here(str(save(tokenizer, tmp_path / "t")))
+    ids = engine(resolved).encode(["abc" * 20]).ids
+    assert ids.size > 3
+    assert not {401, 402} & set(ids.tolist())
 
 
-def test_working_folder_is_not_searched_for_modules(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("json", "transformers", "tokenizers"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken for a module')")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    assert resolve_tokenizer(str(folder)).size == 403
-
-
-# -- the cache --
-
-
-def test_second_time_comes_from_the_cache(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = resolve_tokenizer(str(folder))
-    assert len(entries(cache)) == 1
-    refuse_child(monkeypatch)
-    assert resolve_tokenizer(str(folder)) == first
-    monkeypatch.chdir(folder.parent)
-    assert resolve_tokenizer("tokenizer") == first
-
-
-def test_changed_files_are_resolved_again(folder: Path, cache: Path) -> None:
-    resolve_tokenizer(str(folder))
-    (folder / "additional_chat_templates").mkdir()
-    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("other")
-    assert resolve_tokenizer(str(folder)).chat_template(tools=True) == "other"
-    (folder / "tokenizer_config.json").write_text("{}")
-    assert resolve_tokenizer(str(folder)).special_tokens == {}
-    assert len(entries(cache)) == 3
-
-
-def test_files_that_no_tokenizer_reads_do_not_matter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve_tokenizer(str(folder))
-    (folder / "model.safetensors").write_bytes(b"0" * 100)
-    (folder / "README.md").write_text("")
-    refuse_child(monkeypatch)
-    resolve_tokenizer(str(folder))
-
-
-def test_a_damaged_entry_is_replaced(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = resolve_tokenizer(str(folder))
-    (entry,) = entries(cache)
-    whole = entry.read_bytes()
-    damaged = bytearray(whole)
-    damaged[len(whole) // 2] ^= 1
-    entry.write_bytes(damaged)
-    assert resolve_tokenizer(str(folder)) == first
-    assert entry.read_bytes() == whole
-    refuse_child(monkeypatch)
-    assert resolve_tokenizer(str(folder)) == first
-
-
-@pytest.mark.parametrize(
-    "change", [lambda whole: whole[:-1], lambda _: b"", lambda _: b"{}", lambda whole: whole + b"x"]
-)
-def test_damaged_entries_count_as_missing(change: Any, cache: Path) -> None:
-    write_entry("a", b"one")
-    (cache / "a").write_bytes(change((cache / "a").read_bytes()))
-    assert read_entry("a") is None
-
-
-def test_trusted_code_is_never_cached(folder: Path, cache: Path) -> None:
-    resolve_tokenizer(str(folder), trust_remote_code=True)
-    assert not entries(cache)
-
-
-def test_cache_entries_are_whole_or_not_there(cache: Path) -> None:
-    assert read_entry("a") is None
-    write_entry("a", b"one\ntwo")
-    write_entry("a", b"three\n")
-    assert read_entry("a") == b"three\n"
-    assert [path.name for path in cache.iterdir()] == ["a"]
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SFTPREP_CACHE", str(tmp_path / "file" / "cache"))
-    assert resolve_tokenizer(str(folder)).size == 403
-
-
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert cache_folder() == Path(os.environ["SFTPREP_CACHE"])
-    monkeypatch.delenv("SFTPREP_CACHE")
-    assert cache_folder() == Path("/xdg/sftprep")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert cache_folder() == Path("/home/someone/.cache/sftprep")
-
-
-# -- what goes wrong --
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("./no/such/folder", "does not exist; expected a folder with a tokenizer"),
-        ("/no/such", "does not exist"),
-        ("a/b/c", "does not exist"),
-        ("x" * 5000, "expected a folder with a tokenizer"),
-        ("a\0b", "expected a folder with a tokenizer"),
-        ("", "does not exist"),
-    ],
-)
-def test_missing_folders(name: str, message: str) -> None:
-    with pytest.raises(TokenizerError, match=message):
-        resolve_tokenizer(name)
-
-
-def test_a_name_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(TokenizerError, match="nobody/nothing: Transformers cannot load it"):
-        resolve_tokenizer("nobody/nothing")
-
-
-def test_a_file_is_not_a_folder(folder: Path) -> None:
-    with pytest.raises(TokenizerError, match="is a file; expected a folder"):
-        resolve_tokenizer(str(folder / "tokenizer.json"))
-
-
-@pytest.mark.parametrize("files", [{}, {"config.json": "{}"}, {"README.md": "x"}])
-def test_a_folder_without_a_tokenizer(files: dict[str, str], tmp_path: Path) -> None:
-    for name, contents in files.items():
-        (tmp_path / name).write_text(contents)
-    with pytest.raises(TokenizerError, match=r"holds no tokenizer; expected tokenizer\.json"):
-        resolve_tokenizer(str(tmp_path))
-
-
-@pytest.mark.parametrize("contents", ["{", "[]"])
-def test_a_broken_tokenizer_file(contents: str, folder: Path, cache: Path) -> None:
-    (folder / "tokenizer.json").write_text(contents)
-    with pytest.raises(TokenizerError, match="tokenizer: Transformers cannot load it"):
-        resolve_tokenizer(str(folder))
-    assert not entries(cache)
-
-
-def test_a_tokenizer_without_a_backend(tmp_path: Path) -> None:
-    (tmp_path / "vocab.json").write_text('{"<pad>": 0, "a": 1}')
-    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "CanineTokenizer"}')
-    with pytest.raises(TokenizerError, match="not backed by the tokenizers library; expected"):
-        resolve_here(str(tmp_path))
-
-
-def test_remote_code_is_not_run_unless_trusted(folder: Path, tmp_path: Path) -> None:
-    mark = tmp_path / "ran"
-    (folder / "own.py").write_text(
-        "from pathlib import Path\nfrom transformers import PreTrainedTokenizerFast\n"
-        f"Path({str(mark)!r}).write_text('')\nclass Own(PreTrainedTokenizerFast):\n    pass\n"
-    )
-    config = json.loads((folder / "tokenizer_config.json").read_text())
-    config |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(TokenizerError, match="trust_remote_code"):
-        resolve_tokenizer(str(folder))
-    assert not mark.exists()
-    assert resolve_tokenizer(str(folder), trust_remote_code=True).size == 403
-    assert mark.exists()
-
-
-def test_code_that_changes_what_the_backend_gives_is_refused(folder: Path) -> None:
-    (folder / "own.py").write_text(
-        "from transformers import PreTrainedTokenizerFast\nclass Own(PreTrainedTokenizerFast):\n"
-        "    def _encode_plus(self, text, **kwargs):\n"
-        "        return super()._encode_plus([each.lower() for each in text], **kwargs)\n"
-    )
-    config = json.loads((folder / "tokenizer_config.json").read_text())
-    config |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(TokenizerError, match=r"class Own changes what its tokenizer\.json gives"):
-        resolve_here(str(folder), trust_remote_code=True)
-
-
-def test_split_special_tokens_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match="split_special_tokens"):
-        resolve_here(str(save(train(), tmp_path / "t", {"split_special_tokens": True})))
-
-
-def test_dropout_is_refused(tmp_path: Path) -> None:
-    tokenizer = train()
-    tokenizer.model.dropout = 0.5
-    with pytest.raises(TokenizerError, match="dropout"):
-        resolve_here(str(save(tokenizer, tmp_path / "t")))
-
-
-def test_a_tokenizer_that_takes_too_long(folder: Path, cache: Path) -> None:
-    with pytest.raises(TokenizerError, match=r"took more than 0\.05 seconds"):
-        resolve_tokenizer(str(folder), time_limit=0.05)
-    assert not entries(cache)
-
-
-def test_a_tokenizer_that_explodes_costs_a_process(tmp_path: Path) -> None:
-    from tokenizers import normalizers
-
-    bomb = train()
-    bomb.normalizer = normalizers.Sequence([normalizers.Replace(" ", " " * 999) for _ in range(9)])
-    with pytest.raises(TokenizerError, match="t: the process that loads it died"):
-        resolve_tokenizer(str(save(bomb, tmp_path / "t")), memory_limit=512 << 20)
-
-
-def test_an_error_that_survives_pickling() -> None:
-    with pytest.raises(TokenizerError) as caught:
-        resolve_tokenizer("/no/such")
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
-
-
-# -- small things --
+@given(st.lists(st.lists(st.integers(0, 2**32 - 1), max_size=5)))
+def test_rows_join_and_split(rows: list[list[int]]) -> None:
+    batch = join_rows([np.array(row, np.uint32) for row in rows])
+    assert (batch.ids.dtype, batch.offsets.dtype) == (np.uint32, np.int64)
+    assert [batch.ids[a:b].tolist() for a, b in zip(batch.offsets, batch.offsets[1:], strict=False)] == rows
 
 
 @pytest.mark.parametrize(
@@ -403,9 +137,42 @@ def test_dtype_holds_the_largest_id(size: int, dtype: type) -> None:
     assert max(size - 1, 0) <= np.iinfo(dtype_for(size)).max
 
 
-def test_sample_tokenizer_resolves() -> None:
-    import sftprep
+# -- texts that fail --
 
-    resolved: ResolvedTokenizer = resolve_here(str(Path(sftprep.__file__).parent / "sample" / "tokenizer"))
-    assert resolved.chat_template() is not None
-    assert dtype_for(resolved.size) == np.uint16
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_a_text_that_cannot_be_encoded_is_a_typed_error(engine: type, resolved: ResolvedTokenizer) -> None:
+    with pytest.raises(TokenizerError, match="cannot encode a text") as caught:
+        engine(resolved).encode(["fine", "secret \ud800"])
+    assert "secret" not in str(caught.value)
+
+
+def test_a_panic_is_a_typed_error(resolved: ResolvedTokenizer) -> None:
+    tokenizer = train()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(x+x+)+y|[^y]"), "isolated")
+    catastrophe = replace(resolved, backend=tokenizer.to_str())
+    with pytest.raises(TokenizerError, match="cannot encode a text: PanicException"):
+        HfEngine(catastrophe).encode(["x" * 40])
+    assert encode_apart(HfEngine(catastrophe), ["a", "x" * 40])[1] == [1]
+
+
+def test_a_tokenizer_that_panics_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match="it cannot encode a text: PanicException"):
+        resolve(tmp_path, r"(a+a+)+b|[^b]")
+
+
+@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
+def test_bad_texts_are_found_one_by_one(engine: type, resolved: ResolvedTokenizer) -> None:
+    good, bad = "good text", "\udc00"
+    batch, failed = encode_apart(engine(resolved), [bad, good, good, bad])
+    assert failed == [0, 3]
+    ids = engine(resolved).encode([good]).ids.tolist()
+    assert [row.tolist() for row in split_rows(batch)] == [[], ids, ids, []]
+    assert encode_apart(engine(resolved), [])[0].offsets.tolist() == [0]
+
+
+def test_ids_that_change_on_loading_are_refused(resolved: ResolvedTokenizer) -> None:
+    first, *rest = resolved.added_tokens
+    moved = replace(resolved, added_tokens=(replace(first, id=first.id + 7), *rest))
+    with pytest.raises(TokenizerError, match=f"added token {first.id + 7} gets another id"):
+        HfEngine(moved).encode(["x"])

@@ -1,30 +1,24 @@
-"""Engines agree, and `fast` is taken only where it was shown to."""
+"""Which engine is chosen, why, and what is remembered of it."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
+from tokenizers import AddedToken, normalizers
 
 from sftprep.engine_choice import SAMPLE, check_equal, choose_engine, unsafe_trait
 from sftprep.errors import TokenizerError
 from sftprep.hostile_text import hostile_texts
 from sftprep.resolve import ResolvedTokenizer
-from sftprep.tokenizer import FastEngine, HfEngine, TokenBatch, encode_apart, join_rows, split_rows
+from sftprep.tokenizer import FastEngine, HfEngine, TokenBatch
 from sftprep.tokenizer_process import resolve_here
-from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import cut_shower, save, shared_engine, shared_tokenizer, train
-from tests.strategies import texts_for_tokenizers
+from tests.small_tokenizer import cut_shower, save, train
 
 LLAMA = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 GPT4O = (
@@ -49,16 +43,6 @@ def resolved(tmp_path: Path) -> ResolvedTokenizer:
     return resolve(tmp_path)
 
 
-def corpus_texts(corpus: Path, every: int) -> list[str]:
-    """Every so many conversations of the corpus, in ChatML."""
-    with corpus.open(encoding="utf-8") as lines:
-        chosen = [json.loads(line)["conversations"] for number, line in enumerate(lines) if number % every == 0]
-    return [
-        "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in conversation)
-        for conversation in chosen
-    ]
-
-
 class Wrong:
     """An engine that is wrong about texts with a `q`."""
 
@@ -71,136 +55,11 @@ class Wrong:
         return self._reference.encode([text.replace("q", "k") for text in texts])
 
 
-# -- equal ids --
-
-
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_engines_agree_on_the_corpus_and_on_hostile_texts(name: str, shared_data: Path, corpus: Path) -> None:
-    fast = shared_engine(shared_data / "tokenizers" / name)
-    reference = fast.reference
-    assert (fast.name, reference.name) == ("fast", "hf")
-    check_equal(fast, reference, corpus_texts(corpus, 120))
-    tokens = [token.content for token in shared_tokenizer(shared_data / "tokenizers" / name).added_tokens]
-    check_equal(fast, reference, hostile_texts(tokens, seed=1))
-
-
-@pytest.mark.parametrize("name", ["minimind-3", "qwen3", "llama3_1", "deepseek_v3"])
-@settings(max_examples=150)
-@given(texts=st.lists(texts_for_tokenizers(), max_size=4))
-def test_engines_agree_on_any_text(name: str, shared_data: Path, texts: list[str]) -> None:
-    fast = shared_engine(shared_data / "tokenizers" / name)
-    check_equal(fast, fast.reference, texts)
-
-
-@pytest.mark.parametrize("name", ["qwen3", "llama3_1"])
-def test_what_fastokens_reads_otherwise_goes_to_the_reference(name: str, shared_data: Path) -> None:
-    fast = shared_engine(shared_data / "tokenizers" / name)
-    check_equal(fast, fast.reference, ["plain", "it'\u017fter", "'\u017f\u017ft 'S", "", "  \u180e a"])
-
-
-@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
-def test_batches_are_flat(engine: type, resolved: ResolvedTokenizer) -> None:
-    texts = ["one two", "", "<|im_start|>x<|im_end|>", "'\u017f"]
-    batch = engine(resolved).encode(texts)
-    assert batch.ids.dtype == np.uint32
-    assert batch.offsets.dtype == np.int64
-    assert batch.offsets.shape == (5,)
-    assert [ids.tolist() for ids in split_rows(batch)] == [
-        engine(resolved).encode([text]).ids.tolist() for text in texts
-    ]
-    nothing = engine(resolved).encode([])
-    assert (nothing.ids.size, nothing.offsets.tolist()) == (0, [0])
-
-
-@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
-def test_an_engine_may_load_in_the_background(engine: type, resolved: ResolvedTokenizer) -> None:
-    begun = engine(resolved)
-    begun.begin()
-    begun.begin()
-
-    assert begun.encode(["fox"]).ids.tolist() == engine(resolved).encode(["fox"]).ids.tolist()
-
-
-def test_what_fails_in_the_background_is_a_typed_error(resolved: ResolvedTokenizer) -> None:
-    engine = FastEngine(replace(resolved, backend="{}"))
-    engine.begin()
-
-    with pytest.raises(TokenizerError, match="fastokens cannot load it"):
-        engine.encode(["fox"])
-
-
-@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
-def test_nothing_is_added_cut_or_padded(engine: type, tmp_path: Path) -> None:
-    from tokenizers import processors
-
-    tokenizer = train()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|im_start|> $A <|im_end|>", special_tokens=[("<|im_start|>", 401), ("<|im_end|>", 402)]
-    )
-    tokenizer.enable_truncation(3)
-    tokenizer.enable_padding(length=9)
-    resolved = resolve_here(str(save(tokenizer, tmp_path / "t")))
-    ids = engine(resolved).encode(["abc" * 20]).ids
-    assert ids.size > 3
-    assert not {401, 402} & set(ids.tolist())
-
-
-@given(st.lists(st.lists(st.integers(0, 2**32 - 1), max_size=5)))
-def test_rows_join_and_split(rows: list[list[int]]) -> None:
-    batch = join_rows([np.array(row, np.uint32) for row in rows])
-    assert (batch.ids.dtype, batch.offsets.dtype) == (np.uint32, np.int64)
-    assert [batch.ids[a:b].tolist() for a, b in zip(batch.offsets, batch.offsets[1:], strict=False)] == rows
-
-
-# -- texts that fail --
-
-
-@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
-def test_a_text_that_cannot_be_encoded_is_a_typed_error(engine: type, resolved: ResolvedTokenizer) -> None:
-    with pytest.raises(TokenizerError, match="cannot encode a text") as caught:
-        engine(resolved).encode(["fine", "secret \ud800"])
-    assert "secret" not in str(caught.value)
-
-
-def test_a_panic_is_a_typed_error(resolved: ResolvedTokenizer) -> None:
-    tokenizer = train()
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(x+x+)+y|[^y]"), "isolated")
-    catastrophe = replace(resolved, backend=tokenizer.to_str())
-    with pytest.raises(TokenizerError, match="cannot encode a text: PanicException"):
-        HfEngine(catastrophe).encode(["x" * 40])
-    assert encode_apart(HfEngine(catastrophe), ["a", "x" * 40])[1] == [1]
-
-
-def test_a_tokenizer_that_panics_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match="it cannot encode a text: PanicException"):
-        resolve(tmp_path, r"(a+a+)+b|[^b]")
-
-
-@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
-def test_bad_texts_are_found_one_by_one(engine: type, resolved: ResolvedTokenizer) -> None:
-    good, bad = "good text", "\udc00"
-    batch, failed = encode_apart(engine(resolved), [bad, good, good, bad])
-    assert failed == [0, 3]
-    ids = engine(resolved).encode([good]).ids.tolist()
-    assert [row.tolist() for row in split_rows(batch)] == [[], ids, ids, []]
-    assert encode_apart(engine(resolved), [])[0].offsets.tolist() == [0]
-
-
 def test_a_difference_names_the_first_text(resolved: ResolvedTokenizer) -> None:
     reference = HfEngine(resolved)
     check_equal(Wrong(reference), reference, ["fox", "the", ""])
     with pytest.raises(TokenizerError, match="engines wrong and hf give different ids for text 2"):
         check_equal(Wrong(reference), reference, ["fox", "the", "quick", "quack"])
-
-
-def test_ids_that_change_on_loading_are_refused(resolved: ResolvedTokenizer) -> None:
-    first, *rest = resolved.added_tokens
-    moved = replace(resolved, added_tokens=(replace(first, id=first.id + 7), *rest))
-    with pytest.raises(TokenizerError, match=f"added token {first.id + 7} gets another id"):
-        HfEngine(moved).encode(["x"])
-
-
-# -- the choice --
 
 
 def test_auto_takes_fast_where_it_is_equal(resolved: ResolvedTokenizer) -> None:
