@@ -50,7 +50,8 @@ def choose_engine(
     """The engine to use, which loads when it is first used, and the reason, for the log. wanted: `auto`, `fast`, `hf`.
 
     `auto` takes `fast` where it is known and shown to be equal, else `hf`. sample_texts: the first rendered
-    conversations of the job; at most SAMPLE are taken, and none once that many were compared for this tokenizer. tokens: fastokens with this tokenizer, if it is loading already.
+    conversations of the job; at most SAMPLE are taken, and none once that many were compared for this tokenizer.
+    tokens: fastokens with this tokenizer, if it is loading already.
     Raises TokenizerError where `fast` is wanted and cannot be trusted.
     """
     if wanted == HfEngine.name:

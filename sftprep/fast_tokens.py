@@ -10,12 +10,11 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from sftprep.config import BuildConfig
 from sftprep.errors import TokenizerError, typed_errors
-from sftprep.resolve import ResolvedTokenizer, resolve_tokenizer
+from sftprep.resolve import ResolvedTokenizer, look_at, resolve_tokenizer
 
 
 class FastTokens:
@@ -61,7 +60,8 @@ class BegunTokenizer:
 def begin_tokenizer(config: BuildConfig) -> BegunTokenizer | None:
     """Resolve a tokenizer that lies in a folder and begin to load it; None for a name on the hub, which can wait until
     the inputs are known to be there. Raises TokenizerError."""
-    if not Path(config.tokenizer).is_dir():
+    is_folder, _ = look_at(config.tokenizer)
+    if not is_folder:
         return None
     resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
     if config.tokenizer_engine == "hf":

@@ -111,7 +111,7 @@ def resolve_tokenizer(
     address space, where the system knows such a limit; trusted code has none.
     Raises TokenizerError where there is no tokenizer, or none that works on a backend of the `tokenizers` library.
     """
-    is_folder, exists = _look_at(name_or_folder)
+    is_folder, exists = look_at(name_or_folder)
     if is_folder:
         name = str(Path(name_or_folder).resolve())  # Transformers may look at the name: make it one from everywhere
         files = _tokenizer_files(name_or_folder)
@@ -147,8 +147,8 @@ def _from_json(contents: bytes) -> ResolvedTokenizer:
     return ResolvedTokenizer(**fields)
 
 
-def _look_at(name: str) -> tuple[bool, bool]:
-    """Whether it is a folder, and whether it is there at all."""
+def look_at(name: str) -> tuple[bool, bool]:
+    """Whether a tokenizer's name is that of a folder, and whether it is there at all. Raises TokenizerError."""
     try:
         return bool(name) and Path(name).is_dir(), bool(name) and Path(name).exists()  # Path("") is the working folder
     except (OSError, ValueError) as error:  # too long, no permission, a NUL in it
