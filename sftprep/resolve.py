@@ -191,7 +191,7 @@ def _ask_transformers(ask: dict[str, Any], shown_name: str, *, offline: bool, ti
         answer = Path(scratch) / "answer.json"
         # Isolated, so that no file in the working folder is taken for a module; then it searches where this process does.
         start = "import json, sys; ask = json.loads(sys.argv[1]); sys.path[:] = ask['path']; "
-        start += "from sftprep.tokenizer_process import answer; answer(ask)"
+        start += "from sftprep.tokenizer_process import answer; answer(ask); import os; os._exit(0)"  # frees nothing
         request = orjson.dumps(ask | {"answer": str(answer), "path": sys.path})
         one_thread = {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}  # each thread reserves memory
         environment = os.environ | one_thread | ({"HF_HUB_OFFLINE": "1"} if offline else {})

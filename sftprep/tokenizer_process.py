@@ -53,13 +53,13 @@ def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedToken
     if stated["model"].get("dropout"):
         raise TokenizerError("its model has dropout, so that ids would be random; expected it to be null")
     added = tuple(AddedToken(**token) for token in sorted(stated["added_tokens"], key=lambda token: int(token["id"])))
-    backend_text = _with_short_merges(text, stated)
-    _compare(tokenizer, backend_text, [token.content for token in added])
+    own_text, own = _with_short_merges(text, stated)
+    _compare(tokenizer, own, [token.content for token in added])
     vocabulary = stated["model"]["vocab"]
     largest = max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
     templates = tokenizer.chat_template or {}
     return ResolvedTokenizer(
-        backend=backend_text,
+        backend=own_text,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         chat_templates={"default": templates} if isinstance(templates, str) else templates,
         special_tokens=tokenizer.special_tokens_map,
@@ -92,35 +92,31 @@ def _load(name: str, trust_remote_code: bool) -> Any:
         raise TokenizerError(f"Transformers cannot load it: {type(error).__name__}: {_first_line(error)}") from error
 
 
-def _with_short_merges(text: str, stated: dict[str, Any]) -> str:
-    """The same tokenizer.json with each merge as one string instead of a list of two, where that is possible.
+def _with_short_merges(text: str, stated: dict[str, Any]) -> tuple[str, Any]:
+    """The same tokenizer.json with each merge as one string instead of a list of two, where that is possible; and read.
 
     tokenizers reads and means both alike, which is checked; fastokens loads a large vocabulary in two thirds of the time.
     """
     from tokenizers import Tokenizer
 
     merges = stated["model"].get("merges")
-    if not merges or not all(isinstance(merge, list) for merge in merges):
-        return text
-    model = {**stated["model"], "merges": list(map(" ".join, merges))}
-    shorter = orjson.dumps({**stated, "model": model}).decode()
-    try:
-        same = Tokenizer.from_str(shorter).to_str() == text
-    except Exception:  # noqa: BLE001 - such as for a part with a space in it
-        same = False
-    return shorter if same else text
+    if merges and all(isinstance(merge, list) for merge in merges):
+        model = {**stated["model"], "merges": list(map(" ".join, merges))}
+        shorter = orjson.dumps({**stated, "model": model}).decode()
+        with contextlib.suppress(Exception):  # such as for a part with a space in it
+            own = Tokenizer.from_str(shorter)
+            if own.to_str() == text:
+                return shorter, own
+    with typed_errors("it cannot be read back"):
+        return text, Tokenizer.from_str(text)
 
 
-def _compare(tokenizer: Any, backend: str, contents: list[str]) -> None:
-    """Raise TokenizerError where the tokenizer does more to a text than its backend, read back, does."""
-    from tokenizers import Tokenizer
-
+def _compare(tokenizer: Any, own: Any, contents: list[str]) -> None:
+    """Raise TokenizerError where the tokenizer does more to a text than its backend, read back as `own`, does."""
     texts = hostile_texts(contents)
     with typed_errors("it cannot encode a text"):
         ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        own_ids = [
-            encoding.ids for encoding in Tokenizer.from_str(backend).encode_batch(texts, add_special_tokens=False)
-        ]
+        own_ids = [encoding.ids for encoding in own.encode_batch(texts, add_special_tokens=False)]
     if ids != own_ids:
         raise TokenizerError(
             f"its class {type(tokenizer).__name__} changes what its tokenizer.json gives; not supported"
