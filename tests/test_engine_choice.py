@@ -231,7 +231,8 @@ def test_damaged_memory_is_compared_again(
     real = HfEngine.encode
     monkeypatch.setattr(HfEngine, "encode", lambda self, texts: compared.append(texts) or real(self, texts))  # type: ignore[func-returns-value]
     choose_engine(resolved, "auto", ["one"])
-    assert len(compared) == 3  # long s and the like, hostile texts, conversations
+    assert len(compared) == 2  # the conversation with hostile texts; of these, long s and the like for `fast`
+    assert compared[0][0] == "one"
 
 
 # -- the hostile texts --
