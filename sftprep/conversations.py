@@ -13,7 +13,7 @@ ignored, other keys of a message are kept. No tools, an empty list and an empty 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -32,6 +32,7 @@ _SHAREGPT_ROLES = {
     "tool": "tool",
 }
 _TEMPLATE_NAMES = frozenset({"messages", "tools", "documents", "add_generation_prompt"})  # set from elsewhere
+PLAIN = ("role", "content")  # keys of most messages
 _RECORD_EXTRAS = frozenset({"tools", "chat_template_kwargs", "documents"})
 
 
@@ -43,6 +44,8 @@ class Conversation:
     tools: list[dict[str, Any]] | None
     template_kwargs: dict[str, Any]  # this record's template variables, its documents among them
     weights: tuple[float | None, ...] | None  # loss weight of each message, None where it gives none; None if none does
+    # Roles, where messages have nothing but PLAIN, in that order, and text; None where that is not so, or was not looked at.
+    plain_roles: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
 
 
 def parse_conversation(data: bytes, record_format: str = "auto") -> Conversation:
@@ -57,14 +60,11 @@ def parse_conversation(data: bytes, record_format: str = "auto") -> Conversation
         raise ConversationError(f"not JSON: {error.msg} at character {error.pos}") from error
     if type(record) is not dict:
         raise ConversationError(f"the record is {kind_of(record)}; expected an object")
-    messages = _plain_messages(record, record_format)
-    if messages is not None:
-        return Conversation(messages, None, {}, None)
-    return _read(exact(record, data), record_format)
+    return _plain(record, record_format) or _read(exact(record, data), record_format)
 
 
-def _plain_messages(record: dict[str, Any], record_format: str) -> list[dict[str, Any]] | None:
-    """The messages of a record in which nothing is left to do: role and text only. None for any other."""
+def _plain(record: dict[str, Any], record_format: str) -> Conversation | None:
+    """A record in which nothing is left to do: role and text only. None for any other."""
     if record_format == "auto":
         key = "messages" if "messages" in record else "conversations"
         if key == "messages" and "conversations" in record:
@@ -76,13 +76,16 @@ def _plain_messages(record: dict[str, Any], record_format: str) -> list[dict[str
     messages = record.get(key)
     if type(messages) is not list or not messages or not _RECORD_EXTRAS.isdisjoint(record):
         return None
+    roles = []
     try:
         for message in messages:
             if type(message["content"]) is not str or message["role"] not in ROLES or len(message) != 2:
                 return None
+            if tuple(message) == PLAIN:
+                roles.append(message["role"])
     except (KeyError, TypeError):  # not an object, or not with these keys
         return None
-    return messages
+    return Conversation(messages, None, {}, None, tuple(roles) if len(roles) == len(messages) else None)
 
 
 def _read(record: dict[str, Any], record_format: str) -> Conversation:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from sftprep.chat_template import ChatTemplate
-from sftprep.conversations import Conversation
+from sftprep.conversations import PLAIN, Conversation
 from sftprep.leaf_marks import (
     check_controls,
     check_end,
@@ -36,7 +36,6 @@ from sftprep.second_run import Deafness
 from sftprep.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.turns import Rendering, TurnMarks, header_of, marks_of
 
-_PLAIN = ("role", "content")  # keys of most messages
 _MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
 _MAX_WAYS = 32  # of one shape
 _MAX_MESSAGES = 256  # of a conversation that is recorded
@@ -169,10 +168,12 @@ def _shape(conversation: Conversation) -> tuple[Any, ...]:
 
     Of plain messages the role is enough: what follows the role of others is as many keys, in order, as types.
     """
+    if conversation.plain_roles is not None:
+        return conversation.plain_roles
     shape: list[Any] = [type(conversation.tools)]
     for message in conversation.messages:
         shape.append(message["role"])
-        if tuple(message) != _PLAIN or type(message["content"]) is not str:
+        if tuple(message) != PLAIN or type(message["content"]) is not str:
             shape += message
             shape += map(type, message.values())
     if conversation.template_kwargs:

@@ -56,7 +56,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self, now: datetime | None = None, extensions: Sequence[str | type[jinja2.ext.Extension]] = ()
     ) -> None:
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", *extensions], finalize=_weighed
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.loopcontrols", *extensions],
+            finalize=_weighed,
+            optimized=False,  # looking for constant expressions takes longer than it spares
         )
         self._safe: dict[tuple[type, str], bool] = {}
         self.filters["tojson"] = _tojson

@@ -301,15 +301,25 @@ def test_valid_records_parse(record: dict[str, Any]) -> None:
     assert_sound(parse_conversation(json.dumps(record).encode()))
 
 
-@given(st.lists(st.fixed_dictionaries({"content": st.text(), "role": st.sampled_from(ROLES)}), min_size=1))
+def plain_messages() -> st.SearchStrategy[dict[str, str]]:
+    texts, roles = st.text(), st.sampled_from(ROLES)
+    one_way = st.fixed_dictionaries({"role": roles, "content": texts})
+    return one_way | st.fixed_dictionaries({"content": texts, "role": roles})
+
+
+@given(st.lists(plain_messages(), min_size=1))
 def test_plain_messages_come_out_as_they_went_in(messages: list[dict[str, str]]) -> None:
+    in_order = all([*message] == ["role", "content"] for message in messages)
     for key in ("messages", "conversations"):
         for data in (orjson.dumps({key: messages}), json.dumps({key: messages}).encode()):
-            assert parse_conversation(data) == Conversation(messages, None, {}, None)
+            parsed = parse_conversation(data)
+            assert parsed == Conversation(messages, None, {}, None)
+            assert parsed.plain_roles == (tuple(message["role"] for message in messages) if in_order else None)
     extended = [{**message, "name": "x", "weight": 1} for message in messages]
     again = parse_conversation(orjson.dumps({"messages": extended}))
     assert again.messages == [{**message, "name": "x"} for message in messages]
     assert again.weights == (1.0,) * len(messages)
+    assert again.plain_roles is None
 
 
 @given(damaged_records(), st.sampled_from(FORMATS))
