@@ -295,11 +295,8 @@ def test_show_rows_with_colours_and_text(
 
 
 def test_show_rows_on_a_terminal_without_unicode(dataset: Path) -> None:
-    program = "import sys; from pathlib import Path; from sftprep.preview import show_rows; "
-    program += "show_rows(Path(sys.argv[1]), [0], None, None)"
-
     run = subprocess.run(
-        [sys.executable, "-c", program, str(dataset)],
+        [sys.executable, "-m", "sftprep.cli", "inspect", str(dataset), "0"],
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,
