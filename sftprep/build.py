@@ -28,7 +28,8 @@ def build_dataset(
 ) -> Manifest:
     """Plan, work, commit. Run again after a crash it does what is missing; after success it tokenizes nothing.
 
-    tokenizer: if it is known already. Raises SftprepError of every kind; whatever happens, the folder holds a whole dataset or none.
+    tokenizer: if it is known already. Raises SftprepError of every kind; whatever happens, the folder holds a whole
+    dataset or none.
     """
     begin = time.monotonic()
     plan, loaded = make_plan(config, tokenizer)

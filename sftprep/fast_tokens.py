@@ -54,7 +54,12 @@ class BegunTokenizer:
     """A build's tokenizer, and fastokens with it."""
 
     resolved: ResolvedTokenizer
-    tokens: FastTokens | None = None  # None: not asked for, or not installed
+    tokens: FastTokens | None = None  # None: not begun
+
+    @classmethod
+    def of(cls, config: BuildConfig) -> BegunTokenizer:
+        """The tokenizer of a build, with nothing loading yet. Raises TokenizerError."""
+        return cls(resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code))
 
 
 def begin_tokenizer(config: BuildConfig) -> BegunTokenizer | None:
@@ -63,12 +68,12 @@ def begin_tokenizer(config: BuildConfig) -> BegunTokenizer | None:
     is_folder, _ = look_at(config.tokenizer)
     if not is_folder:
         return None
-    resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
+    tokenizer = BegunTokenizer.of(config)
     if config.tokenizer_engine == "hf":
-        return BegunTokenizer(resolved)
+        return tokenizer
     try:
-        tokens = FastTokens(resolved)
+        tokens = FastTokens(tokenizer.resolved)
     except TokenizerError:
-        return BegunTokenizer(resolved)  # whoever needs it will say why
+        return tokenizer  # whoever needs fastokens will say why
     tokens.begin()
-    return BegunTokenizer(resolved, tokens)
+    return BegunTokenizer(tokenizer.resolved, tokens)

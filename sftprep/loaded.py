@@ -21,7 +21,7 @@ from sftprep.conversations import Conversation
 from sftprep.engine_choice import choose_engine
 from sftprep.errors import ConversationError
 from sftprep.fast_tokens import BegunTokenizer
-from sftprep.resolve import ResolvedTokenizer, resolve_tokenizer
+from sftprep.resolve import ResolvedTokenizer
 from sftprep.templates import Templates
 from sftprep.token_offsets import ExactEncoder
 from sftprep.token_tiling import TiledEncoder
@@ -82,8 +82,7 @@ def load(
     tokenizer: if it is known already. sample_texts: the inputs' first conversations as texts, for the
     comparison of engines. Raises TokenizerError, TemplateError or ConfigError.
     """
-    if tokenizer is None:
-        tokenizer = BegunTokenizer(resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code))
+    tokenizer = tokenizer or BegunTokenizer.of(config)
     resolved = tokenizer.resolved
     templates = Templates(config, resolved)
     engine, why = choose_engine(resolved, config.tokenizer_engine, sample_texts(templates), tokenizer.tokens)

@@ -20,7 +20,6 @@ from sftprep.errors import ConversationError, DatasetError, InputError, StorageE
 from sftprep.fast_tokens import BegunTokenizer
 from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, load_manifest
-from sftprep.resolve import resolve_tokenizer
 from sftprep.shards import RECEIPTS, REJECTS
 from sftprep.sources import SourceInfo, Split, find_sources, plan_splits, read_records
 from sftprep.storage import (
@@ -117,8 +116,7 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
     size = sum(source.bytes for source in found)
     if size >= _MUCH:
         _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
-    if tokenizer is None:
-        tokenizer = BegunTokenizer(resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code))
+    tokenizer = tokenizer or BegunTokenizer.of(config)
     resolved = tokenizer.resolved
     template = template_text(config, resolved)
     if "strftime_now" not in template:

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from faults.builds import Lab
 
+    from sftprep.resolve import ResolvedTokenizer
+
 FULL = bool(os.environ.get("SFTPREP_FULL"))  # the whole corpus, and other random examples each time; takes an hour
 # How fast a machine is must not decide whether a test passes.
 settings.register_profile(
@@ -47,6 +49,21 @@ def corpus(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (shared_data / "conversations" / "mixed-24k.jsonl.zst").open("rb") as packed, target.open("wb") as out:
         zstandard.ZstdDecompressor().copy_stream(packed, out)
     return target
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own, instead of the user's."""
+    monkeypatch.setenv("SFTPREP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def resolved(tmp_path: Path) -> ResolvedTokenizer:
+    """A small byte-level tokenizer."""
+    from tests.small_tokenizer import resolve, train
+
+    return resolve(train(), tmp_path)
 
 
 @pytest.fixture

@@ -56,6 +56,11 @@ def save(tokenizer: Tokenizer, folder: Path, config: dict[str, Any] | None = Non
     return folder
 
 
+def resolve(tokenizer: Tokenizer, folder: Path) -> ResolvedTokenizer:
+    """What Transformers makes of it, saved under `folder`."""
+    return resolve_here(str(save(tokenizer, folder / "tokenizer")))
+
+
 @cache
 def shared_tokenizer(folder: Path) -> ResolvedTokenizer:
     """A tokenizer of the shared data, resolved once for all tests of a process."""

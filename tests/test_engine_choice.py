@@ -18,7 +18,9 @@ from sftprep.hostile_text import hostile_texts
 from sftprep.resolve import ResolvedTokenizer
 from sftprep.tokenizer import FastEngine, HfEngine, TokenBatch
 from sftprep.tokenizer_process import resolve_here
-from tests.small_tokenizer import cut_shower, save, train
+from tests.small_tokenizer import cut_shower, resolve, save, train
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 LLAMA = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 GPT4O = (
@@ -26,21 +28,6 @@ GPT4O = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
     r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SFTPREP_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def resolve(tmp_path: Path, *args: object, **kwargs: object) -> ResolvedTokenizer:
-    return resolve_here(str(save(train(*args, **kwargs), tmp_path / "tokenizer")))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def resolved(tmp_path: Path) -> ResolvedTokenizer:
-    return resolve(tmp_path)
 
 
 class Wrong:
@@ -71,7 +58,7 @@ def test_auto_takes_fast_where_it_is_equal(resolved: ResolvedTokenizer) -> None:
 
 @pytest.mark.parametrize("pattern", [LLAMA, GPT4O, r"\p{N}| ?\p{L}+|[^\p{L}\p{N}]+"])
 def test_known_patterns_are_fast(pattern: str, tmp_path: Path) -> None:
-    assert choose_engine(resolve(tmp_path, pattern))[0].name == "fast"
+    assert choose_engine(resolve(train(pattern), tmp_path))[0].name == "fast"
 
 
 UNSAFE = [
@@ -98,7 +85,7 @@ UNSAFE = [
 
 @pytest.mark.parametrize(("pattern", "named"), UNSAFE)
 def test_patterns_that_may_be_read_otherwise_are_not_fast(pattern: str, named: str, tmp_path: Path) -> None:
-    resolved = resolve(tmp_path, pattern)
+    resolved = resolve(train(pattern), tmp_path)
     assert f"its pattern has {named}" in (unsafe_trait(resolved) or "")
     engine, reason = choose_engine(resolved)
     assert engine.name == "hf"
@@ -130,7 +117,7 @@ def flagged(content: str, *, normalized: bool) -> AddedToken:
 )
 def test_overlapping_tokens_of_two_kinds_are_not_fast(first: str, second: str, tmp_path: Path) -> None:
     added = [flagged(first, normalized=True), flagged(second, normalized=False)]
-    resolved = resolve(tmp_path, added=added, normalizer=normalizers.NFC())
+    resolved = resolve(train(added=added, normalizer=normalizers.NFC()), tmp_path)
     engine, reason = choose_engine(resolved)
     assert engine.name == "hf"
     assert "overlapping added tokens" in reason
@@ -149,11 +136,11 @@ def test_overlapping_tokens_of_two_kinds_are_not_fast(first: str, second: str, t
     ],
 )
 def test_other_added_tokens_are_fast(added: list[AddedToken], tmp_path: Path) -> None:
-    assert choose_engine(resolve(tmp_path, added=added), "fast")[0].name == "fast"
+    assert choose_engine(resolve(train(added=added), tmp_path), "fast")[0].name == "fast"
 
 
 def test_what_fastokens_refuses_is_hf(tmp_path: Path) -> None:
-    resolved = resolve(tmp_path, normalizer=normalizers.NFKC())
+    resolved = resolve(train(normalizer=normalizers.NFKC()), tmp_path)
     engine, reason = choose_engine(resolved)
     assert engine.name == "hf"
     assert "fastokens cannot load it" in reason

@@ -24,13 +24,7 @@ from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
 from tests.small_tokenizer import CHATML, TEMPLATE, save, shared_tokenizer, train
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own for every test."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("SFTPREP_CACHE", str(folder))
-    return folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

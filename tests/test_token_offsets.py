@@ -20,21 +20,11 @@ from sftprep.resolve import ResolvedTokenizer
 from sftprep.token_offsets import ExactEncoder, PlacedTokens
 from sftprep.token_tiling import ByteTiler, TiledEncoder
 from sftprep.tokenizer import HfEngine, split_rows
-from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import CHATML, TEXT, save, shared_engine, shared_tokenizer, special, train
+from tests.small_tokenizer import CHATML, TEXT, resolve, shared_engine, shared_tokenizer, special, train
 from tests.strategies import texts_for_tokenizers
 
 Places = list[tuple[int, int]]
-
-
-@pytest.fixture
-def resolved(tmp_path: Path) -> ResolvedTokenizer:
-    return resolve(train(), tmp_path)
-
-
-def resolve(tokenizer: Tokenizer, tmp_path: Path) -> ResolvedTokenizer:
-    return resolve_here(str(save(tokenizer, tmp_path / "tokenizer")))
 
 
 def encoded(placed: PlacedTokens, row: int = 0) -> list[tuple[int, int, int]]:

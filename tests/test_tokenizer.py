@@ -19,23 +19,10 @@ from sftprep.resolve import ResolvedTokenizer
 from sftprep.tokenizer import FastEngine, HfEngine, dtype_for, encode_apart, join_rows, split_rows
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import save, shared_engine, shared_tokenizer, train
+from tests.small_tokenizer import resolve, save, shared_engine, shared_tokenizer, train
 from tests.strategies import texts_for_tokenizers
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SFTPREP_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def resolve(tmp_path: Path, *args: object, **kwargs: object) -> ResolvedTokenizer:
-    return resolve_here(str(save(train(*args, **kwargs), tmp_path / "tokenizer")))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def resolved(tmp_path: Path) -> ResolvedTokenizer:
-    return resolve(tmp_path)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def corpus_texts(corpus: Path, every: int) -> list[str]:
@@ -158,7 +145,7 @@ def test_a_panic_is_a_typed_error(resolved: ResolvedTokenizer) -> None:
 
 def test_a_tokenizer_that_panics_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TokenizerError, match="it cannot encode a text: PanicException"):
-        resolve(tmp_path, r"(a+a+)+b|[^b]")
+        resolve(train(r"(a+a+)+b|[^b]"), tmp_path)
 
 
 @pytest.mark.parametrize("engine", [HfEngine, FastEngine])

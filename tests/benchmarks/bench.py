@@ -14,7 +14,6 @@ import json
 import os
 import pickle
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -150,42 +149,44 @@ def measure(name: str, source: Path, rounds: int) -> dict[str, float | str]:
     return result
 
 
+def markdown(header: str, rows: list[str]) -> str:
+    """A table; cells are separated by `|`."""
+    lines = [header, "|".join(["---"] * len(header.split("|"))), *rows]
+    return "\n".join(f"|{line}|" if set(line) == set("-|") else f"| {line} |" for line in lines)
+
+
 def table(results: list[dict]) -> str:
-    lines = [
-        "| tokenizer | job, s | MB/s | M tokens/s | peak MB | x bare fastokens | x faster: tokenizers alone "
-        "| whole job on `hf` | TRL's map | the seed | disk alone, s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = "tokenizer | job, s | MB/s | M tokens/s | peak MB | x bare fastokens | x faster: tokenizers alone "
+    header += "| whole job on `hf` | TRL's map | the seed | disk alone, s"
+    rows = []
     for each in results:
         job = each["seconds"]
-        lines.append(
-            f"| {each['tokenizer']} | {job:.2f} | {each['mb_s']:.1f} | {each['tokens_s'] / 1e6:.2f} | {each['peak_mb']:.0f} "
+        rows.append(
+            f"{each['tokenizer']} | {job:.2f} | {each['mb_s']:.1f} | {each['tokens_s'] / 1e6:.2f} | {each['peak_mb']:.0f} "
             f"| {job / each['fastokens_s']:.2f} | {each['tokenizers_s'] / job:.1f} | {each['hf_job_s'] / job:.1f} "
-            f"| {each['trl_s'] / job:.0f} | {each['seed_s'] / job:.0f} | {each['disk_s']:.2f} |"
+            f"| {each['trl_s'] / job:.0f} | {each['seed_s'] / job:.0f} | {each['disk_s']:.2f}"
         )
-    return "\n".join(lines)
+    return markdown(header, rows)
 
 
 def margin_table(results: list[dict]) -> str:
     """What of the job is paid once, and how it compares where that does not count."""
-    lines = [
-        "| tokenizer | job on one conversation, s | with bare fastokens, s | job / that | bare fastokens, cold, s | job / that "
-        "| corpus once more, s | x bare fastokens | x faster: `hf` | TRL's map |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = "tokenizer | job on one conversation, s | with bare fastokens, s | job / that | bare fastokens, cold, s "
+    header += "| job / that | corpus once more, s | x bare fastokens | x faster: `hf` | TRL's map"
+    rows = []
     for each in results:
         job, once, margin, bare = each["seconds"], each["one_s"], each["margin_s"], each["fastokens_s"]
         cold = each["fastokens_cold_s"]
-        lines.append(
-            f"| {each['tokenizer']} | {once:.2f} | {once + bare:.2f} | {job / (once + bare):.2f} | {cold:.2f} | {job / cold:.2f} "
-            f"| {margin:.2f} | {margin / bare:.2f} | {(each['hf_job_s'] - once) / margin:.0f} | {each['trl_s'] / margin:.0f} |"
+        rows.append(
+            f"{each['tokenizer']} | {once:.2f} | {once + bare:.2f} | {job / (once + bare):.2f} | {cold:.2f} | {job / cold:.2f} "
+            f"| {margin:.2f} | {margin / bare:.2f} | {(each['hf_job_s'] - once) / margin:.0f} | {each['trl_s'] / margin:.0f}"
         )
-    return "\n".join(lines)
+    return markdown(header, rows)
 
 
 def growth(source: Path, tokenizer: Path, folder: Path) -> str:
     """Time and memory from 10 MB to 2 GB: the corpus cut or repeated."""
-    lines = ["| input MB | job, s | MB/s | peak MB |", "|---|---|---|---|"]
+    rows = []
     data = source.read_bytes()
     for megabytes in (10, 50, 250, 1000, 2000):
         path = folder / f"grown-{megabytes}.jsonl"
@@ -198,10 +199,10 @@ def growth(source: Path, tokenizer: Path, folder: Path) -> str:
         job = run_job(path, tokenizer)
         size = path.stat().st_size
         rate = size / job["seconds"] / 1e6
-        lines.append(f"| {size / 1e6:.0f} | {job['seconds']:.2f} | {rate:.1f} | {job['peak_mb']:.0f} |")
+        rows.append(f"{size / 1e6:.0f} | {job['seconds']:.2f} | {rate:.1f} | {job['peak_mb']:.0f}")
         path.unlink()
-        print(lines[-1], file=sys.stderr)
-    return "\n".join(lines)
+        print(rows[-1], file=sys.stderr)
+    return markdown("input MB | job, s | MB/s | peak MB", rows)
 
 
 def main() -> None:
@@ -238,7 +239,6 @@ def main() -> None:
         print("\n".join(text))
     finally:
         shutil.rmtree(folder)
-        resource.getrusage(resource.RUSAGE_CHILDREN)
 
 
 if __name__ == "__main__":

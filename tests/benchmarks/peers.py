@@ -2,7 +2,8 @@
 
     python tests/benchmarks/peers.py NAME SOURCE TOKENIZER TEXTS
 
-SOURCE is JSONL of conversations, TOKENIZER a folder, TEXTS a pickle of the conversations ready rendered.
+SOURCE is JSONL of conversations, TOKENIZER a folder, TEXTS a pickle of the conversations ready rendered (for
+`disk`, a number of bytes).
 """
 
 from __future__ import annotations
