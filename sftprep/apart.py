@@ -1,27 +1,77 @@
-"""Steps that might never end, or take the process down with them, tried out in a child first.
-
-Templates and tokenizers come from strangers, and native code cannot be interrupted from Python. So what killed or hung
-a worker once is done again by trial: a child runs it under an alarm, and if the child does not come home the input is
-halved until the records are found that are at fault.
-"""
+"""What might never end, or take its process down with it, is done in a process that may be ended."""
 
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from multiprocessing.connection import Connection
 from typing import TypeVar
+
+from sftprep.errors import SftprepError, WorkerError
+from sftprep.limits import OUT_OF_TIME, Bounded, LimitError
 
 T = TypeVar("T")
 
 CAN_FORK = hasattr(os, "fork")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def die_with(parent: int) -> None:
-    """Let the kernel end this process when its parent dies, so that nobody works in a folder without its holder."""
+def run_apart(step: Callable[[], T], *, what: str, seconds: float | None = None, memory: int | None = None) -> T:
+    """What `step` returns, done in a forked child; it has to pickle. A system without fork does it here.
+
+    what: what is at work, for errors. seconds, memory: limits of the whole step, as `Bounded` has them; without them the
+    step has those that it sets itself. Raises the step's own SftprepError, and LimitError where the child does not come
+    home.
+    """
+    if not CAN_FORK:
+        return step()
+    context = multiprocessing.get_context("fork")
+    limits = nullcontext() if seconds is None and memory is None else Bounded(what, seconds, memory)
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(step, limits, theirs, os.getpid()), daemon=True)
+    try:
+        with signals_held():
+            child.start()
+            theirs.close()
+        value, error = ours.recv()
+    except EOFError:
+        child.join()
+        raise LimitError(f"{what} {how_it_ended(child.exitcode)}") from None
+    finally:
+        if child.pid is not None:
+            child.kill()
+            child.join()
+        ours.close()
+    if error is not None:
+        raise error
+    result: T = value
+    return result
+
+
+def _answer(step: Callable[[], object], limits: AbstractContextManager[None], answers: Connection, parent: int) -> None:
+    """The life of the child."""
+    become_child(parent)
+    try:
+        with limits:
+            answer: tuple[object, SftprepError | None] = (step(), None)
+    except BaseException as error:  # noqa: BLE001  whatever it was, the parent has to hear of it
+        answer = (None, portable(error))
+    answers.send(answer)
+    os._exit(0)
+
+
+def become_child(parent: int) -> None:
+    """What a new process does first. Ctrl-C reaches the whole group, and the parent ends its children. The kernel ends
+    this one when the parent dies, so that nobody works in a folder without its holder."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
@@ -29,28 +79,36 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def survives(step: Callable[[], object], seconds: int) -> bool:
-    """Whether a child process comes to the end of `step`, or to an exception, within so many seconds."""
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        die_with(parent)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process wherever it is
-        signal.alarm(seconds)
-        with suppress(BaseException):  # it came home: the caller will meet the same exception
-            step()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return status == 0
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Signals come after the body: in between they would leave a process that nobody ends, or end a new one with a word
+    of the parent's."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def fatal(step: Callable[[Sequence[T]], object], items: Sequence[T], seconds: int, at: int = 0) -> Iterator[int]:
-    """Indices of the items with which `step` does not come home; log2 of their number children for each of them."""
-    if not items or survives(lambda: step(items), seconds):
-        return
-    if len(items) == 1:
-        yield at
-        return
-    half = len(items) // 2
-    yield from fatal(step, items[:half], seconds, at)
-    yield from fatal(step, items[half:], seconds, at + half)
+def how_it_ended(exit_code: int | None) -> str:
+    """The end of a process, in words."""
+    if exit_code == -OUT_OF_TIME:
+        return "ran out of time"
+    if exit_code is not None and exit_code < 0:
+        return f"was killed by {signal.Signals(-exit_code).name}"
+    return f"ended with exit code {exit_code}"
+
+
+def portable(error: BaseException) -> SftprepError:
+    """The error itself if it is one of ours, else one that says where in sftprep it came from."""
+    if isinstance(error, SftprepError):
+        return error
+    if isinstance(error, MemoryError):
+        return WorkerError("a worker process ran out of memory; use fewer --workers")
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if os.environ.get("SFTPREP_DEBUG"):
+        traceback.print_exception(error)
+    where = f"{os.path.basename(frame.filename)}:{frame.lineno}"  # noqa: PTH119
+    return WorkerError(
+        f"internal error at {where}: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)"
+    )

@@ -12,9 +12,9 @@ from rich.console import Console
 from sftprep.config import BuildConfig
 from sftprep.engines import FORKS, Progress, run_tasks
 from sftprep.fast_tokens import BegunTokenizer
-from sftprep.manifest import Manifest, load_manifest
+from sftprep.manifest import REJECTS, Manifest, load_manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
-from sftprep.plan import adopt_plan, first_conversations, hold, make_plan
+from sftprep.plan import adopt_plan, hold, make_plan, no_temporaries
 from sftprep.progress import BuildProgress, show_summary
 
 
@@ -36,18 +36,21 @@ def build_dataset(
     with hold(folder):
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:
+            manifest = load_manifest(folder)
+            config.tolerance.check(manifest.totals, folder / REJECTS)
             if not quiet:
                 Console(stderr=True).print(f"{folder}: complete already; nothing to do")
-            return load_manifest(folder)
-        tasks = missing_tasks(plan, target)
-        left = sum(place.stop - place.start for task in tasks for place in plan.splits[task].ranges)
-        with BuildProgress(left, quiet) as progress:
-            progress.update(Progress(note=loaded.reason))
-            if tasks and FORKS:
-                loaded.warm(first_conversations(plan.config, plan.sources, plan.splits))
-            open_job = partial(Job, plan, target, loaded=loaded if FORKS else None)
-            run_tasks(open_job, tasks, config.workers, progress.update)
-        manifest = commit_dataset(folder)
+            return manifest
+        with no_temporaries(target):
+            tasks = missing_tasks(plan, target)
+            left = sum(place.stop - place.start for task in tasks for place in plan.splits[task].ranges)
+            with BuildProgress(left, quiet) as progress:
+                progress.update(Progress(note=loaded.reason))
+                if tasks and FORKS:
+                    loaded.warm()
+                open_job = partial(Job, plan, target, loaded=loaded if FORKS else None)
+                run_tasks(open_job, tasks, config.workers, progress.update, plan.describe)
+            manifest = commit_dataset(folder, config.tolerance)
     if not quiet:
         show_summary(manifest, folder, time.monotonic() - begin, progress)
     return manifest

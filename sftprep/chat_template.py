@@ -14,7 +14,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sftprep.allowance import Allowance, LimitError
 from sftprep.attribution import (
     assistants_of,
     attribute,
@@ -28,6 +27,7 @@ from sftprep.attribution import (
 from sftprep.compiled_template import CompiledTemplate, MarkedText
 from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, TemplateError
+from sftprep.limits import LimitError
 from sftprep.probes import ONE_TOOL, OTHERS, QUESTION, TALK, Messages, with_tools
 from sftprep.provenance import Provenance, Tracer, controls_in, digits_for
 from sftprep.structural import structural_tokens
@@ -45,12 +45,11 @@ class ChatTemplate:
     source: the Jinja template. special_tokens: bos_token, eos_token, ... as Transformers' `special_tokens_map` has them.
     control_tokens: the tokenizer's special tokens. added_tokens: all of its added tokens, special or not; those that
     begin or end turns of this template are control tokens too (`self.control_tokens` has them all), and a header may end
-    after any of them.
+    after any of them. They are found by running the template, unless `known_controls` has all of them.
     end_of_turn, header: texts that override what is found. roles: whose messages get spans; with none, templates whose
     turns cannot be told apart are good enough.
     template_kwargs: template variables for all conversations; a conversation's own go before them.
     now: the date that `strftime_now` prints; a template that asks for it is refused without one.
-    max_chars, max_seconds: limits of one conversation.
     """
 
     def __init__(
@@ -60,13 +59,12 @@ class ChatTemplate:
         *,
         control_tokens: Collection[str],
         added_tokens: Collection[str] = (),
+        known_controls: Collection[str] | None = None,
         end_of_turn: str | None = None,
         header: str | None = None,
         roles: Collection[str] = ("assistant",),
         template_kwargs: Mapping[str, Any] | None = None,
         now: datetime | None = None,
-        max_chars: int = 1 << 24,
-        max_seconds: float = 30.0,
     ) -> None:
         self.source = source
         self.now = now
@@ -75,12 +73,13 @@ class ChatTemplate:
         self.roles = frozenset(roles)
         self.compiled = CompiledTemplate(source, now)
         self._constants = {**special_tokens, **(template_kwargs or {})}
-        self._limits = max_chars, max_seconds
         self.tokens = token_pattern({*control_tokens, *special_tokens.values(), *added_tokens})
         self._prompts: dict[str, str] = {}
-        given = {*control_tokens, *special_tokens.values(), *([end_of_turn] if end_of_turn else [])}
-        self.tracer = Tracer(given, self.compiled.literals)
-        self.control_tokens = frozenset(given | structural_tokens(self, added_tokens))
+        if known_controls is None:
+            known_controls = {*control_tokens, *special_tokens.values(), end_of_turn or ""} - {""}
+            self.tracer = Tracer(known_controls, self.compiled.literals)
+            known_controls |= structural_tokens(self, added_tokens)
+        self.control_tokens = frozenset(known_controls)
         self.controls = token_pattern(self.control_tokens)
         self.tracer = Tracer(self.control_tokens, self.compiled.literals)
 
@@ -112,22 +111,21 @@ class ChatTemplate:
             raise
 
     def _render(self, variables: dict[str, Any], own: Collection[str]) -> Rendering:
-        allowance = self.allowance()
-        marked = self.compiled.mark(variables, allowance, held_back=bool(self.roles))
+        marked = self.compiled.mark(variables, held_back=bool(self.roles))
         messages = variables["messages"]
         words = bool(self.roles) and (
             self.has_strays or self.roles != {"assistant"} or in_doubt(messages, marked.marks, marked.text)
         )
         traced = None
         if words or self.tracer.suspects(variables, own):
-            traced = self._trace(variables, own, marked.text, allowance, words=words)
+            traced = self._trace(variables, own, marked.text, words=words)
         controls, forged = self._controls_of(marked.text, traced)
         marks: Sequence[Mark] = marked.marks
         if words and traced is not None:
-            marks = self._attributed(variables, marked, traced, allowance)
+            marks = self._attributed(variables, marked, traced)
         spans = []
         for mark in turns_of(marks, marked.text, messages, self.roles):
-            begin, start = self._header(variables, mark, marked.text, traced, allowance)
+            begin, start = self._header(variables, mark, marked.text, traced)
             stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
             if stop > start:
                 spans.append(Span(mark.message, start, stop, begin))
@@ -140,36 +138,32 @@ class ChatTemplate:
         """
         if not self.compiled.has_blocks:
             raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
-        variables, allowance = self.variables(conversation), self.allowance()
-        marked = self.compiled.mark(variables, allowance)
+        variables = self.variables(conversation)
+        marked = self.compiled.mark(variables)
         traced = None
         if self.tracer.suspects(variables, conversation.template_kwargs):
-            traced = self._trace(variables, conversation.template_kwargs, marked.text, allowance, words=False)
+            traced = self._trace(variables, conversation.template_kwargs, marked.text, words=False)
         controls, forged = self._controls_of(marked.text, traced)
         spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
         return Rendering(marked.text, tuple(spans), tuple(controls), tuple(forged))
 
-    def prompt(self, variables: Mapping[str, Any], message: int, allowance: Allowance) -> str:
+    def prompt(self, variables: Mapping[str, Any], message: int) -> str:
         """What the template prints after `messages[:message]` when it asks for an answer: '' if it prints nothing."""
         epilogue = self.compiled.epilogue
         if epilogue is None:
-            return self._ask_after(variables, message, allowance)
+            return self._ask_after(variables, message)
         key = repr([variables.get(name) for name in sorted(epilogue.names)])
         if key not in self._prompts:
             if len(self._prompts) >= _MAX_PROMPTS:
                 self._prompts.clear()
-            self._prompts[key] = self._ask_after(variables, message, allowance)
+            self._prompts[key] = self._ask_after(variables, message)
         return self._prompts[key]
 
-    def allowance(self) -> Allowance:
-        """What one conversation may use."""
-        return Allowance(*self._limits)
-
-    def _ask_after(self, variables: Mapping[str, Any], message: int, allowance: Allowance) -> str:
+    def _ask_after(self, variables: Mapping[str, Any], message: int) -> str:
         """The prompt after these messages or, where the template refuses them or prints none, after a question."""
         for messages in (variables["messages"][:message], [dict(said) for said in QUESTION]):
             try:
-                prompt = self._ask({**variables, "messages": messages}, allowance)
+                prompt = self._ask({**variables, "messages": messages})
             except LimitError:
                 raise
             except ConversationError:  # it refuses to begin so
@@ -178,9 +172,9 @@ class ChatTemplate:
                 return prompt
         return ""
 
-    def _ask(self, variables: Mapping[str, Any], allowance: Allowance) -> str:
+    def _ask(self, variables: Mapping[str, Any]) -> str:
         """What is printed for an answer after these messages."""
-        asked = self.compiled.mark({**variables, "add_generation_prompt": True}, allowance)
+        asked = self.compiled.mark({**variables, "add_generation_prompt": True})
         over = len(asked.text) if asked.over is None else asked.over
         if self.compiled.epilogue is not None:
             return asked.text[over:]
@@ -188,27 +182,23 @@ class ChatTemplate:
             over = len(asked.text)
         elif asked.text[over:].strip():
             return asked.text[over:]
-        told = self.compiled.mark(variables, allowance)  # the prompt may have been printed at the last message
+        told = self.compiled.mark(variables)  # the prompt may have been printed at the last message
         cut = min(over, shared_length(asked.text, told.text))
         inside = [start for start, stop in stretches(self.tokens, asked.text) if start < cut < stop]
         return asked.text[min([cut, *inside]) :]
 
-    def _header(
-        self, variables: Mapping[str, Any], mark: Mark, text: str, traced: Provenance | None, allowance: Allowance
-    ) -> Stretch:
+    def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, traced: Provenance | None) -> Stretch:
         """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""
         if variables["messages"][mark.message]["role"] == "assistant":
-            prompt = self.prompt(variables, mark.message, allowance) if self.header is None else self.header
+            prompt = self.prompt(variables, mark.message) if self.header is None else self.header
             return header_of(text, mark.start, mark.stop, prompt, self.tokens)
         points = points_of(traced, len(variables["messages"])) if traced else []
         return mark.start, min((place for place, _ in points if mark.start <= place < mark.stop), default=mark.stop)
 
-    def _trace(
-        self, variables: Mapping[str, Any], own: Collection[str], text: str, allowance: Allowance, *, words: bool
-    ) -> Provenance:
+    def _trace(self, variables: Mapping[str, Any], own: Collection[str], text: str, *, words: bool) -> Provenance:
         failed, digits = ConversationError(), digits_for(text)
         for where in ("words",) if words else ("beginnings", "tokens"):
-            marked = self.compiled.mark(self.tracer.mark(variables, own, where, digits), allowance, held_back=False)
+            marked = self.compiled.mark(self.tracer.mark(variables, own, where, digits), held_back=False)
             try:
                 return self.tracer.read(marked.text, text, len(variables["messages"]), digits)
             except ConversationError as error:
@@ -223,15 +213,13 @@ class ChatTemplate:
         own = controls_in(traced, self.controls)
         return own, sorted(set(found) - set(own))
 
-    def _attributed(
-        self, variables: Mapping[str, Any], marked: MarkedText, traced: Provenance, allowance: Allowance
-    ) -> Sequence[Mark]:
+    def _attributed(self, variables: Mapping[str, Any], marked: MarkedText, traced: Provenance) -> Sequence[Mark]:
         messages = variables["messages"]
         assistants = assistants_of(messages)
         points = points_of(traced, len(messages))
         marks: Sequence[Mark] = marked.marks
         if strays(marks, points, assistants):
-            regions = self._detailed.mark(variables, allowance).regions
+            regions = self._detailed.mark(variables).regions
             marks = attribute(marks, regions, points, assistants, self._mixed)
         if self.has_strays:
             lost = assistants - {mark.message for mark in marks}
@@ -277,14 +265,12 @@ class ChatTemplate:
 
     def _probe(self, template: CompiledTemplate) -> list[tuple[MarkedText, Provenance, Messages]]:
         """What the template, in one of its compiled forms, does with the probes; those that it refuses are left out."""
-        found, allowance = [], self.allowance()
+        found = []
         for messages in (*TALK, *ONE_TOOL, *OTHERS):
             variables = self.variables(Conversation(messages, with_tools(messages), {}, None))
             try:
-                marked = template.mark(variables, allowance)
-                found.append(
-                    (marked, self._trace(variables, (), marked.text, allowance, words=True), variables["messages"])
-                )
+                marked = template.mark(variables)
+                found.append((marked, self._trace(variables, (), marked.text, words=True), variables["messages"]))
             except ConversationError:
                 continue
         return found

@@ -10,7 +10,15 @@ import click
 
 from sftprep import __version__
 from sftprep.cli_endings import Group, end_quickly
-from sftprep.cli_options import build_config, build_options, overwrite_option, quiet_option, show_log
+from sftprep.cli_options import (
+    build_config,
+    build_options,
+    commit_options,
+    overwrite_option,
+    quiet_option,
+    show_log,
+    work_options,
+)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -64,28 +72,31 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--task", "tasks", type=int, multiple=True, required=True, help="Split to work on; may be repeated.")
 @click.option("--tokenizer", "-t", metavar="NAME", help="Where the tokenizer lies on this machine, if elsewhere.")
+@work_options
 @quiet_option
-def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: bool) -> None:
+def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: bool, **call: Any) -> None:
     """Do one split of a plan, wherever the folder can be reached; does nothing if it is done."""
     from sftprep.pipeline import work_on
 
     for task in tasks:
-        done = work_on(folder, task, tokenizer)
+        done = work_on(folder, task, tokenizer, **call)
         if not quiet:
             click.echo(f"split {task}: {done}")
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@commit_options
 @quiet_option
-def commit(folder: Path, quiet: bool) -> None:
+def commit(folder: Path, quiet: bool, **call: Any) -> None:
     """Check that every split is done and write the manifest: from then on it is a dataset."""
+    from sftprep.config import Tolerance
     from sftprep.pipeline import commit_dataset
     from sftprep.plan import hold
     from sftprep.progress import show_summary
 
     with hold(folder, create=False):
-        manifest = commit_dataset(folder)
+        manifest = commit_dataset(folder, Tolerance(**call))
     if not quiet:
         show_summary(manifest, folder)
 

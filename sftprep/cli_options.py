@@ -65,6 +65,13 @@ def _choice(flag: str, values: tuple[str, ...], text: str, *names: str) -> Any:
     return click.option(flag, *names, type=click.Choice(values), default=values[0], show_default=True, help=text)
 
 
+_ON_ERROR = _choice("--on-error", ("reject", "stop"), "What a record that cannot be used does.")
+_MAX_REJECTS = click.option("--max-rejects", metavar="N|N%", help="Fail when more records than this are rejected.")
+_TRUST = click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run Python code that comes with the tokenizer: only if this call says so.",
+)
 build_options = _options(
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
     click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the dataset.  [required]"),
@@ -132,12 +139,14 @@ build_options = _options(
         help="For --mask scan: tokens trained after the end text.",
     ),
     _choice("--control-tokens", config.CONTROL_TOKENS, "What message text that spells a control token becomes."),
-    _choice("--on-error", ("reject", "stop"), "What a record that cannot be used does."),
-    click.option("--max-rejects", metavar="N|N%", help="Fail when more records than this are rejected."),
+    _ON_ERROR,
+    _MAX_REJECTS,
     click.option("-w", "--workers", type=int, help="Worker processes.  [default: one per core]"),
     _choice("--tokenizer-engine", config.TOKENIZER_ENGINES, "auto takes the fast one where it is proven equal."),
-    click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the tokenizer."),
+    _TRUST,
 )
+work_options = _options(_ON_ERROR, _TRUST)
+commit_options = _options(_ON_ERROR, _MAX_REJECTS)
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the dataset in the folder; it stays readable until the new one is whole."
 )

@@ -12,12 +12,13 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 
-from sftprep.allowance import Allowance, LimitError
 from sftprep.epilogue import epilogue_of
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
-from sftprep.sandbox import ALLOWANCE, Refusal, Sandbox
+from sftprep.sandbox import Refusal, Sandbox
 from sftprep.trail import TEXT_MARKS, Mark, Region, Trail, marked_text, regions_of
+
+MOST_CHARS = 1 << 24  # of one conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +54,24 @@ class CompiledTemplate:
                 mark_end_of_messages(tree, self.epilogue.first)
             instrument = Instrument(branches=branches)
             instrument.visit(tree)
-            self.tree = self.environment.charged(tree)
-            self.template = self.environment.from_string(self.tree)
+            self.tree = tree
+            self.template = self.environment.from_string(tree)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"the chat template does not compile: line {error.lineno}: {error.message}") from error
         except (RecursionError, SyntaxError, MemoryError) as error:
             raise TemplateError("the chat template does not compile: it is nested too deep") from error
         self.held_back_lines = instrument.held_back_lines
 
-    def mark(self, variables: Mapping[str, Any], allowance: Allowance, *, held_back: bool = True) -> MarkedText:
+    def mark(self, variables: Mapping[str, Any], *, held_back: bool = True) -> MarkedText:
         """Run the template.
 
         Messages are known as the items of `variables["messages"]`, by identity. held_back: also mark loops whose text
         goes to a macro or `set` block, which changes what the template sees of it.
-        Raises ConversationError where the template refuses or a limit is reached, TemplateError where marks in held-back
-        text change what is printed.
+        Raises ConversationError where the template refuses or prints more than MOST_CHARS, TemplateError where marks in
+        held-back text change what is printed.
         """
         trail = Trail(variables["messages"], textual=held_back)
-        self.run(variables, trail, allowance)
+        self.run(variables, trail)
         try:
             text, marks, over = marked_text(trail)
         except IndexError:
@@ -78,22 +79,21 @@ class CompiledTemplate:
         plain = trail
         if trail.texts:
             plain = Trail(variables["messages"], textual=False)
-            self.run(variables, plain, allowance)
+            self.run(variables, plain)
             self._compare(text, "".join(plain.pieces))
         return MarkedText(text, tuple(marks), over, tuple(plain.blocks), tuple(regions_of(trail)))
 
-    def run(self, variables: Mapping[str, Any], trail: Trail, allowance: Allowance) -> None:
+    def run(self, variables: Mapping[str, Any], trail: Trail) -> None:
         """Run the template and write its trail; `Trail.pieces` joined is the text, marks in the text included."""
-        context = self.template.new_context({**variables, ALLOWANCE: allowance, TRAIL: trail})
+        context = self.template.new_context({**variables, TRAIL: trail})
         chars = 0
-        allowance.renew()
         try:
             for piece in self.template.root_render_func(context):
                 trail.pieces.append(piece)
                 chars += len(piece)
-                if chars > allowance.max_chars:
-                    _refuse_length(allowance.max_chars)
-        except (ConversationError, TemplateError):
+                if chars > MOST_CHARS:
+                    _refuse_length()
+        except (ConversationError, TemplateError, MemoryError):
             raise
         except Exception as error:
             raise ConversationError(f"the chat template refuses it: {self._reason(error)}") from error
@@ -128,8 +128,8 @@ def _is_generation(node: nodes.Node) -> bool:
     return isinstance(node, nodes.ExtensionAttribute) and node.identifier == Generation.identifier
 
 
-def _refuse_length(chars: int) -> None:
-    raise LimitError(f"the chat template prints more than {chars} characters")
+def _refuse_length() -> None:
+    raise ConversationError(f"the chat template prints more than {MOST_CHARS:,} characters")
 
 
 def _line_in(trace: TracebackType | None, template: jinja2.Template) -> int | None:

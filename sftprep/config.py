@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sftprep import __version__
-from sftprep.errors import ConfigError
+from sftprep.errors import ConfigError, InputError
 
 MASKS = ("turns", "generation", "scan", "minimind", "minimind-v5")
 CONTROL_TOKENS = ("split", "reject", "allow")
 TOKENIZER_ENGINES = ("auto", "fast", "hf")
 FORMATS = ("auto", "messages", "conversations", "sharegpt", "alpaca", "prompt-completion")
 DEFAULT_MAX_LENGTH = 1024
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
+CALL_OPTIONS = frozenset({"trust_remote_code", "workers", "on_error", "max_rejects"})  # never those of an earlier call
 # Options that change how the work is done but not one byte of the result.
-_EXECUTION_OPTIONS = frozenset(
-    {"inputs", "tokenizer", "trust_remote_code", "tokenizer_engine", "workers", "on_error", "max_rejects"}
-)
+_EXECUTION_OPTIONS = CALL_OPTIONS | {"inputs", "tokenizer", "tokenizer_engine"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What a call puts up with: options of its own, never of an earlier one."""
+
+    on_error: str = "reject"
+    max_rejects: str | None = None
+
+    def check(self, totals: Mapping[str, int], why: object) -> None:
+        """Raise InputError, which points to `why`, where more records were rejected than that."""
+        rejected, records = totals["rejected"], totals["records"]
+        if self.on_error == "stop" and rejected:
+            raise InputError(f"{rejected:,} of {records:,} records rejected, and --on-error is stop; {why} says why")
+        limit = reject_limit(self.max_rejects, records)
+        if limit is not None and rejected > limit:
+            raise InputError(f"{rejected:,} of {records:,} records rejected, more than {limit:,}; {why} says why")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,11 @@ class BuildConfig:
         reject_limit(self.max_rejects, 0)
 
     @property
+    def tolerance(self) -> Tolerance:
+        """What this call puts up with."""
+        return Tolerance(self.on_error, self.max_rejects)
+
+    @property
     def width(self) -> int:
         """Columns of X, Y and mask."""
         return self.max_length - 1
@@ -81,6 +103,10 @@ class BuildConfig:
     def content_options(self) -> dict[str, Any]:
         """The options that decide the bytes of the dataset; they are written into its manifest."""
         return {name: value for name, value in asdict(self).items() if name not in _EXECUTION_OPTIONS}
+
+    def planned_options(self) -> dict[str, Any]:
+        """The options that are kept from one call to the next: in plan.json."""
+        return {name: value for name, value in asdict(self).items() if name not in CALL_OPTIONS}
 
 
 def fingerprint(facts: dict[str, Any]) -> str:

@@ -44,14 +44,15 @@ class Conversation:
     tools: list[dict[str, Any]] | None
     template_kwargs: dict[str, Any]  # this record's template variables, its documents among them
     weights: tuple[float | None, ...] | None  # loss weight of each message, None where it gives none; None if none does
+    place: tuple[int, ...] = field(default=(), compare=False)  # `Record.place` of the record it was read from
     # Roles, where messages have nothing but PLAIN, in that order, and text; None where that is not so, or was not looked at.
     plain_roles: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
 
 
-def parse_conversation(data: bytes, record_format: str = "auto") -> Conversation:
+def parse_conversation(data: bytes, record_format: str = "auto", place: tuple[int, ...] = ()) -> Conversation:
     """Decode a record and bring it into the one schema.
 
-    `auto` finds the format from the record's keys. Raises ConversationError, whose message shows no text of the record,
+    place: `Record.place`, to be kept. `auto` finds the format from the record's keys. Raises ConversationError, whose message shows no text of the record,
     and ConfigError for an unknown format.
     """
     try:
@@ -60,10 +61,10 @@ def parse_conversation(data: bytes, record_format: str = "auto") -> Conversation
         raise ConversationError(f"not JSON: {error.msg} at character {error.pos}") from error
     if type(record) is not dict:
         raise ConversationError(f"the record is {kind_of(record)}; expected an object")
-    return _plain(record, record_format) or _read(exact(record, data), record_format)
+    return _plain(record, record_format, place) or _read(exact(record, data), record_format, place)
 
 
-def _plain(record: dict[str, Any], record_format: str) -> Conversation | None:
+def _plain(record: dict[str, Any], record_format: str, place: tuple[int, ...]) -> Conversation | None:
     """A record in which nothing is left to do: role and text only. None for any other."""
     if record_format == "auto":
         key = "messages" if "messages" in record else "conversations"
@@ -85,10 +86,10 @@ def _plain(record: dict[str, Any], record_format: str) -> Conversation | None:
                 roles.append(message["role"])
     except (KeyError, TypeError):  # not an object, or not with these keys
         return None
-    return Conversation(messages, None, {}, None, tuple(roles) if len(roles) == len(messages) else None)
+    return Conversation(messages, None, {}, None, place, tuple(roles) if len(roles) == len(messages) else None)
 
 
-def _read(record: dict[str, Any], record_format: str) -> Conversation:
+def _read(record: dict[str, Any], record_format: str, place: tuple[int, ...]) -> Conversation:
     name = _detect(record) if record_format == "auto" else record_format
     if name not in _READERS:
         raise ConfigError(f"record format {name!r}; expected auto or one of {', '.join(_READERS)}")
@@ -110,7 +111,7 @@ def _read(record: dict[str, Any], record_format: str) -> Conversation:
             raise ConversationError("tools are given both by the record and by its system message")
         tools = _read_tools(system_tools)
     given = any(weight is not None for weight in weights)
-    return Conversation(messages, tools, _template_kwargs(record), tuple(weights) if given else None)
+    return Conversation(messages, tools, _template_kwargs(record), tuple(weights) if given else None, place)
 
 
 def _detect(record: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from sftprep.tokenizer import FastEngine, HfEngine, TokenEngine, split_rows
 
 _log = logging.getLogger(__name__)
 
-_ENTRY_FORMAT = "2"  # changes with what is compared, and with the form in which fastokens gets a tokenizer
+_ENTRY_FORMAT = "3"  # changes with what is compared, and with the form in which fastokens gets a tokenizer
 SAMPLE = 1000  # conversations that both engines encode before `fast` is used for the first time with a tokenizer
 
 _CATEGORIES = "L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Co Cn"

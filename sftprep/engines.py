@@ -4,6 +4,9 @@ A worker opens the job once (tokenizer, template), then takes one task after ano
 are fsynced, hashed and renamed in a thread of the worker, its main thread is at the next task. Nothing but task
 numbers, progress counts and totals crosses a pipe. A worker that dies is replaced and its tasks are given out once
 more; a task that loses two workers is an error.
+
+A worker that dies of an item of its task (its template or tokenizer does not come to an end on it, or crashes) costs that
+item only: which one it is at stands in memory that outlives it, and whoever does the task again leaves that item out.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,14 +27,15 @@ from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, Protocol
 
-from sftprep.apart import die_with
-from sftprep.errors import SftprepError, WorkerError
+from sftprep.apart import become_child, how_it_ended, portable, signals_held
+from sftprep.errors import TemplateError, WorkerError
+from sftprep.limits import MOST_LOST, OUT_OF_TIME, Item, Suspect
 
 _MOST_TRIES = 2
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE_SECONDS = 5.0
 _TICK_SECONDS = 1.0
 FORKS = sys.platform == "linux"  # workers share what is loaded; elsewhere fork is unsafe or absent
+_OF_AN_ITEM = {OUT_OF_TIME, *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)}
 HANG_SECONDS = 300.0  # a worker that reports nothing for so long is taken for dead; a batch takes a few seconds
 
 
@@ -48,32 +51,51 @@ class Progress:
     seconds: Mapping[str, float] = field(default_factory=dict)  # of a process's time, by stage of the work
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A task to do."""
+
+    task: int
+    lost: Mapping[Item, str] = field(default_factory=dict)  # items to leave out, and why
+    careful: bool = (
+        False  # a process died or hung at it and nobody knows of which item: take them one by one, within limits
+    )
+
+
 class Worker(Protocol):
     """What a process needs to work: `run` computes a task and returns the step that makes it durable."""
 
-    def run(self, task: int, report: Callable[[Progress], None], *, careful: bool) -> Callable[[], object]:
-        """Compute a task's files; the returned callable publishes them and may run in another thread.
-
-        careful: a process died or hung at this task before.
-        """
+    def run(self, order: Order, report: Callable[[Progress], None]) -> Callable[[], object]:
+        """Compute a task's files; the returned callable publishes them and may run in another thread."""
 
 
-OpenWorker = Callable[[Callable[[Progress], None]], Worker]
+OpenWorker = Callable[[Suspect], Worker]
+Describe = Callable[[Item], str]
 
 
 @dataclass(eq=False, slots=True)
 class _Process:
     process: BaseProcess
     connection: Connection
+    suspect: Suspect
     tasks: set[int] = field(default_factory=set)
     ready: bool = False
     heard: float = field(default_factory=monotonic)  # when it last reported
 
 
-def run_tasks(open_worker: OpenWorker, tasks: Sequence[int], workers: int, report: Callable[[Progress], None]) -> None:
-    """Run every task once, on up to `workers` processes. Raises the first task's error, or WorkerError."""
+def run_tasks(
+    open_worker: OpenWorker,
+    tasks: Sequence[int],
+    workers: int,
+    report: Callable[[Progress], None],
+    describe: Describe = str,
+) -> None:
+    """Run every task once, on up to `workers` processes. describe: where an item is, for errors.
+
+    Raises the first task's error, WorkerError, or TemplateError where item after item ends its worker.
+    """
     if tasks:
-        pool = _Pool(open_worker, tasks, report)
+        pool = _Pool(open_worker, tasks, report, describe)
         try:
             pool.run(min(workers, len(tasks)))
         finally:
@@ -81,12 +103,16 @@ def run_tasks(open_worker: OpenWorker, tasks: Sequence[int], workers: int, repor
 
 
 class _Pool:
-    def __init__(self, open_worker: OpenWorker, tasks: Sequence[int], report: Callable[[Progress], None]) -> None:
-        self._open_worker, self._report = open_worker, report
+    def __init__(
+        self, open_worker: OpenWorker, tasks: Sequence[int], report: Callable[[Progress], None], describe: Describe
+    ) -> None:
+        self._open_worker, self._report, self._describe = open_worker, report, describe
         self._waiting = deque(tasks)
         self._left = len(self._waiting)
         self._deaths: Counter[int] = Counter()
         self._starts_lost = 0
+        self._lost: dict[Item, str] = {}
+        self._lost_in_a_row = 0
         self._members: list[_Process] = []
         # fork shares the imports; where it is unsafe (macOS) or absent, start afresh
         self._context = multiprocessing.get_context("fork" if FORKS else "spawn")
@@ -112,9 +138,8 @@ class _Pool:
                 member.connection.send(None)
 
     def _hangs(self, member: _Process) -> bool:
-        """Silent for too long, and not because it takes care (then every step has a time limit of its own)."""
-        silent = monotonic() - member.heard > HANG_SECONDS
-        return silent and not member.ready and any(not self._deaths[task] for task in member.tasks)
+        """Silent for too long, and not because it has nothing to do."""
+        return not member.ready and monotonic() - member.heard > HANG_SECONDS
 
     def stop(self) -> None:
         """End every process: at once if work was left, else after it has said goodbye."""
@@ -131,21 +156,19 @@ class _Pool:
 
     def _start(self) -> None:
         ours, theirs = self._context.Pipe()
+        suspect = Suspect()
         others = [member.connection for member in self._members] + [ours]
         inherited = others if self._context.get_start_method() == "fork" else []
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=_serve, args=(self._open_worker, theirs, inherited, os.getpid()), daemon=True
+            target=_serve, args=(self._open_worker, theirs, inherited, suspect, os.getpid()), daemon=True
         )
-        # A signal in between would leave a process that nobody ends, or end the new one with a word of the parent's.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            process.start()
-            self._members.append(_Process(process, ours))
-            theirs.close()
+            with signals_held():
+                process.start()
+                self._members.append(_Process(process, ours, suspect))
+                theirs.close()
         except OSError as error:
             raise WorkerError(f"a worker process cannot be started: {error.strerror}") from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def _handle(self, member: _Process, kind: str, task: int, value: Any) -> None:
         if kind == "progress":
@@ -156,6 +179,7 @@ class _Pool:
         if kind == "done":
             member.tasks.discard(task)
             self._left -= 1
+            self._lost_in_a_row = 0
         if kind == "free":
             member.ready = True
         self._hand_out()
@@ -167,7 +191,7 @@ class _Pool:
                 member.tasks.add(task)
                 member.ready = False
                 try:
-                    member.connection.send((task, self._deaths[task] > 0))
+                    member.connection.send(Order(task, self._lost, careful=self._deaths[task] > 0))
                 except OSError:
                     member.process.kill()  # most likely it is dead: its end is read from the pipe
                 member.heard = monotonic()
@@ -179,13 +203,16 @@ class _Pool:
         member.process.join()
         with suppress(OSError):
             member.connection.close()
-        how = _death(member.process.exitcode)
-        if not member.tasks and not member.ready:
+        how, signal_number = how_it_ended(member.process.exitcode), -(member.process.exitcode or 0)
+        item = member.suspect.item() if signal_number in _OF_AN_ITEM else ()
+        if item:
+            self._lose(item, signal_number)
+        elif not member.tasks and not member.ready:
             self._starts_lost += 1
             if self._starts_lost >= _MOST_TRIES:
                 raise WorkerError(f"worker processes end before they take a task ({how})")
         for task in sorted(member.tasks, reverse=True):
-            self._deaths[task] += 1
+            self._deaths[task] += not item
             if self._deaths[task] >= _MOST_TRIES:
                 raise WorkerError(
                     f"split {task}: its worker process {how}, twice; if memory is short, use fewer --workers"
@@ -194,19 +221,22 @@ class _Pool:
         self._report(Progress(note=f"a worker process {how}; its splits are done again"))
         self._start()
 
+    def _lose(self, item: Item, signal_number: int) -> None:
+        """Leave an item out from now on, of which a worker has died."""
+        how = f"takes the process down ({signal.Signals(signal_number).name})"
+        how = "does not come to an end" if signal_number == OUT_OF_TIME else how
+        self._lost[item] = f"the chat template or the tokenizer {how} on it"
+        self._lost_in_a_row += 1
+        if self._lost_in_a_row >= MOST_LOST:
+            before = f"as on the {MOST_LOST - 1} before it"
+            raise TemplateError(f"{self._describe(item)}: {self._lost[item]}, {before}, so the job stops")
 
-def _death(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"was killed by {signal.Signals(-exit_code).name}"
-    return f"ended with exit code {exit_code}"
 
-
-def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Connection], parent: int) -> None:
+def _serve(
+    open_worker: OpenWorker, connection: Connection, inherited: list[Connection], suspect: Suspect, parent: int
+) -> None:
     """The life of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    die_with(parent)
+    become_child(parent)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process per core: no threads beside it
     for other in inherited:
         with suppress(OSError):
@@ -226,7 +256,7 @@ def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Conn
         try:
             return step()
         except BaseException as error:  # noqa: BLE001  whatever it was, the parent has to hear of it
-            send("error", task, _portable(error))
+            send("error", task, portable(error))
             os._exit(1)
 
     def report(progress: Progress) -> None:
@@ -236,7 +266,7 @@ def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Conn
         guarded(task, publish)
         send("done", task)
 
-    worker = guarded(-1, lambda: open_worker(report))
+    worker = guarded(-1, lambda: open_worker(suspect))
     with ThreadPoolExecutor(1, "publish") as publisher:
         publishing = None
         while True:
@@ -247,25 +277,7 @@ def _serve(open_worker: OpenWorker, connection: Connection, inherited: list[Conn
                 os._exit(1)  # the parent is gone
             if order is None:
                 return
-            task, careful = order
-            if careful and publishing:
-                publishing.result()  # a child is forked to be careful: while no other thread holds a lock
-            publish = guarded(task, partial(worker.run, task, report, careful=careful))
+            publish = guarded(order.task, partial(worker.run, order, report))
             if publishing:
                 publishing.result()  # one task's files at a time wait for the disk
-            publishing = publisher.submit(finish, task, publish)
-
-
-def _portable(error: BaseException) -> SftprepError:
-    """The error itself if it is one of ours, else one that says where in sftprep it came from."""
-    if isinstance(error, SftprepError):
-        return error
-    if isinstance(error, MemoryError):
-        return WorkerError("a worker process ran out of memory; use fewer --workers")
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{os.path.basename(frame.filename)}:{frame.lineno}"  # noqa: PTH119
-    if os.environ.get("SFTPREP_DEBUG"):
-        traceback.print_exception(error)
-    return WorkerError(
-        f"internal error at {where}: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)"
-    )
+            publishing = publisher.submit(finish, order.task, publish)

@@ -10,16 +10,13 @@ import ctypes
 import gc
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from time import monotonic
+from itertools import chain, cycle
 
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation
 from sftprep.engine_choice import choose_engine
-from sftprep.errors import ConversationError
 from sftprep.fast_tokens import BegunTokenizer
 from sftprep.resolve import ResolvedTokenizer
 from sftprep.templates import Templates
@@ -27,7 +24,6 @@ from sftprep.token_offsets import ExactEncoder
 from sftprep.token_tiling import TiledEncoder
 from sftprep.tokenizer import TokenEngine
 
-_WARM_CONVERSATIONS, _WARM_SECONDS = 1000, 1.0
 _OBJECTS = 100_000  # the cyclic collector runs after so many new ones: a batch makes some ten thousand, hardly a cycle
 
 
@@ -42,24 +38,13 @@ class Loaded:
     tiled: TiledEncoder  # gives the same, by the engine where it can
     reason: str  # why this engine, for the log
 
-    def warm(self, conversations: Iterator[Conversation]) -> None:
-        """Load all now, and meet the shapes of the first conversations while the engine loads."""
+    def warm(self) -> None:
+        """Load all now."""
         self.engine.begin()
         self.engine.reference.encode(["warm"])
         _ = self.tiled.tiler, self.exact.pieces_suffice
-        self._meet(conversations)
         self.engine.encode(["warm"])
         _settle()
-
-    def _meet(self, conversations: Iterator[Conversation]) -> None:
-        until = monotonic() + _WARM_SECONDS
-        for number, conversation in enumerate(islice(conversations, _WARM_CONVERSATIONS)):
-            if monotonic() > until:
-                break
-            with suppress(ConversationError):
-                self.templates.replay(conversation)
-                if number == 0:
-                    self.templates.render(conversation)
 
 
 def _settle() -> None:
@@ -75,17 +60,26 @@ def _settle() -> None:
 def load(
     config: BuildConfig,
     tokenizer: BegunTokenizer | None = None,
-    sample_texts: Callable[[Templates], Iterable[str]] = lambda templates: (),
+    control_tokens: frozenset[str] | None = None,
+    first_conversations: Iterable[Conversation] = (),
 ) -> Loaded:
     """Open the tokenizer's template, choose the engine.
 
-    tokenizer: if it is known already. sample_texts: the inputs' first conversations as texts, for the
+    tokenizer, control_tokens: if they are known already (`templates.probe`). first_conversations: of the inputs, for the
     comparison of engines. Raises TokenizerError, TemplateError or ConfigError.
     """
     tokenizer = tokenizer or BegunTokenizer.of(config)
     resolved = tokenizer.resolved
-    templates = Templates(config, resolved)
-    engine, why = choose_engine(resolved, config.tokenizer_engine, sample_texts(templates), tokenizer.tokens)
+    templates = Templates(config, resolved, control_tokens)
+    tokens = [token.content for token in resolved.added_tokens]
+    texts = (_text(conversation, tokens) for conversation in first_conversations)
+    engine, why = choose_engine(resolved, config.tokenizer_engine, texts, tokenizer.tokens)
     exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)
     tiled = TiledEncoder(resolved, engine, exact)
     return Loaded(resolved, templates, engine, exact, tiled, f"tokenizer engine {engine.name}: {why}")
+
+
+def _text(conversation: Conversation, tokens: Sequence[str]) -> str:
+    """What the messages say, added tokens of the tokenizer in between: much like what a template makes of it."""
+    said = [message["content"] for message in conversation.messages if isinstance(message.get("content"), str)]
+    return "".join(chain.from_iterable(zip(cycle(tokens or ["\n"]), said, strict=False)))

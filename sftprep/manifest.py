@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from sftprep.arrays import open_file
+from sftprep.config import FORMAT_VERSION
 from sftprep.errors import DatasetError
 
 MANIFEST = "manifest.json"
 REJECTS = "rejects.jsonl"
 FORMAT = "sftprep"
-VERSION = 1
+VERSION = FORMAT_VERSION
 LAYOUTS = ("padded",)
 DTYPES = {"uint16": "<u2", "uint32": "<u4"}
 LARGEST_ID = {"uint16": 2**16 - 1, "uint32": 2**32 - 1}

@@ -183,6 +183,15 @@ def lone_controls(batch: TokenBatch, mask: Mask, control_ids: ControlIds) -> int
     return int(np.count_nonzero(~before & ~after))
 
 
+def unended_runs(batch: TokenBatch, mask: Mask, control_ids: ControlIds) -> int:
+    """How many runs of trained tokens do not end with a control token."""
+    trained = mask != 0
+    ends = trained & ~np.append(trained[1:], False)[: len(trained)]
+    last = batch.offsets[1:][np.diff(batch.offsets) > 0] - 1  # of each conversation
+    ends[last] = trained[last]
+    return int(np.count_nonzero(ends) - np.count_nonzero(ends[control_ids.find(batch.ids)]))
+
+
 def _span_weights(
     table: MarkTable, entry: IntArray, given: GivenWeights | None, spans: IntArray, owner: IntArray
 ) -> npt.NDArray[np.float32]:

@@ -21,7 +21,16 @@ from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, TokenizerError
 from sftprep.loaded import Loaded
 from sftprep.loss_mask import CharSpans, Mask, char_spans, generation_mask, message_weights, span_mask
-from sftprep.marked import CompiledMarks, ControlIds, GivenWeights, MarkTable, compile_marks, lone_controls, marked_mask
+from sftprep.marked import (
+    CompiledMarks,
+    ControlIds,
+    GivenWeights,
+    MarkTable,
+    compile_marks,
+    lone_controls,
+    marked_mask,
+    unended_runs,
+)
 from sftprep.scan import ScanRule
 from sftprep.token_offsets import PlacedTokens
 from sftprep.tokenizer import TokenBatch, encode_apart
@@ -44,6 +53,7 @@ class Masked:
     exact: int  # conversations masked by character offsets because the fast way did not add up
     straddling: int  # tokens that hold both header and answer; not trained
     silent: int  # trained turns that hold nothing but their end-of-turn token
+    unended: int  # trained turns without an end-of-turn token
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +92,8 @@ class Masker:
         """
         if self._config.mask == "generation":
             exact = self._exactly(conversations)
-            return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0, 0)
+            unended = unended_runs(exact.batch, exact.mask, self._control_ids)
+            return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0, 0, unended)
         with self._stage("rendering"):
             texts, marks, failed = self._render(conversations)
         with self._stage("tokenizing"):
@@ -101,7 +112,9 @@ class Masker:
         batch, mask = _put_in(batch, mask, rest, exact, failed)
         taken = 0 if self._rule else len(rest) - len(exact.failed)
         silent = 0 if self._rule else lone_controls(batch, mask, self._control_ids)
-        return Masked(batch, self._rule or mask, failed, sum(exact.forged), taken, exact.straddling, silent)
+        ended = self._rule or not self._config.train_end_of_turn
+        unended = 0 if ended else unended_runs(batch, mask, self._control_ids)
+        return Masked(batch, self._rule or mask, failed, sum(exact.forged), taken, exact.straddling, silent, unended)
 
     def _render(self, conversations: Sequence[Conversation]) -> tuple[list[str], list[TurnMarks], dict[int, str]]:
         texts, marks, failed = [], [], {}
@@ -136,7 +149,7 @@ class Masker:
                 table.append(self._compile(mark, conversation))
             entry[index] = row
             if conversation.weights is not None:
-                own.append((index, self._weights(conversation)[table[row].message]))
+                own.append((index, self.weights(conversation)[table[row].message]))
         given = None
         if own:
             given = GivenWeights(np.array([index for index, _ in own]), np.concatenate([weight for _, weight in own]))
@@ -154,10 +167,11 @@ class Masker:
                 self._compiled.clear()
             shape = TurnMarks(marks.controls, (), (), (), (), False) if self._rule else marks
             roles = replace(conversation, weights=None)
-            known = self._compiled[marks] = compile_marks(shape, self._weights(roles), self._encode_piece)
+            known = self._compiled[marks] = compile_marks(shape, self.weights(roles), self._encode_piece)
         return known
 
-    def _weights(self, conversation: Conversation) -> npt.NDArray[np.float32]:
+    def weights(self, conversation: Conversation) -> npt.NDArray[np.float32]:
+        """(M,) float32: the loss weight of each message."""
         roles = [message["role"] for message in conversation.messages]
         return message_weights(roles, self._config.train_on, conversation.weights)
 
@@ -208,7 +222,7 @@ class Masker:
         starts, stops, offsets = placed.starts, placed.stops, placed.tokens.offsets
         if self._config.mask == "generation":
             return generation_mask(starts, stops, offsets, _blocks(renderings)), np.zeros(1, np.int64)
-        weights = [self._weights(conversation) for conversation in conversations]
+        weights = [self.weights(conversation) for conversation in conversations]
         spans = char_spans(renderings, weights, train_end_of_turn=self._config.train_end_of_turn)
         return span_mask(starts, stops, offsets, spans)
 

@@ -7,21 +7,25 @@ the folder can go on where another one died.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sftprep import __version__
-from sftprep.apart import CAN_FORK, fatal
-from sftprep.config import reject_limit
-from sftprep.engines import Progress
+from sftprep.config import Tolerance
+from sftprep.engines import Order, Progress, run_tasks
 from sftprep.errors import ConfigError, DatasetError, InputError
+from sftprep.limits import UNLIMITED, Bounded, Item, Suspect
 from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, FileEntry, InputEntry, Manifest, ShardEntry, load_manifest
 from sftprep.manifest import REJECTS as REJECTS_FILE
+from sftprep.own_files import remove_folder
 from sftprep.plan import PLAN, Plan, clean_up, read_plan, work_folder
 from sftprep.prepare import Preparer
-from sftprep.shards import REJECTS, ShardReceipt, ShardWriter, Totals, file_path, read_receipt, shard_name
+from sftprep.records import Record
+from sftprep.shards import REJECTS, Prepared, ShardReceipt, ShardWriter, Totals, file_path, read_receipt, shard_name
 from sftprep.sources import read_batches
 from sftprep.storage import (
     StagedFile,
@@ -30,51 +34,42 @@ from sftprep.storage import (
     folder_lock,
     naming,
     publish_bytes,
-    remove_folder,
     sync_folder,
 )
 from sftprep.tokenizer import dtype_for
 
-CAREFUL_SECONDS = 60  # for a batch, when a process died or hung at its split before
-_FATAL = "the tokenizer or the chat template does not come to an end on it"
+_TOLERANT = Tolerance()
 
 
 class Job:
     """A worker's view of a plan: opens tokenizer and template once, then does splits."""
 
-    def __init__(
-        self, plan: Plan, folder: Path, report: Callable[[Progress], None], loaded: Loaded | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, folder: Path, suspect: Suspect, loaded: Loaded | None = None) -> None:
         loaded = loaded or load(plan.config)
         if loaded.resolved.sha256 != plan.tokenizer["sha256"]:
             raise ConfigError(f"{plan.config.tokenizer}: the tokenizer has changed since the plan was made")
         self._plan, self._folder = plan, folder
         self._dtype = dtype_for(loaded.resolved.size)
         self._names = [source.name for source in plan.sources]
-        self._templates = loaded.templates
+        self._suspect, self._templates = suspect, loaded.templates
+        self._templates.suspect = suspect
         self._preparer = Preparer(plan.config, loaded, self._names, plan.check_every)
 
-    def run(
-        self, task: int, report: Callable[[Progress], None], *, careful: bool = False
-    ) -> Callable[[], ShardReceipt]:
-        """Compute one split; the returned callable makes it durable and leaves the receipt.
-
-        careful: try every batch out in a child first, and reject the records that it does not survive.
-        """
-        writer = ShardWriter(self._folder, task, self._plan.config.width, self._dtype)
+    def run(self, order: Order, report: Callable[[Progress], None]) -> Callable[[], ShardReceipt]:
+        """Compute one split; the returned callable makes it durable and leaves the receipt."""
+        writer = ShardWriter(self._folder, order.task, self._plan.config.width, self._dtype, self._names)
         stage, seconds = self._preparer.stage, self._preparer.seconds
-        batches = read_batches(self._plan.splits[task], self._plan.sources)
+        most = {"max_records": 1} if order.careful else {}
+        batches = read_batches(self._plan.splits[order.task], self._plan.sources, **most)
         try:
             while True:
                 with stage("reading"):
                     batch = next(batches, None)
                 if batch is None:
                     break
-                if careful and CAN_FORK:
-                    for index in fatal(self._preparer.prepare, batch, CAREFUL_SECONDS):
-                        batch[index] = batch[index]._replace(data=b"", error=_FATAL)
+                batch = [_left_out(record, order.lost) for record in batch] if order.lost else batch
                 replayed = self._templates.replayed
-                prepared = self._preparer.prepare(batch)
+                prepared = self._prepare(batch, careful=order.careful)
                 with stage("writing"):
                     writer.append(prepared)
                 replayed = self._templates.replayed - replayed
@@ -87,9 +82,23 @@ class Job:
 
         def publish() -> ShardReceipt:
             with writer:
-                return writer.publish(self._plan.fingerprint, self._names)
+                return writer.publish(self._plan.fingerprint)
 
         return publish
+
+    def _prepare(self, batch: list[Record], *, careful: bool) -> Prepared:
+        if not careful:
+            return self._preparer.prepare(batch)
+        self._suspect.is_at(*batch[0].place)
+        with Bounded("the conversation", memory=UNLIMITED):  # whatever it may die of
+            prepared = self._preparer.prepare(batch)
+        self._suspect.is_at()
+        return prepared
+
+
+def _left_out(record: Record, lost: Mapping[Item, str]) -> Record:
+    reason = lost.get(record.place)
+    return record if reason is None else record._replace(data=b"", error=reason)
 
 
 def missing_tasks(plan: Plan, folder: Path) -> list[int]:
@@ -111,51 +120,64 @@ def _wrong_files(receipt: ShardReceipt, folder: Path, *, hashes: bool) -> list[P
     return wrong
 
 
-def work_on(folder: Path, task: int, tokenizer: str | None = None) -> str:
-    """Do one split of the plan in `folder`, if it is not done. `tokenizer` is where it lies on this machine.
+def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) -> str:
+    """Do one split of the plan in `folder`, if it is not done, in a process of its own.
 
-    Returns what was done, in words. Raises DatasetError where there is no plan or no such split.
+    tokenizer: where it lies on this machine. call: CALL_OPTIONS. Returns what was done, in words. Raises DatasetError
+    where there is no plan, ConfigError where it has no such split.
     """
     if (folder / MANIFEST).exists() and work_folder(folder) == folder:
         load_manifest(folder)
         return "the dataset is complete"
+    _planned_task(folder, task)  # before anything is changed
     with folder_lock(folder, shared=True, create=False):
+        plan = _planned_task(folder, task)
         target = work_folder(folder)
-        plan = read_plan(target)
-        if not 0 <= task < len(plan.splits):
-            raise ConfigError(f"--task {task}: the plan has splits 0 to {len(plan.splits) - 1}")
         if _is_done(plan, target, task):
             return "done before"
-        if tokenizer is not None:
-            plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer))
-        receipt = Job(plan, target, lambda progress: None).run(task, lambda progress: None)()
+        plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer or plan.config.tokenizer, **call))
+        run_tasks(partial(Job, plan, target), [task], 1, lambda progress: None, plan.describe)
+        receipt = read_receipt(target, task, plan.fingerprint)
+    if receipt is None:
+        raise DatasetError(f"{target}: the receipt of split {task} is gone")
     return f"{receipt.totals.rows:,} rows, {receipt.totals.tokens:,} tokens"
 
 
-def commit_dataset(folder: Path) -> Manifest:
+def _planned_task(folder: Path, task: int) -> Plan:
+    plan = read_plan(work_folder(folder))
+    if not 0 <= task < len(plan.splits):
+        raise ConfigError(f"--task {task}: the plan has splits 0 to {len(plan.splits) - 1}")
+    return plan
+
+
+def commit_dataset(folder: Path, tolerance: Tolerance = _TOLERANT) -> Manifest:
     """Check every receipt and its files' sizes, then write the manifest. Call with the folder's lock held.
 
-    Raises DatasetError where splits are missing or nothing is left to train on, InputError past --max-rejects.
+    Raises DatasetError where splits are missing or the manifest cannot be read back, InputError where nothing is left to
+    train on or this call does not put up with what was rejected.
     """
     target = work_folder(folder)
     if not (target / PLAN).exists() and (folder / MANIFEST).exists():
-        return load_manifest(folder)
+        manifest = load_manifest(folder)
+        tolerance.check(manifest.totals, folder / REJECTS_FILE)
+        return manifest
     plan = read_plan(target)
     receipts = _receipts(plan, target)
     totals = Totals()
     for receipt in receipts:
         totals.add(receipt.totals)
     rejects = _join_rejects(receipts, target)
-    limit = reject_limit(plan.config.max_rejects, totals.records)
-    where = f"{target / REJECTS_FILE} says why"
-    if limit is not None and totals.rejected > limit:
-        raise InputError(f"{totals.rejected:,} of {totals.records:,} records rejected, more than {limit:,}; {where}")
+    tolerance.check(asdict(totals), target / REJECTS_FILE)
     if not totals.rows:
         raise InputError(
-            f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} without a trained token; {where}"
+            f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} dropped; "
+            f"{target / REJECTS_FILE} says why"
         )
     manifest = _manifest(plan, receipts, totals, rejects)
     publish_bytes(target / MANIFEST, manifest.to_bytes())
+    if load_manifest(target) != manifest:
+        (target / MANIFEST).unlink()
+        raise DatasetError(f"{target / MANIFEST}: reads back as something else than was written")
     if target != folder:
         exchange_folders(target, folder)
         remove_folder(target)

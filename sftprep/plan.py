@@ -5,37 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sftprep import __version__
+from sftprep.apart import run_apart
+from sftprep.checksum import with_checksum, without_checksum
 from sftprep.config import FORMAT_VERSION, BuildConfig, fingerprint
 from sftprep.conversations import Conversation, parse_conversation
-from sftprep.errors import ConversationError, DatasetError, InputError, StorageError
+from sftprep.errors import ConversationError, DatasetError, InputError, StorageError, TemplateError
 from sftprep.fast_tokens import BegunTokenizer
+from sftprep.limits import Item, LimitError
 from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, load_manifest
+from sftprep.own_files import refuse_strangers, remove_folder, remove_own, remove_temporaries
 from sftprep.shards import RECEIPTS, REJECTS
 from sftprep.sources import SourceInfo, Split, find_sources, plan_splits, read_records
-from sftprep.storage import (
-    LOCK_NAME,
-    folder_lock,
-    make_folder,
-    naming,
-    publish_bytes,
-    remove_folder,
-    remove_temporaries,
-)
-from sftprep.templates import Templates, template_text
+from sftprep.storage import folder_lock, make_folder, naming, publish_bytes
+from sftprep.templates import probe, template_text
 
 _log = logging.getLogger(__name__)
 
 PLAN = "plan.json"
+_NO_PLAN = "no plan here; make one with `sftprep plan` or `sftprep build`"
 _MUCH = 1 << 30  # bytes: reading so much takes some seconds
 _CHECKED_SHARE, _CHECKED_LEAST = 250, 200  # rows masked both ways: 1 in 250, at least 200
 
@@ -60,6 +57,11 @@ class Plan:
         """Every how many-th record is masked and tokenized both ways."""
         return max(1, min(_CHECKED_SHARE, self.records // _CHECKED_LEAST))
 
+    def describe(self, item: Item) -> str:
+        """Where the record of that place is: `file:line`."""
+        source, line, _ = item
+        return f"{self.sources[source].name}:{line}"
+
     def facts(self) -> dict[str, Any]:
         """What the fingerprint is made of and the manifest states."""
         inputs = [
@@ -75,18 +77,18 @@ class Plan:
             "version": FORMAT_VERSION,
             "sftprep": __version__,
             "fingerprint": self.fingerprint,
-            "config": asdict(self.config),
+            "config": self.config.planned_options(),
             "tokenizer": self.tokenizer,
             "sources": [asdict(source) for source in self.sources],
             "splits": [asdict(split) for split in self.splits],
         }
-        return json.dumps(stated, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
+        return json.dumps(with_checksum(stated), indent=1).encode() + b"\n"
 
     @classmethod
     def from_bytes(cls, data: bytes, path: Path) -> Plan:
-        """Raises DatasetError where the bytes are no plan this version can follow."""
+        """Raises DatasetError where the bytes are no plan this version can follow, or were changed."""
         try:
-            stated = json.loads(data)
+            stated = without_checksum(data)
             if (stated["format"], stated["version"], stated["sftprep"]) != (
                 "sftprep-plan",
                 FORMAT_VERSION,
@@ -103,7 +105,7 @@ class Plan:
                 stated["fingerprint"],
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise DatasetError(f"{path}: not a plan of sftprep") from error
+            raise DatasetError(f"{path}: not a plan of sftprep, or it was changed; use --overwrite") from error
 
 
 def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> tuple[Plan, Loaded]:
@@ -113,9 +115,6 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
     be done.
     """
     found = find_sources(config.inputs)
-    size = sum(source.bytes for source in found)
-    if size >= _MUCH:
-        _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
     tokenizer = tokenizer or BegunTokenizer.of(config)
     resolved = tokenizer.resolved
     template = template_text(config, resolved)
@@ -123,11 +122,17 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
         config = replace(config, date=None)
     elif config.date is None:
         config = replace(config, date=date.today().isoformat())
-    planned = cache(partial(plan_splits, found))
-    loaded = load(config, tokenizer, lambda templates: _texts(templates, config, planned))
-    sources, splits = planned()
+    try:
+        controls = run_apart(partial(probe, config, resolved), what="the chat template")
+    except LimitError as error:
+        raise TemplateError(f"{error} on plain talk") from error
+    size = sum(source.bytes for source in found)
+    if size >= _MUCH:
+        _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
+    sources, splits = plan_splits(found)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
+    loaded = load(config, tokenizer, controls, first_conversations(config, sources, splits))
     config = replace(config, tokenizer_engine=loaded.engine.name)
     stated = {
         "sha256": resolved.sha256,
@@ -150,15 +155,6 @@ def first_conversations(
                 yield parse_conversation(record.data, config.record_format)
 
 
-def _texts(
-    templates: Templates, config: BuildConfig, planned: Callable[[], tuple[list[SourceInfo], list[Split]]]
-) -> Iterator[str]:
-    """The first conversations' texts. The inputs are planned when the first one is asked for."""
-    for conversation in first_conversations(config, *planned()):
-        with suppress(ConversationError):
-            yield templates.replay(conversation)[0]
-
-
 def new_folder(folder: Path) -> Path:
     """Where a dataset is built that replaces the one in `folder`: beside it, on the same file system."""
     absolute = folder.absolute()
@@ -172,20 +168,34 @@ def work_folder(folder: Path) -> Path:
 
 @contextmanager
 def hold(folder: Path, *, create: bool = True) -> Iterator[None]:
-    """Hold a folder's lock to plan, build or commit in it; however that ends, no temporary file is left."""
+    """Hold the lock of a folder to plan or build in it; with `create` it is made if there is none.
+
+    Raises DatasetError, and has changed nothing, where there is neither a dataset nor a plan, but something else or, without
+    `create`, nothing.
+    """
+    if not (folder / MANIFEST).exists() and not (work_folder(folder) / PLAN).exists():
+        if not create:
+            raise DatasetError(f"{folder}: {_NO_PLAN}")
+        refuse_strangers(folder, begun=False)
     with folder_lock(folder, create=create):
-        try:
-            yield
-        finally:
-            remove_temporaries(work_folder(folder))
+        yield
+
+
+@contextmanager
+def no_temporaries(folder: Path) -> Iterator[None]:
+    """However the body ends, no temporary file is left in the folder, which is held."""
+    try:
+        yield
+    finally:
+        remove_temporaries(folder)
 
 
 def adopt_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Path | None:
-    """Write plan.json, or find that it is there already. Call with the folder's lock held.
+    """Write plan.json, or find that it is there already. Call inside `hold`.
 
     Returns the folder to work in, or None where the dataset is complete. With `overwrite` a dataset, even the same one or
-    a damaged one, is built anew beside the old. Raises DatasetError where the folder holds something else: another
-    dataset or plan (naming what differs), or files that are not sftprep's.
+    a damaged one, is built anew beside the old. Raises DatasetError, and has changed nothing, where the folder holds
+    another dataset or plan, naming what differs.
     """
     if (folder / MANIFEST).exists():
         if not overwrite:
@@ -201,24 +211,28 @@ def adopt_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Path | None:
             }
             raise _refusal(folder, "holds a dataset made from", manifest.sftprep, old, plan)
         target = new_folder(folder)
+        refuse_strangers(target)
     else:
         target = folder
+    if overwrite:
+        refuse_strangers(folder)
     path = target / PLAN
-    if target != folder and not path.exists():
-        remove_folder(target)  # an older dataset that was replaced, but not yet removed when its build was killed
-    make_folder(target)
-    remove_temporaries(target)
     if path.exists():
         with naming(path):
             old_plan = Plan.from_bytes(path.read_bytes(), path) if not overwrite else _plan_or_none(path)
         if old_plan and old_plan.fingerprint == plan.fingerprint:
+            remove_temporaries(target)
             _make_folders(target)
             return target
         if not overwrite and old_plan:
             raise _refusal(folder, "holds an unfinished build with", __version__, old_plan.facts(), plan)
         _forget(target)
-    elif strangers := sorted(each.name for each in target.iterdir() if each.name != LOCK_NAME):
-        raise DatasetError(f"{folder}: not empty and no dataset of sftprep (it holds {strangers[0]})")
+    elif target != folder:
+        remove_folder(target)  # an older dataset that was replaced, but not yet removed when its build was killed
+    else:
+        refuse_strangers(folder, begun=False)
+    make_folder(target)
+    remove_temporaries(target)
     publish_bytes(path, plan.to_bytes())
     _make_folders(target)
     return target
@@ -259,12 +273,9 @@ def _refusal(folder: Path, what: str, version: str, old: dict[str, Any], plan: P
 
 def _forget(folder: Path) -> None:
     """Remove an unfinished build: receipts first, so that nobody takes the rest for work done. Its plan stays until
-    another one takes its place: without it, what is left after a crash would be a stranger's."""
-    for name in (RECEIPTS, REJECTS):
-        remove_folder(folder / name)
-    with naming(folder):
-        for path in folder.glob("shard-*"):
-            path.unlink()
+    another one takes its place."""
+    for name in (RECEIPTS, REJECTS, "shard-*"):
+        remove_own(folder, name)
 
 
 def read_plan(folder: Path) -> Plan:
@@ -273,15 +284,13 @@ def read_plan(folder: Path) -> Plan:
     try:
         return Plan.from_bytes(path.read_bytes(), path)
     except FileNotFoundError:
-        raise DatasetError(f"{folder}: no plan here; make one with `sftprep plan` or `sftprep build`") from None
+        raise DatasetError(f"{folder}: {_NO_PLAN}") from None
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
 
 
 def clean_up(folder: Path) -> None:
-    """Remove what only an unfinished build needs."""
-    with naming(folder):
-        (folder / PLAN).unlink(missing_ok=True)
-    for name in (RECEIPTS, REJECTS):
-        remove_folder(folder / name)
+    """Remove what only an unfinished build needs; its plan last."""
+    remove_own(folder, RECEIPTS, REJECTS)
     remove_temporaries(folder)
+    remove_own(folder, PLAN)

@@ -12,9 +12,10 @@ from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import ConversationError, TokenizerError
 from sftprep.loaded import Loaded
-from sftprep.masking import DisagreementError, Masker
+from sftprep.masking import DisagreementError, Masked, Masker
 from sftprep.records import Record
 from sftprep.rows import padded_rows
+from sftprep.scan import ScanRule
 from sftprep.shards import Prepared, Provenance, Reject, Totals
 from sftprep.tokenizer import dtype_for
 
@@ -32,9 +33,9 @@ class Preparer:
         self._masker = Masker(config, loaded, self.stage)
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
-        """Rows of a batch in the records' order, and a reject for each record that gives none by its own fault.
+        """Rows of a batch in the records' order, and a reject for each record that gives none.
 
-        With `on_error="stop"` the first such record raises ConversationError with `file:line`; so does, as
+        With `on_error="stop"` the first that gives none by its own fault raises ConversationError with `file:line`; so does, as
         TokenizerError, a sampled conversation on which the two ways differ.
         """
         with self.stage("JSON"):
@@ -45,7 +46,6 @@ class Preparer:
         except DisagreementError as error:
             raise TokenizerError(f"{self._where(read[error.index])}: {error}") from error
         rejects += [self._reject(read[index], reason) for index, reason in masked.failed.items()]
-        rejects.sort(key=lambda reject: (reject.source, reject.line, reject.byte_offset))
         with self.stage("rows"):
             keep = self._config.keep_untrained
             length, dtype = self._config.max_length, self._dtype
@@ -59,6 +59,9 @@ class Preparer:
                 rows.trained.astype(np.int32),
                 rows.truncated,
             )
+        dropped = sorted(set(range(len(read))) - set(kept.tolist()) - masked.failed.keys())
+        rejects += [self._dropped(read[index], conversations[index], masked, index) for index in dropped]
+        rejects.sort(key=lambda reject: reject.place)
         totals = Totals(
             records=len(records),
             conversations=len(kept),
@@ -66,12 +69,13 @@ class Preparer:
             tokens=int(rows.tokens.sum()),
             trained_tokens=int(rows.trained.sum()),
             truncated=int(rows.truncated.sum()),
-            dropped=len(read) - len(masked.failed) - len(kept),
-            rejected=len(rejects),
+            dropped=len(dropped),
+            rejected=len(rejects) - len(dropped),
             control_text=masked.forged,
             exact=masked.exact,
             straddling=masked.straddling,
             silent_turns=masked.silent,
+            unended_turns=masked.unended,
         )
         return Prepared(rows, provenance, rejects, totals, sum(len(record.data) + 1 for record in records))
 
@@ -93,7 +97,7 @@ class Preparer:
                 rejects.append(self._reject(record, record.error))
                 continue
             try:
-                conversations.append(parse_conversation(record.data, self._config.record_format))
+                conversations.append(parse_conversation(record.data, self._config.record_format, record.place))
                 read.append(record)
             except ConversationError as error:
                 rejects.append(self._reject(record, str(error)))
@@ -102,7 +106,21 @@ class Preparer:
     def _reject(self, record: Record, reason: str) -> Reject:
         if self._config.on_error == "stop":
             raise ConversationError(f"{self._where(record)}: {reason}")
-        return Reject(self._names[record.source], record.line, record.offset, reason)
+        return Reject(record.place, "rejected", reason)
+
+    def _dropped(self, record: Record, conversation: Conversation, masked: Masked, index: int) -> Reject:
+        """Why nothing of a conversation would be trained."""
+        length = self._config.max_length
+        start, stop = masked.batch.offsets[index : index + 2]
+        if isinstance(masked.mask, ScanRule):
+            reason = f"no answer is found by its header in the first {length:,} tokens"
+        elif masked.mask[start + 1 : stop].any():
+            reason = f"prompt longer than {length:,} tokens, so that nothing of the answer is left"
+        elif not self._masker.weights(conversation).any():
+            reason = "no message to train on: none of a trained role, or all of weight 0"
+        else:
+            reason = "the chat template prints nothing of what would be trained"
+        return Reject(record.place, "dropped", reason)
 
     def _where(self, record: Record) -> str:
         return f"{self._names[record.source]}:{record.line}"

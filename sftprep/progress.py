@@ -11,13 +11,21 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from sftprep.engines import Progress as Step
-from sftprep.manifest import Manifest
+from sftprep.manifest import REJECTS, Manifest
+from sftprep.rejects import count_reasons
+from sftprep.shards import REJECT_KINDS
 
 _MEGA = 1e6
+_FORGED = {
+    "split": "in message text, kept as plain text",
+    "reject": "in message text, and are rejected for it",
+    "allow": "in message text, which become control tokens",
+}
 
 
 class _Console(Console):
@@ -105,12 +113,19 @@ def show_summary(
     table.add_row("tokens", f"{totals['tokens']:,}")
     table.add_row("trained tokens", f"[green]{totals['trained_tokens']:,}", f"{share:.1%}")
     table.add_row("truncated", _warn(totals["truncated"]))
-    table.add_row("dropped", _warn(totals["dropped"]), "no trained token in them")
-    table.add_row("rejected", _warn(totals["rejected"]), "see rejects.jsonl" if totals["rejected"] else "")
+    for kind in REJECT_KINDS:
+        table.add_row(kind, _warn(totals[kind]))
+    for reason in count_reasons(folder / REJECTS):
+        where = f"{reason.count:,} × {escape(reason.reason)}"
+        table.add_row("", "", f"{where} [dim](first {escape(reason.first)})")
     if forged := totals.get("control_text", 0):
-        table.add_row("spelled control tokens", _warn(forged), "in message text, kept as plain text")
+        table.add_row(
+            "spell control tokens", _warn(forged), _FORGED.get(str(manifest.config.get("control_tokens")), "")
+        )
     if silent := totals.get("silent_turns", 0):
         table.add_row("silent turns", _warn(silent), "the template prints nothing of them but their end")
+    if unended := totals.get("unended_turns", 0):
+        table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")
     if seconds is not None:
         rate = sum(each.bytes for each in manifest.inputs) / seconds / _MEGA
         table.add_row("time", f"{seconds:.1f} s", f"{rate:.1f} MB/s")

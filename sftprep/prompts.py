@@ -43,7 +43,7 @@ class Prompts:
                 value.settle()
             elif isinstance(value, Traced):
                 raise Untraceable
-        return template.prompt(self.variables, message, template.allowance())
+        return template.prompt(self.variables, message)
 
     def _ask_after(self, message: int) -> str:
         for messages in (self.traced["messages"][:message], [dict(said) for said in QUESTION]):
@@ -62,4 +62,4 @@ class Prompts:
         return ""
 
     def _layout(self, variables: Mapping[str, Any]) -> Layout:
-        return self.recorder.layout(variables, self.recording, self.template.allowance())
+        return self.recorder.layout(variables, self.recording)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from sftprep.apart import run_apart
 from sftprep.config import BuildConfig
 from sftprep.errors import SftprepError
 from sftprep.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
@@ -32,7 +34,7 @@ def verify_command(folder: Path, *, fast: bool, sources: Sequence[str], tokenize
         task = progress.add_task("hashing", total=_bytes(folder))
         problems = verify_dataset(folder, fast=fast, progress=lambda size: progress.advance(task, size))
     if not problems and sources and tokenizer is not None:
-        problems = verify_source(folder, sources, tokenizer)
+        problems = run_apart(partial(verify_source, folder, sources, tokenizer), what="deriving rows anew")
     for problem in problems:
         where = escape(str(folder / problem.file))
         console.print(f"[red]{where}[/]: {escape(problem.what)}", highlight=False, soft_wrap=True)

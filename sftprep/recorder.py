@@ -12,11 +12,9 @@ from typing import Any
 
 from jinja2 import nodes
 
-from sftprep.allowance import Allowance
 from sftprep.compiled_template import CompiledTemplate
 from sftprep.conversations import Conversation
 from sftprep.instrument import MARK_FILTERS, TRAIL, Generation
-from sftprep.sandbox import ALLOWANCE
 from sftprep.steps import Recording, Untraceable
 from sftprep.traced import concatenate, stand_in
 from sftprep.tracing import TracingSandbox, is_known
@@ -90,16 +88,14 @@ class RecordingTemplate:
         self.environment.filters |= MARK_FILTERS
         self.template = self.environment.from_string(template.tree)
 
-    def layout(
-        self, variables: Mapping[str, Any], recording: Recording, allowance: Allowance, *, held_back: bool = True
-    ) -> Layout:
+    def layout(self, variables: Mapping[str, Any], recording: Recording, *, held_back: bool = True) -> Layout:
         """Run the template over stand-ins. held_back: loops that are held back would have to be marked too.
 
         Raises Untraceable, and what the template raises.
         """
         environment = self.environment
         trail = Trail(variables["messages"], textual=held_back)
-        context = self.template.new_context({**variables, ALLOWANCE: allowance, TRAIL: trail})
+        context = self.template.new_context({**variables, TRAIL: trail})
         parts: list[int] = []
         places = [0]
         environment.recording = recording

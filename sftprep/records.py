@@ -33,6 +33,11 @@ class Record(NamedTuple):
     offset: int  # bytes from the start of the uncompressed file
     error: str | None = None  # why the record could not be read
 
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """What tells it of all other records of a job."""
+        return self.source, self.line, self.offset
+
 
 class LineCounter:
     """Counts lines and records of a text given in chunks, the first of at least three bytes, by vectorized comparison."""

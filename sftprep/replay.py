@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -36,6 +38,8 @@ from sftprep.second_run import Deafness
 from sftprep.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.turns import Rendering, TurnMarks, header_of, marks_of
 
+Guard = Callable[[Conversation], AbstractContextManager[None]]
+
 _MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
 _MAX_WAYS = 32  # of one shape
 _MAX_MESSAGES = 256  # of a conversation that is recorded
@@ -50,8 +54,9 @@ class ReplayTemplate:
     replayed, rendered: conversations so far that were replayed, and that took Jinja; recorded: ways recorded.
     """
 
-    def __init__(self, template: ChatTemplate) -> None:
-        self.template = template
+    def __init__(self, template: ChatTemplate, guard: Guard = lambda _: nullcontext()) -> None:
+        """guard: what is around each run of the template over a conversation."""
+        self.template, self._guard = template, guard
         self.replayed = self.rendered = self.recorded = 0
         self._sightings: dict[tuple[Any, ...], int] = {}  # of a shape, while it is not replayed
         self._trees: dict[tuple[Any, ...], Tree[TurnMarks]] = {}
@@ -76,9 +81,10 @@ class ReplayTemplate:
                 self.replayed += 1
                 return found
         self.rendered += 1
-        rendering = self.template.render(conversation)
-        if found is False and self._may_record(key, conversation):
-            self._record(key, conversation, rendering)
+        with self._guard(conversation):
+            rendering = self.template.render(conversation)
+            if found is False and self._may_record(key, conversation):
+                self._record(key, conversation, rendering)
         return rendering.text, marks_of(rendering)
 
     def _may_record(self, key: tuple[Any, ...], conversation: Conversation) -> bool:
@@ -128,7 +134,7 @@ class ReplayTemplate:
         if self._recorder is None:
             self._recorder = RecordingTemplate(template.compiled, template.now)
         traced = template.variables(traced_conversation(conversation, recording))
-        layout = self._recorder.layout(traced, recording, template.allowance(), held_back=bool(template.roles))
+        layout = self._recorder.layout(traced, recording, held_back=bool(template.roles))
         deaf = Deafness(recording, template.tracer)
         if layout.text != rendering.text or not all(step in deaf for step in (*recording.observed, *layout.parts)):
             raise Untraceable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sftprep.checksum import with_checksum, without_checksum
 from sftprep.errors import StorageError
 from sftprep.rows import Rows
 from sftprep.storage import StagedFile, sync_folder
@@ -19,6 +21,7 @@ from sftprep.storage import StagedFile, sync_folder
 ARRAYS = ("X", "Y", "mask")
 RECEIPTS = "receipts"
 REJECTS = "rejects"
+REJECT_KINDS = ("rejected", "dropped")  # by a fault of its own; because nothing of it would be trained
 _MOST_ROWS = 10**15  # sizes the space left for an .npy header, whose length must not depend on the row count
 
 
@@ -36,10 +39,16 @@ class Provenance(NamedTuple):
 class Reject(NamedTuple):
     """A record that is in no shard, and why. Holds no message text."""
 
-    source: str
-    line: int
-    byte_offset: int
+    place: tuple[int, int, int]  # `Record.place`
+    kind: str  # of REJECT_KINDS
     reason: str
+
+    def to_bytes(self, source_names: Sequence[str]) -> bytes:
+        """Its line in rejects.jsonl."""
+        source, line, offset = self.place
+        stated = {"source": source_names[source], "line": line, "byte_offset": offset}
+        stated |= {"kind": self.kind, "reason": self.reason}
+        return json.dumps(stated, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 @dataclass(slots=True)
@@ -54,10 +63,13 @@ class Totals:
     truncated: int = 0  # conversations cut to the maximal length
     dropped: int = 0  # conversations without a trained token
     rejected: int = 0
-    control_text: int = 0  # conversations whose text spells a control token
+    control_text: int = 0  # conversations whose text spells a control token, rejected ones included
     exact: int = 0  # conversations masked by character offsets because the fast way did not add up
     straddling: int = 0  # tokens that hold both header and answer; not trained
     silent_turns: int = 0  # turns of which nothing but the end-of-turn token is trained
+    unended_turns: int = (
+        0  # turns whose last trained token is no control token: no end-of-turn token is learned of them
+    )
 
     def add(self, other: Totals) -> None:
         """Add another split's numbers to these."""
@@ -78,12 +90,12 @@ class ShardReceipt:
         """Compact JSON, less than 1 kB."""
         stated = {"task": self.task, "fingerprint": self.fingerprint, "files": self.files}
         numbers = [getattr(self.totals, each.name) for each in fields(Totals)]
-        return json.dumps({**stated, "totals": numbers}, separators=(",", ":")).encode()
+        return json.dumps(with_checksum({**stated, "totals": numbers}), separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ShardReceipt:
-        """Raises ValueError, TypeError or KeyError where the bytes are no receipt."""
-        stated = json.loads(data)
+        """Raises ValueError, TypeError or KeyError where the bytes are no receipt, or were changed."""
+        stated = without_checksum(data)
         files = {str(kind): (int(size), str(sha256)) for kind, (size, sha256) in stated["files"].items()}
         return cls(int(stated["task"]), str(stated["fingerprint"]), files, Totals(*map(int, stated["totals"])))
 
@@ -127,8 +139,9 @@ class ShardWriter:
     The mask is bool until a batch brings weights; then what was written is widened to float32 once.
     """
 
-    def __init__(self, folder: Path, task: int, width: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, folder: Path, task: int, width: int, dtype: np.dtype[Any], source_names: Sequence[str]) -> None:
         self.totals = Totals()
+        self._names = source_names
         self._folder, self._task, self._width, self._dtype = folder, task, width, dtype
         self._mask_dtype: np.dtype[Any] = np.dtype(np.bool_)
         self._rows = 0
@@ -153,10 +166,7 @@ class ShardWriter:
     def append(self, prepared: Prepared) -> None:
         """Write a batch's rows and keep its rejects; segments are renumbered to the shard's rows."""
         self.totals.add(prepared.totals)
-        for reject in prepared.rejects:
-            self._rejects += (
-                json.dumps(reject._asdict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-            )
+        self._rejects += b"".join(reject.to_bytes(self._names) for reject in prepared.rejects)
         rows, provenance = prepared.rows, prepared.provenance
         if not len(rows.x):
             return
@@ -171,14 +181,14 @@ class ShardWriter:
         self._provenance.append(provenance)
         self._rows += len(rows.x)
 
-    def publish(self, fingerprint: str, source_names: list[str]) -> ShardReceipt:
+    def publish(self, fingerprint: str) -> ShardReceipt:
         """Fsync and rename every file, fsync their folders, then leave the receipt."""
         for kind, staged in list(self._files.items()):
             staged.finish(npy_header((self._rows, self._width), self._array_dtype(kind)))
         if self._rows:
             segments = np.concatenate(self._segments)
             self._finish("segments", npy_header(segments.shape, segments.dtype), segments)
-            self._finish("provenance", b"", provenance_table(self._provenance, source_names))
+            self._finish("provenance", b"", provenance_table(self._provenance, self._names))
         if self._rejects:
             self._finish(REJECTS, b"", self._rejects)
         for staged in self._files.values():
@@ -225,7 +235,7 @@ def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     return stream.getvalue()
 
 
-def provenance_table(batches: list[Provenance], source_names: list[str]) -> memoryview:
+def provenance_table(batches: list[Provenance], source_names: Sequence[str]) -> memoryview:
     """The provenance of a shard as a Parquet file: source, line, byte_offset, tokens, trained_tokens, truncated."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import socket
 import sys
 import time
@@ -164,20 +163,6 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed writers left behind, here and in folders below. Only for the holder of the folder's lock."""
-    with naming(folder):
-        for left_over in folder.rglob(f"{TEMPORARY_PREFIX}*"):
-            left_over.unlink(missing_ok=True)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder and all that is in it, if it is there."""
-    if folder.is_dir():
-        with naming(folder):
-            shutil.rmtree(folder)
-
-
 def exchange_folders(new: Path, old: Path) -> None:
     """Swap two folders of one file system in a single step (Linux renameat2; elsewhere two renames).
 
@@ -223,7 +208,9 @@ def folder_lock(folder: Path, *, shared: bool = False, create: bool = True, pati
     finally:
         with suppress(OSError):  # the lock ends with the process at the latest; its file alone keeps nobody out
             if descriptor >= 0:
-                if not shared and _is_same_file(descriptor, path):
+                if shared:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where others hold it, too
+                if _is_same_file(descriptor, path):
                     path.unlink()
                 os.close(descriptor)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sftprep.attribution import assistants_of
 from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, TemplateError
+from sftprep.limits import LimitError
 from sftprep.probes import ONE_TOOL, TALK, with_tools
 from sftprep.turns import stretches, token_pattern
 
@@ -23,15 +24,17 @@ def structural_tokens(template: ChatTemplate, added_tokens: Collection[str]) -> 
     DeepSeek's `<｜User｜>` is one although its tokenizer does not call it special; `<think>` and `<tool_call>`, which
     stand inside turns, are not. Found by rendering a few conversations; those that the template refuses do not count.
     """
-    pattern, allowance, found = token_pattern(added_tokens), template.allowance(), set()
+    pattern, found = token_pattern(added_tokens), set()
     if not added_tokens:
         return set()
     for messages in (*TALK, *ONE_TOOL):
         variables = template.variables(Conversation(messages, with_tools(messages), {}, None))
         messages = variables["messages"]
         try:
-            marked = template.compiled.mark(variables, allowance)
-            starts = [template.prompt(variables, i, allowance) for i in assistants_of(messages)]
+            marked = template.compiled.mark(variables)
+            starts = [template.prompt(variables, i) for i in assistants_of(messages)]
+        except LimitError:
+            raise
         except (ConversationError, TemplateError):
             continue
         turns = [(messages[mark.message], marked.text[mark.start : mark.stop].strip()) for mark in marked.marks]

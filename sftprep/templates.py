@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from sftprep.chat_template import ChatTemplate
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation
-from sftprep.errors import ConfigError, TemplateError
+from sftprep.errors import ConfigError, ConversationError, TemplateError
+from sftprep.limits import MOST_LOST, Bounded, LimitError, Suspect
 from sftprep.messages import ROLES
+from sftprep.probes import TALK
 from sftprep.replay import ReplayTemplate
 from sftprep.resolve import ResolvedTokenizer
 from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_rule
@@ -28,15 +31,40 @@ def template_text(config: BuildConfig, resolved: ResolvedTokenizer, *, tools: bo
     return source
 
 
+def probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
+    """The control tokens of the tokenizer and of the template, found by running it over a little talk: for a process that
+    may be ended. Raises TemplateError where the template cannot be used, or takes too much for plain talk."""
+    try:
+        templates = Templates(config, resolved)
+        for messages in TALK:
+            try:
+                templates.render(Conversation(messages, None, {}, None))
+            except LimitError:
+                raise
+            except ConversationError:  # some templates want a system message, or none
+                continue
+    except LimitError as error:
+        raise TemplateError(f"{error}, which is plain talk") from None
+    return templates.control_tokens
+
+
 class Templates:
     """Opens templates as conversations need them: a tokenizer may have another one for tools, and a conversation that
-    weighs messages of roles which are not trained otherwise needs the spans of all roles."""
+    weighs messages of roles which are not trained otherwise needs the spans of all roles.
 
-    def __init__(self, config: BuildConfig, resolved: ResolvedTokenizer) -> None:
+    They run within limits, and while one runs over a conversation that is the `suspect`. control_tokens: what `probe` found
+    before; nothing is run here then.
+    """
+
+    def __init__(
+        self, config: BuildConfig, resolved: ResolvedTokenizer, control_tokens: frozenset[str] | None = None
+    ) -> None:
         self._config, self._resolved = config, resolved
         self._roles = _trained_roles(config)
+        self.suspect = Suspect()
+        self._lost_in_a_row = 0
         self._replays: dict[tuple[str, frozenset[str]], ReplayTemplate] = {}
-        self._plain = self._open(template_text(config, resolved), self._roles)  # of most conversations
+        self._plain = self._open(template_text(config, resolved), self._roles, control_tokens)  # of most conversations
         if config.mask == "generation" and not self._plain.template.compiled.has_blocks:
             raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
 
@@ -53,9 +81,10 @@ class Templates:
     def render(self, conversation: Conversation) -> Rendering:
         """By Jinja. With `--mask generation` the spans are the template's blocks."""
         template = self._replay(conversation).template
-        if self._config.mask == "generation":
-            return template.render_blocks(conversation)
-        return template.render(conversation)
+        with self._guard(conversation):
+            if self._config.mask == "generation":
+                return template.render_blocks(conversation)
+            return template.render(conversation)
 
     def replay(self, conversation: Conversation) -> tuple[str, TurnMarks]:
         """By replay, where the shape of the conversation is known."""
@@ -95,6 +124,23 @@ class Templates:
                 return header, ends[0]
         raise TemplateError("the chat template shows no header or no end token; give --scan-header and --scan-end")
 
+    @contextmanager
+    def _guard(self, conversation: Conversation) -> Iterator[None]:
+        """Run the template over a conversation within limits. Raises TemplateError where it exceeds them again and again."""
+        before = self.suspect.item()
+        self.suspect.is_at(*conversation.place)
+        try:
+            with Bounded("the chat template"):
+                yield
+            self._lost_in_a_row = 0
+        except LimitError as error:
+            self._lost_in_a_row += 1
+            if self._lost_in_a_row >= MOST_LOST:
+                raise TemplateError(f"{error}; so did the {MOST_LOST - 1} before it, and the job stops") from None
+            raise
+        finally:
+            self.suspect.is_at(*before)
+
     def _replay(self, conversation: Conversation) -> ReplayTemplate:
         if conversation.tools is None and conversation.weights is None:
             return self._plain
@@ -106,21 +152,23 @@ class Templates:
                 roles = frozenset(ROLES)
         return self._open(template_text(self._config, self._resolved, tools=tools), roles)
 
-    def _open(self, source: str, roles: frozenset[str]) -> ReplayTemplate:
+    def _open(self, source: str, roles: frozenset[str], known_controls: frozenset[str] | None = None) -> ReplayTemplate:
         if (source, roles) not in self._replays:
             config, resolved = self._config, self._resolved
-            template = ChatTemplate(
-                source,
-                resolved.special_tokens,
-                control_tokens=resolved.control_tokens(),
-                added_tokens=[token.content for token in resolved.added_tokens],
-                end_of_turn=config.end_of_turn,
-                header=config.header,
-                roles=roles,
-                template_kwargs=config.template_kwargs,
-                now=datetime.fromisoformat(config.date) if config.date else None,
-            )
-            self._replays[source, roles] = ReplayTemplate(template)
+            with Bounded("the chat template"):
+                template = ChatTemplate(
+                    source,
+                    resolved.special_tokens,
+                    control_tokens=resolved.control_tokens(),
+                    added_tokens=[token.content for token in resolved.added_tokens],
+                    known_controls=known_controls,
+                    end_of_turn=config.end_of_turn,
+                    header=config.header,
+                    roles=roles,
+                    template_kwargs=config.template_kwargs,
+                    now=datetime.fromisoformat(config.date) if config.date else None,
+                )
+            self._replays[source, roles] = ReplayTemplate(template, self._guard)
         return self._replays[source, roles]
 
 

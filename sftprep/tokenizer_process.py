@@ -58,6 +58,8 @@ def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedToken
     vocabulary = stated["model"]["vocab"]
     largest = max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
     templates = tokenizer.chat_template or {}
+    if not isinstance(templates, str) and not (isinstance(templates, dict) and all(map(_is_text, templates.values()))):
+        raise TokenizerError(f"its chat_template is of type {type(templates).__name__}; expected text")
     return ResolvedTokenizer(
         backend=own_text,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
@@ -70,6 +72,10 @@ def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedToken
         size=max([largest, *(token.id for token in added)]) + 1,
         versions={package: version(package) for package in ("tokenizers", "transformers")},
     )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _limit_memory(size: int) -> None:

@@ -14,6 +14,7 @@ from types import BuiltinMethodType
 from typing import Any, cast
 
 from jinja2 import nodes
+from jinja2.compiler import Frame
 from jinja2.ext import Extension
 from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.nodes import EvalContext
@@ -21,7 +22,7 @@ from jinja2.runtime import Context, Macro, Undefined
 from markupsafe import Markup
 
 from sftprep.instrument import Generation
-from sftprep.sandbox import CONCAT, SCOPES, Sandbox
+from sftprep.sandbox import SCOPES, Sandbox
 from sftprep.steps import Untraceable
 from sftprep.traced import (
     Traced,
@@ -79,10 +80,21 @@ class _Unmarked(Generation):
 _Unmarked.identifier = Generation.identifier  # by which compiled templates know it
 
 
+class _CodeGenerator(NativeCodeGenerator):
+    """Leaves what is printed as it is, so that stand-ins come out, and lets the environment join what `~` joins."""
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - named by jinja2
+        self.write("environment.concat((")
+        for operand in node.nodes:
+            self.visit(operand, frame)
+            self.write(", ")
+        self.write("))")
+
+
 class TracingSandbox(Sandbox):
     """The sandbox a template is recorded in."""
 
-    code_generator_class = NativeCodeGenerator  # leaves what is printed as it is, so that stand-ins come out
+    code_generator_class = _CodeGenerator
     intercepted_binops = frozenset(Sandbox.default_binop_table)
     recording: Any = None  # the Recording under way; None while Jinja folds constants as it compiles
 
@@ -90,7 +102,6 @@ class TracingSandbox(Sandbox):
         super().__init__(now, [_Unmarked if each is Generation else each for each in extensions])
         self.filters = {name: self._guard_filter(name, call) for name, call in self.filters.items()}
         self.tests = {name: self._guard_test(name, cast("Any", call)) for name, call in self.tests.items()}
-        self.finalize = None  # counts characters
 
     def concat(self, pieces: Iterable[Any]) -> Any:
         """What Jinja joins: the outputs of a macro or a `set` block, the operands of `~`."""
@@ -291,5 +302,4 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "join": _join,
     "tojson": _tojson,
     "string": lambda env, value: env.text(value),
-    CONCAT: lambda env, values: env.concat(values),
 }

@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from sftprep.arrays import open_array, open_file
 from sftprep.errors import SftprepError
 from sftprep.manifest import MANIFEST, REJECTS, Manifest, ShardEntry, load_manifest
+from sftprep.shards import REJECT_KINDS
 
 _BLOCK_BYTES = 1 << 20
 _TOKENS_AT_ONCE = 1 << 20
@@ -60,7 +62,7 @@ class _Check:
 
     def run(self) -> None:
         self._strangers()
-        rejected = self._read_file(REJECTS)
+        rejected = self._rejects()
         whole = [self._shard(shard) for shard in self._manifest.shards]
         if not self._fast and rejected is not None and all(whole):
             self._totals(rejected)
@@ -71,32 +73,44 @@ class _Check:
             if path.name.startswith("shard-") and path.name not in self._manifest.files:
                 self.problems.append(Problem(path.name, "not in the manifest"))
 
-    def _read_file(self, name: str) -> int | None:
-        """Check size and hash. How many newlines the file has (0 if `fast`), or None if it is wrong."""
+    def _rejects(self) -> Counter[str] | None:
+        """How many records of each kind are listed as in no shard (none if `fast`); None where the file is wrong."""
+        if not self._read_file(REJECTS):
+            return None
+        kinds: Counter[str] = Counter()
+        with open_file(self._folder / REJECTS) as file:
+            for number, line in enumerate(() if self._fast else file, 1):
+                try:
+                    kinds[str(orjson.loads(line)["kind"])] += 1
+                except (ValueError, TypeError, KeyError):
+                    self.problems.append(Problem(REJECTS, f"line {number}: not a record with a kind"))
+                    return None
+        return kinds
+
+    def _read_file(self, name: str) -> bool:
+        """Check size and hash; True if they are right (without the hash if `fast`)."""
         entry = self._manifest.files[name]
         path = self._folder / name
         digest = hashlib.sha256()
-        lines = 0
         try:
             with open_file(path, entry.bytes) as file:
                 while not self._fast and (block := file.read(_BLOCK_BYTES)):
                     digest.update(block)
-                    lines += block.count(b"\n") if name == REJECTS else 0
                     self._progress(len(block))
         except SftprepError as error:
             self.problems.append(_problem(path, error))
-            return None
+            return False
         if not self._fast and digest.hexdigest() != entry.sha256:
             self.problems.append(Problem(name, "its sha256 is not the manifest's: bytes were changed"))
-            return None
-        return lines
+            return False
+        return True
 
     def _shard(self, shard: ShardEntry) -> bool:
         """Check one shard's files; True if nothing is wrong with them."""
         before = len(self.problems)
         arrays: list[Array] = []
         for name, form in self._manifest.arrays(shard).items():
-            if self._read_file(name) is None:
+            if not self._read_file(name):
                 continue
             try:
                 size = self._manifest.files[name].bytes
@@ -134,10 +148,10 @@ class _Check:
         for name in ("tokens", "trained_tokens", "truncated"):
             self._found[name] += int(columns[name].sum(dtype=np.int64))
 
-    def _totals(self, rejected: int) -> None:
+    def _totals(self, rejects: Counter[str]) -> None:
         totals = self._manifest.totals
-        found = {**self._found, "rejected": rejected}
-        found["records"] = totals["conversations"] + totals["dropped"] + rejected
+        found = {**self._found, **{kind: rejects[kind] for kind in REJECT_KINDS}}
+        found["records"] = self._found["conversations"] + rejects.total()
         for name, count in found.items():
             if totals[name] != count:
                 self.problems.append(Problem(MANIFEST, f"totals: {name} {totals[name]:,}; the files hold {count:,}"))

@@ -26,7 +26,7 @@ class Replayed:
 
     def jinja(self, given: Conversation) -> str:
         template = self.template
-        return template.compiled.mark(template.variables(given), template.allowance(), held_back=False).text
+        return template.compiled.mark(template.variables(given), held_back=False).text
 
     def replay(self, given: Conversation) -> tuple[str, bool] | bool:
         tree = self._tree(given)
@@ -41,7 +41,7 @@ class Replayed:
         recording = Recording(tree.steps, {name: getattr(given, name) for name in INPUTS})
         try:
             variables = self.template.variables(traced_conversation(given, recording))
-            layout = self.recorder.layout(variables, recording, self.template.allowance(), held_back=False)
+            layout = self.recorder.layout(variables, recording, held_back=False)
             deaf = Deafness(recording, self.template.tracer)
             program = Program(merged(layout), all(step in deaf for step in (*recording.observed, *layout.parts)))
         except (Exception, Untraceable):  # a stand-in used as a string raises TypeError
@@ -60,7 +60,7 @@ class Replayed:
         digits = "".join(map(chr, range(0xFDD0, 0xFDF0)))
         variables = template.tracer.mark(template.variables(given), given.template_kwargs, "words", digits)
         try:
-            marked = template.compiled.mark(variables, template.allowance(), held_back=False).text
+            marked = template.compiled.mark(variables, held_back=False).text
             template.tracer.read(marked, text, len(given.messages), digits)
         except ConversationError:
             return False

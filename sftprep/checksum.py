@@ -1,0 +1,28 @@
+"""JSON that says so when it was changed: an object with the sha256 of its other keys under `checksum`.
+
+The hash is over the object's one compact spelling with sorted keys, so white space may differ and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def with_checksum(stated: dict[str, Any]) -> dict[str, Any]:
+    """The object with its checksum as the first key."""
+    return {"checksum": _checksum(stated), **stated}
+
+
+def without_checksum(data: bytes) -> dict[str, Any]:
+    """The object in these bytes, without its checksum. Raises ValueError where it is none, or was changed."""
+    stated = json.loads(data)
+    if type(stated) is not dict or stated.pop("checksum", None) != _checksum(stated):
+        raise ValueError("its checksum does not fit")
+    return stated
+
+
+def _checksum(stated: dict[str, Any]) -> str:
+    text = json.dumps(stated, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
