@@ -44,7 +44,7 @@ def paint(starts: IntArray, stops: IntArray, size: int, weights: npt.NDArray[np.
         starts, stops, weights = starts[trained], stops[trained], None
     edges = np.empty(2 * len(starts) + 2, np.int64)
     edges[0], edges[1:-1:2], edges[2:-1:2], edges[-1] = 0, starts, stops, size
-    values = np.zeros(2 * len(starts) + 1, np.bool_ if weights is None else np.float32)
+    values: Mask = np.zeros(2 * len(starts) + 1, np.bool_ if weights is None else np.float32)
     values[1::2] = True if weights is None else weights
     return np.repeat(values, np.diff(edges))
 
