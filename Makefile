@@ -1,51 +1,61 @@
-# make demo | test | check | bench | faults: each sets up what it needs in .venv
+# make demo | test | check | bench | faults: each sets up what it needs in .venv, in the versions of CONSTRAINTS.
+# make test-newest: the tests with the newest versions of all but torch, in .venv-newest
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-BIN := .venv/bin
+VENV := .venv
+CONSTRAINTS := tests/constraints.txt
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
+INSTALL_SFTPREP = $(INSTALL) --no-build-isolation --editable
 
-.PHONY: demo test check bench faults clean
+.PHONY: demo test test-newest check bench faults strace clean
 
-demo: .venv/.installed
+demo: $(VENV)/.installed
 	rm -rf demo
 	$(BIN)/sftprep demo -o demo
 
-test: .venv/.dev strace
+test: $(VENV)/.dev strace
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-check: .venv/.dev strace
+test-newest:
+	rm -rf .venv-newest
+	$(MAKE) test VENV=.venv-newest CONSTRAINTS=/dev/null
+
+check: $(VENV)/.dev strace
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-bench: .venv/.bench
+bench: $(VENV)/.bench
 	$(BIN)/python tests/benchmarks/bench.py
 
-faults: .venv/.dev strace
+faults: $(VENV)/.dev strace
 	SFTPREP_FAULTS=full $(BIN)/python -m pytest tests/test_faults.py -n auto --dist loadfile
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-
-.venv/.installed: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade pip hatchling editables
+	$(INSTALL_SFTPREP) .
 	touch $@
 
-.venv/.dev: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[dev,torch]"
-	touch $@ .venv/.installed
-
-.venv/.bench: .venv/.dev
-	$(BIN)/python -m pip install --quiet --editable ".[dev,torch,bench]"
+$(VENV)/.dev: $(VENV)/.installed
+	$(INSTALL) "$(TORCH)"
+	$(INSTALL_SFTPREP) ".[dev,torch]"
 	touch $@
 
-# fault tests use strace; where it cannot be installed they are skipped and say so
-.PHONY: strace
+$(VENV)/.bench: $(VENV)/.dev
+	$(INSTALL_SFTPREP) ".[dev,torch,bench]"
+	touch $@
+
+# the fault tests use strace: the one thing that is ever installed outside this folder, and only by root
+APT := apt-get update -qq && apt-get install -y -qq strace >/dev/null
 strace:
-	@command -v strace >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-		&& apt-get update -qq && apt-get install -y -qq strace; } >/dev/null 2>&1 || true
+	@if command -v strace >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "The fault tests need strace, so this is run, which installs it on the machine: $(APT)"; \
+		{ $(APT); } || echo "strace cannot be installed: the fault tests that use it are skipped"; \
+	else echo "strace is not installed: the fault tests that use it are skipped"; fi
 
 clean:
-	rm -rf .venv demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sftprep.errors import ConfigError, TemplateError, TokenizerError
+from sftprep.errors import ConfigError, TemplateError
 
 if TYPE_CHECKING:
     from sftprep.turns import Rendering
@@ -44,7 +44,7 @@ def paint(starts: IntArray, stops: IntArray, size: int, weights: npt.NDArray[np.
         starts, stops, weights = starts[trained], stops[trained], None
     edges = np.empty(2 * len(starts) + 2, np.int64)
     edges[0], edges[1:-1:2], edges[2:-1:2], edges[-1] = 0, starts, stops, size
-    values = np.zeros(2 * len(starts) + 1, np.bool_ if weights is None else np.float32)
+    values: Mask = np.zeros(2 * len(starts) + 1, np.bool_ if weights is None else np.float32)
     values[1::2] = True if weights is None else weights
     return np.repeat(values, np.diff(edges))
 
@@ -124,40 +124,17 @@ def generation_mask(starts: IntArray, stops: IntArray, offsets: IntArray, blocks
     """(T,) bool: the tokens of `{% generation %}` blocks, as Transformers' `return_assistant_tokens_mask` has them.
 
     Arguments as in `span_mask`, blocks in the order the template finished them. From
-    `PreTrainedTokenizerBase.apply_chat_template`: a block is every token from the first one that holds its first
-    character to the first one that holds its last character. So a token that straddles the block's start is in, and
-    of a last character cut into bytes only the first piece is. Its corner cases are kept: a block whose first
-    character is in no token ends the conversation's mask; one whose last character is in no token, or in token 0,
-    runs to the end of the conversation. An empty block at the very start, where Transformers raises, trains nothing.
+    `PreTrainedTokenizerBase.apply_chat_template`: a token is in if it ends after the start of the first block that
+    stops after the token's start. So every token that overlaps a block is in, also one that straddles its start.
     """
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     stride = _stride(starts, stops, blocks)
-    begins, ends = owner * stride + starts, owner * stride + stops
-    if (np.diff(begins) < 0).any() or (np.diff(ends) < 0).any():
-        raise TokenizerError("token offsets run backwards in the text; --mask generation needs them in text order")
-
-    def token_of(char: IntArray) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-        """The first token that holds each block's character, and whether there is one."""
-        at = blocks.conversation * stride + char
-        token = np.searchsorted(ends, at, side="right")
-        return token, np.append(begins, _BEYOND)[token] <= at
-
-    nothing = (blocks.start == 0) & (blocks.stop == 0)
-    first, has_first = token_of(blocks.start)
-    last, has_last = token_of(np.maximum(blocks.stop - 1, 0))
-    low, high = offsets[blocks.conversation], offsets[blocks.conversation + 1]
-    stop = np.where(has_last & (last > low), last + 1, high)
-    missed = np.append(0, np.cumsum(~has_first & ~nothing))
-    missed_before = missed[np.searchsorted(blocks.conversation, blocks.conversation)]  # in earlier conversations
-    used = ~nothing & (missed[1:] == missed_before) & (first < stop)
-    return union(first[used], stop[used], len(starts))
-
-
-def union(starts: IntArray, stops: IntArray, size: int) -> npt.NDArray[np.bool_]:
-    """(size,) bool, True where at least one run `[starts[k], stops[k])` lies; they may overlap, in any order."""
-    starts, stops = np.sort(starts), np.sort(stops)  # how many runs are open at each point does not change
-    starts[1:] = np.maximum(starts[1:], stops[:-1])
-    return paint(starts, stops, size)
+    begins = np.maximum.accumulate(owner * stride + starts)  # Transformers never goes back to an earlier block
+    reached = np.maximum.accumulate(blocks.conversation * stride + blocks.stop)
+    block = np.searchsorted(reached, begins, side="right")
+    first = np.append(blocks.conversation * stride + blocks.start, _BEYOND)
+    mask: npt.NDArray[np.bool_] = first[block] < owner * stride + stops
+    return mask
 
 
 def _stride(starts: IntArray, stops: IntArray, spans: CharSpans) -> int:

@@ -176,7 +176,7 @@ class ShardDataset(Dataset[Sample]):
     def _empty(self, count: int) -> _Arrays:
         shape = (count, self.manifest.width)
         ids = DTYPES[self.manifest.dtype]
-        mask = np.empty(shape, np.float32 if self._weighted else np.bool_)
+        mask: npt.NDArray[Any] = np.empty(shape, np.float32 if self._weighted else np.bool_)
         return _Arrays(np.empty(shape, ids), np.empty(shape, ids), mask, np.empty((count, 3), np.int64))
 
     def _sample(self, arrays: _Arrays) -> Sample:

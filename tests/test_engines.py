@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from faults.builds import has_ended, wait_for
 
 from sftprep import engines
 from sftprep.engines import Progress, run_tasks
@@ -112,21 +113,11 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
             run_tasks(partial(_Sleeper, tmp_path), [0], 1, lambda _: None)
         finally:
             os._exit(0)
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        time.sleep(0.01)
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the worker")
     worker = int((tmp_path / "pid").read_text())
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    for _ in range(500):
-        try:
-            state = Path(f"/proc/{worker}/stat").read_text().split()[2]
-        except FileNotFoundError:
-            break
-        if state == "Z":
-            break
-        time.sleep(0.01)
-    else:
-        pytest.fail("the worker outlived its parent")
+    wait_for(lambda: has_ended(worker), "the worker to die")
 
 
 class _Sleeper:
@@ -134,5 +125,5 @@ class _Sleeper:
         (folder / "pid").write_text(str(os.getpid()))
 
     def run(self, task: int, report: Callable[[Progress], None], *, careful: bool) -> Callable[[], None]:
-        time.sleep(60)
+        time.sleep(600)
         return lambda: None

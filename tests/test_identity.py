@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from faults.builds import OLD, Builds, Lab, hashes, laboratory, wait_for
+from faults.builds import ALONE, OLD, Builds, Lab, hashes, laboratory
 
 SPLITS = 8
 
@@ -52,13 +52,14 @@ def test_tokenizer_engine(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_resumed(lab: Lab, tmp_path: Path) -> None:
-    running = lab.builds.start(*lab.command(tmp_path), stop="worker")
-    worker = running.worker()  # the other one goes on
-    wait_for(lambda: len(list(tmp_path.glob("receipts/0*"))) >= 3, "three splits")
+    running = lab.builds.start(*lab.command(tmp_path, *ALONE), stop="receipt")
+    running.worker()  # it dies with its parent
     os.kill(running.pid, signal.SIGKILL)
-    os.kill(worker, signal.SIGCONT)
     assert lab.builds.end(running).code == -signal.SIGKILL
-    done = {path: path.stat().st_ino for path in tmp_path.glob("shard-0000[01]*")}
+    receipts = [path.stem for path in tmp_path.glob("receipts/[0-9]*")]
+    assert len(receipts) == 3
+    done = {path: path.stat().st_ino for each in receipts for path in tmp_path.glob(f"shard-{each}*")}
+    assert done
     run(lab.builds, lab.command(tmp_path))
     assert hashes(tmp_path) == lab.expected
     assert {path: path.stat().st_ino for path in done} == done

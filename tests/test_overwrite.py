@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults.builds import OLD, SAMPLE, Lab, hashes, laboratory, needs_strace, traced, wait_for
+from faults.builds import ALONE, OLD, SAMPLE, Lab, hashes, laboratory, needs_strace, traced, wait_for
 
 from sftprep import __version__
 from sftprep.errors import DatasetError
@@ -27,7 +27,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def test_the_old_dataset_is_read_until_the_new_one_is_there(lab: Lab, out: Path) -> None:
     shutil.copytree(lab.folder / "old", out)
-    running = lab.builds.start(*lab.command(out, "--overwrite"), stop="worker")
+    running = lab.builds.start(*lab.command(out, "--overwrite", *ALONE), stop="worker")
     widths, refused = [], []
     assert ShardDataset(out).manifest.width == 31
     os.kill(running.worker(), signal.SIGCONT)
@@ -72,7 +72,7 @@ def test_an_open_dataset_does_not_mix_with_its_successor(lab: Lab, out: Path) ->
 @pytest.fixture(scope="module")
 def folders(lab: Lab) -> list[Path]:
     """A finished build and one that was killed."""
-    running = lab.builds.start(*lab.command(lab.folder / "unfinished"), stop="worker")
+    running = lab.builds.start(*lab.command(lab.folder / "unfinished", *ALONE), stop="worker")
     worker = running.worker()
     os.kill(running.pid, signal.SIGKILL)
     os.kill(worker, signal.SIGCONT)

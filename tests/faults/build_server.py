@@ -1,10 +1,10 @@
 """Runs `sftprep` for the fault tests, each time in a process forked from this one, which has imported all of it.
 
 A line of JSON in, a line out. {"arguments": [...], "folder": working folder, "output": file for what it prints, "stop":
-null, "main", "worker" or "workers"} starts a command and gives its pid, which is also its session; {"wait": pid,
+null, "main", "worker", "workers" or "receipt"} starts a command and gives its pid, which is also its session; {"wait": pid,
 "seconds": most} gives its exit code, negative for a signal, null when the time is over. A stopped process waits for
 SIGCONT, so that strace can be attached before it does anything: "main" is the command itself, "worker" the first
-process that it forks, "workers" each of them.
+process that it forks, "workers" each of them, "receipt" a worker when three splits have their receipts.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import os
 import select
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
+from itertools import count
 from typing import Any
 
 # What a build imports only when it needs it: done here, so that nearly every call that strace counts is one of its own.
@@ -64,6 +67,9 @@ def run(request: dict[str, Any]) -> None:
         once = request["output"] + ".stopped" if request["stop"] == "worker" else None
         main_process = os.getpid()
         os.register_at_fork(after_in_child=lambda: stop(once) if os.getppid() == main_process else None)
+    if request["stop"] == "receipt":
+        receipts = count(1)
+        sys.addaudithook(lambda event, args: stop_after(receipts) if is_receipt(event, args) else None)
     if request["stop"] == "main":
         os.kill(os.getpid(), signal.SIGSTOP)
     main(request["arguments"], prog_name="sftprep")
@@ -74,6 +80,15 @@ def stop(once: str | None) -> None:
         if once is not None:
             os.close(os.open(once, os.O_CREAT | os.O_EXCL))
         os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def is_receipt(event: str, args: tuple[Any, ...]) -> bool:
+    return event == "os.rename" and "/receipts/" in os.fspath(args[1])
+
+
+def stop_after(receipts: Iterator[int]) -> None:
+    if next(receipts) > 3:
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # another thread might take it later
 
 
 if __name__ == "__main__":

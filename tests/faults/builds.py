@@ -77,12 +77,16 @@ class Running:
     output: Path
 
     def ended(self) -> bool:
-        return _state(self.pid) in _DEAD
+        return has_ended(self.pid)
 
     def worker(self) -> int:
         """Wait for a worker that is stopped."""
-        wait_for(self.stopped, "a worker")
-        return self.stopped()[0]
+        return self.workers(1)[0]
+
+    def workers(self, count: int) -> list[int]:
+        """Wait for so many workers that are stopped."""
+        wait_for(lambda: len(self.stopped()) >= count, f"{count} stopped workers")
+        return self.stopped()
 
     def stopped(self) -> list[int]:
         """The pids of workers that are stopped."""
@@ -90,7 +94,7 @@ class Running:
 
     def processes(self) -> list[int]:
         """Every process of the session that is still alive."""
-        return [pid for pid in _pids() if _session(pid) == self.pid and _state(pid) not in _DEAD]
+        return [pid for pid in _pids() if _session(pid) == self.pid and not has_ended(pid)]
 
 
 class Builds:
@@ -160,6 +164,7 @@ class Lab:
 
 
 OLD = ("--max-length", "32")
+ALONE = ("--workers", "1")  # while its only worker is stopped a build stands still; and every split falls to that one
 
 
 @contextmanager
@@ -228,6 +233,10 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def has_ended(pid: int) -> bool:
+    return _state(pid) in _DEAD
 
 
 def _state(pid: int) -> str:
