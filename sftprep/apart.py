@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import traceback
@@ -39,7 +40,7 @@ def run_apart(step: Callable[[], T], *, what: str, seconds: float | None = None,
         with signals_held():
             child.start()
             theirs.close()
-        value, error = ours.recv()
+        value, error = pickle.loads(ours.recv_bytes())  # noqa: S301 - of our own making
     except EOFError:
         child.join()
         raise LimitError(f"{what} {how_it_ended(child.exitcode)}") from None
@@ -59,10 +60,10 @@ def _answer(step: Callable[[], object], limits: AbstractContextManager[None], an
     become_child(parent)
     try:
         with limits:
-            answer: tuple[object, SftprepError | None] = (step(), None)
+            answer = pickle.dumps((step(), None))
     except BaseException as error:  # noqa: BLE001  whatever it was, the parent has to hear of it
-        answer = (None, portable(error))
-    answers.send(answer)
+        answer = pickle.dumps((None, portable(error)))
+    answers.send_bytes(answer)
     os._exit(0)
 
 

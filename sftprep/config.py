@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sftprep import __version__
+from sftprep import FORMAT_VERSION, __version__
 from sftprep.errors import ConfigError, InputError
 
 MASKS = ("turns", "generation", "scan", "minimind", "minimind-v5")
@@ -16,8 +16,6 @@ CONTROL_TOKENS = ("split", "reject", "allow")
 TOKENIZER_ENGINES = ("auto", "fast", "hf")
 FORMATS = ("auto", "messages", "conversations", "sharegpt", "alpaca", "prompt-completion")
 DEFAULT_MAX_LENGTH = 1024
-FORMAT_VERSION = 2
-
 CALL_OPTIONS = frozenset({"trust_remote_code", "workers", "on_error", "max_rejects"})  # never those of an earlier call
 # Options that change how the work is done but not one byte of the result.
 _EXECUTION_OPTIONS = CALL_OPTIONS | {"inputs", "tokenizer", "tokenizer_engine"}

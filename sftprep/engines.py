@@ -79,6 +79,7 @@ class _Process:
     connection: Connection
     suspect: Suspect
     tasks: set[int] = field(default_factory=set)
+    at: int = -1  # the task it was given last: the others wait for the disk
     ready: bool = False
     heard: float = field(default_factory=monotonic)  # when it last reported
 
@@ -112,7 +113,7 @@ class _Pool:
         self._deaths: Counter[int] = Counter()
         self._starts_lost = 0
         self._lost: dict[Item, str] = {}
-        self._lost_in_a_row = 0
+        self._losses: Counter[int] = Counter()  # by task
         self._members: list[_Process] = []
         # fork shares the imports; where it is unsafe (macOS) or absent, start afresh
         self._context = multiprocessing.get_context("fork" if FORKS else "spawn")
@@ -179,7 +180,6 @@ class _Pool:
         if kind == "done":
             member.tasks.discard(task)
             self._left -= 1
-            self._lost_in_a_row = 0
         if kind == "free":
             member.ready = True
         self._hand_out()
@@ -189,6 +189,7 @@ class _Pool:
             if member.ready and self._waiting:
                 task = self._waiting.popleft()
                 member.tasks.add(task)
+                member.at = task
                 member.ready = False
                 try:
                     member.connection.send(Order(task, self._lost, careful=self._deaths[task] > 0))
@@ -206,7 +207,7 @@ class _Pool:
         how, signal_number = how_it_ended(member.process.exitcode), -(member.process.exitcode or 0)
         item = member.suspect.item() if signal_number in _OF_AN_ITEM else ()
         if item:
-            self._lose(item, signal_number)
+            self._lose(member.at, item, signal_number)
         elif not member.tasks and not member.ready:
             self._starts_lost += 1
             if self._starts_lost >= _MOST_TRIES:
@@ -221,14 +222,14 @@ class _Pool:
         self._report(Progress(note=f"a worker process {how}; its splits are done again"))
         self._start()
 
-    def _lose(self, item: Item, signal_number: int) -> None:
-        """Leave an item out from now on, of which a worker has died."""
+    def _lose(self, task: int, item: Item, signal_number: int) -> None:
+        """Leave an item of a task out from now on, of which a worker has died."""
         how = f"takes the process down ({signal.Signals(signal_number).name})"
         how = "does not come to an end" if signal_number == OUT_OF_TIME else how
         self._lost[item] = f"the chat template or the tokenizer {how} on it"
-        self._lost_in_a_row += 1
-        if self._lost_in_a_row >= MOST_LOST:
-            before = f"as on the {MOST_LOST - 1} before it"
+        self._losses[task] += 1
+        if self._losses[task] >= MOST_LOST:
+            before = f"as on {MOST_LOST - 1} before it"
             raise TemplateError(f"{self._describe(item)}: {self._lost[item]}, {before}, so the job stops")
 
 

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sftprep import FORMAT_VERSION
 from sftprep.arrays import open_file
-from sftprep.config import FORMAT_VERSION
 from sftprep.errors import DatasetError
 
 MANIFEST = "manifest.json"

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sftprep import __version__
+from sftprep import FORMAT_VERSION, __version__
 from sftprep.apart import run_apart
 from sftprep.checksum import with_checksum, without_checksum
-from sftprep.config import FORMAT_VERSION, BuildConfig, fingerprint
+from sftprep.config import BuildConfig, fingerprint
 from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import ConversationError, DatasetError, InputError, StorageError, TemplateError
 from sftprep.fast_tokens import BegunTokenizer
@@ -32,7 +32,6 @@ from sftprep.templates import probe, template_text
 _log = logging.getLogger(__name__)
 
 PLAN = "plan.json"
-_NO_PLAN = "no plan here; make one with `sftprep plan` or `sftprep build`"
 _MUCH = 1 << 30  # bytes: reading so much takes some seconds
 _CHECKED_SHARE, _CHECKED_LEAST = 250, 200  # rows masked both ways: 1 in 250, at least 200
 
@@ -175,7 +174,7 @@ def hold(folder: Path, *, create: bool = True) -> Iterator[None]:
     """
     if not (folder / MANIFEST).exists() and not (work_folder(folder) / PLAN).exists():
         if not create:
-            raise DatasetError(f"{folder}: {_NO_PLAN}")
+            raise _no_plan(folder)
         refuse_strangers(folder, begun=False)
     with folder_lock(folder, create=create):
         yield
@@ -284,9 +283,14 @@ def read_plan(folder: Path) -> Plan:
     try:
         return Plan.from_bytes(path.read_bytes(), path)
     except FileNotFoundError:
-        raise DatasetError(f"{folder}: {_NO_PLAN}") from None
+        raise _no_plan(folder) from None
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def _no_plan(folder: Path) -> DatasetError:
+    what = "no plan here; make one with `sftprep plan` or `sftprep build`" if folder.is_dir() else "no such folder"
+    return DatasetError(f"{folder}: {what}")
 
 
 def clean_up(folder: Path) -> None:

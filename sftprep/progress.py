@@ -114,7 +114,7 @@ def show_summary(
     table.add_row("trained tokens", f"[green]{totals['trained_tokens']:,}", f"{share:.1%}")
     table.add_row("truncated", _warn(totals["truncated"]))
     for kind in REJECT_KINDS:
-        table.add_row(kind, _warn(totals[kind]))
+        table.add_row(kind, _warn(totals[kind]), "listed in rejects.jsonl" if totals[kind] else "")
     for reason in count_reasons(folder / REJECTS):
         where = f"{reason.count:,} × {escape(reason.reason)}"
         table.add_row("", "", f"{where} [dim](first {escape(reason.first)})")

@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any
 
 import jinja2
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
@@ -23,11 +25,22 @@ class Refusal(jinja2.exceptions.TemplateError):
     """The template called `raise_exception`."""
 
 
+class NothingAhead(CodeGenerator):
+    """Compiles templates without working out what is constant in them: that may take any time, and is seldom asked for."""
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: Any) -> str:
+        if not isinstance(node, nodes.TemplateData):
+            raise nodes.Impossible
+        return super()._output_child_to_const(node, frame, finalize)
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja as chat templates expect it (that is, as Transformers sets it up), and the same text from the same input.
 
     now: what `strftime_now` tells the template; templates that ask for it are refused without.
     """
+
+    code_generator_class = NothingAhead
 
     def __init__(
         self, now: datetime | None = None, extensions: Sequence[str | type[jinja2.ext.Extension]] = ()
@@ -36,7 +49,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=["jinja2.ext.loopcontrols", *extensions],
-            optimized=False,  # looking for constant expressions takes longer than it spares
+            optimized=False,  # see NothingAhead
         )
         self._safe: dict[tuple[type, str], bool] = {}
         self.filters["tojson"] = to_json

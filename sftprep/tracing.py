@@ -22,7 +22,7 @@ from jinja2.runtime import Context, Macro, Undefined
 from markupsafe import Markup
 
 from sftprep.instrument import Generation
-from sftprep.sandbox import SCOPES, Sandbox
+from sftprep.sandbox import SCOPES, NothingAhead, Sandbox
 from sftprep.steps import Untraceable
 from sftprep.traced import (
     Traced,
@@ -80,7 +80,7 @@ class _Unmarked(Generation):
 _Unmarked.identifier = Generation.identifier  # by which compiled templates know it
 
 
-class _CodeGenerator(NativeCodeGenerator):
+class _CodeGenerator(NothingAhead, NativeCodeGenerator):
     """Leaves what is printed as it is, so that stand-ins come out, and lets the environment join what `~` joins."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - named by jinja2

@@ -32,7 +32,7 @@ def write_dataset(
     files = {}
     entries = []
     totals = dict.fromkeys(("records", "conversations", "rows", "tokens", "trained_tokens", "truncated"), 0)
-    rejects = b'{"source": "a.jsonl", "line": 1, "byte_offset": 0, "reason": "no messages"}\n'
+    rejects = b'{"source": "a.jsonl", "line": 1, "byte_offset": 0, "kind": "rejected", "reason": "no messages"}\n'
     totals |= {"dropped": 0, "rejected": 1, "records": 1}
     line = 1
     for number, rows in enumerate(shards):

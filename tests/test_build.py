@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sftprep import engines, pipeline
+from sftprep import engines, limits
 from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, DatasetError, InputError, TemplateError, TokenizerError
@@ -424,7 +424,7 @@ def test_a_build_imports_neither_transformers_nor_torch(tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_never_ends_costs_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "HANG_SECONDS", 3.0)
-    monkeypatch.setattr(pipeline, "CAREFUL_SECONDS", 2)
+    monkeypatch.setattr(limits, "SECONDS", 2.0)
     slow = tmp_path / "slow"
     slow.mkdir()
     stated = json.loads((SAMPLE / "tokenizer" / "tokenizer.json").read_text())

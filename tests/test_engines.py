@@ -13,26 +13,39 @@ import pytest
 from faults.builds import has_ended, wait_for
 
 from sftprep import engines
-from sftprep.engines import Progress, run_tasks
-from sftprep.errors import ConversationError, WorkerError
+from sftprep.engines import Order, Progress, run_tasks
+from sftprep.errors import ConversationError, TemplateError, WorkerError
+from sftprep.limits import MOST_LOST, Suspect
 
 
 class Scribe:
     """Writes a file per task; dies, fails or waits where a file in its folder tells it to."""
 
-    def __init__(self, folder: Path, report: Callable[[Progress], None]) -> None:
-        self.folder = folder
-        report(Progress(note="open"))
+    def __init__(self, folder: Path, suspect: Suspect) -> None:
+        self.folder, self.suspect, self.opened = folder, suspect, False
         if (folder / "no-start").exists():
             os.kill(os.getpid(), signal.SIGKILL)
+        if (folder / "stand-still").exists():
+            (folder / "stand-still").unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)
 
-    def run(self, task: int, report: Callable[[Progress], None], *, careful: bool) -> Callable[[], None]:
+    def run(self, order: Order, report: Callable[[Progress], None]) -> Callable[[], None]:
+        task = order.task
+        if not self.opened:
+            report(Progress(note="open"))
+        self.opened = True
+        for item, number in ((item, int(item.name.rpartition("-")[2])) for item in self.folder.glob(f"item-{task}-*")):
+            if (task, number) in order.lost:
+                continue
+            self.suspect.is_at(task, number)
+            os.kill(os.getpid(), signal.Signals[item.read_text()])
+        self.suspect.is_at()
         for attempt in range(2):
-            order = self.folder / f"die-{task}-{attempt}"
-            if order.exists():
-                order.unlink()
+            death = self.folder / f"die-{task}-{attempt}"
+            if death.exists():
+                death.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
-        if (self.folder / f"hang-{task}").exists() and not careful:
+        if (self.folder / f"hang-{task}").exists() and not order.careful:
             time.sleep(600)
         if (self.folder / f"fail-{task}").exists():
             raise ConversationError(f"chat.jsonl:{task}: wrong")
@@ -48,7 +61,7 @@ class Scribe:
 
 def run(folder: Path, tasks: int, workers: int) -> list[Progress]:
     reports: list[Progress] = []
-    run_tasks(partial(Scribe, folder), range(tasks), workers, reports.append)
+    run_tasks(partial(Scribe, folder), range(tasks), workers, reports.append, lambda item: f"file-{item[0]}:{item[1]}")
     return reports
 
 
@@ -88,6 +101,45 @@ def test_a_worker_that_hangs_is_replaced_by_a_careful_one(tmp_path: Path, monkey
     assert any("was killed" in each.note for each in reports)
 
 
+def test_a_worker_that_stands_still_before_its_first_task_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "HANG_SECONDS", 1.0)
+    (tmp_path / "stand-still").touch()
+    reports = run(tmp_path, 3, 1)
+    assert all((tmp_path / f"done-{task}").exists() for task in range(3))
+    assert any("was killed by SIGKILL" in each.note for each in reports)
+
+
+@pytest.mark.parametrize("name", ["SIGVTALRM", "SIGSEGV", "SIGABRT", "SIGBUS"])
+def test_an_item_that_ends_its_worker_is_left_out(tmp_path: Path, name: str) -> None:
+    for item in ("item-1-4", "item-1-7", "item-3-4"):
+        (tmp_path / item).write_text(name)
+    reports = run(tmp_path, 5, 2)
+    assert all((tmp_path / f"done-{task}").exists() for task in range(5))
+    assert sum("its splits are done again" in each.note for each in reports) == 3
+
+
+def test_a_process_killed_from_outside_is_not_its_items_fault(tmp_path: Path) -> None:
+    (tmp_path / "item-1-4").write_text("SIGKILL")
+    with pytest.raises(WorkerError, match=r"split 1: its worker process was killed by SIGKILL, twice"):
+        run(tmp_path, 3, 1)
+
+
+def test_item_after_item_that_ends_its_worker_stops_the_job(tmp_path: Path) -> None:
+    for number in range(MOST_LOST):
+        (tmp_path / f"item-1-{number}").write_text("SIGVTALRM")
+    with pytest.raises(
+        TemplateError, match=rf"^file-1:\d: .*does not come to an end on it, as on {MOST_LOST - 1} before"
+    ):
+        run(tmp_path, 3, 1)
+    for number in range(1, MOST_LOST):  # one less in a row, and a task done before the next ones
+        (tmp_path / f"item-2-{number}").write_text("SIGVTALRM")
+    (tmp_path / "item-1-0").unlink()
+    run(tmp_path, 3, 1)
+    assert (tmp_path / "done-2").exists()
+
+
 def test_workers_that_cannot_start_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "no-start").touch()
     with pytest.raises(WorkerError, match="before they take a task"):
@@ -121,7 +173,7 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
 
 
 class _Sleeper:
-    def __init__(self, folder: Path, report: Callable[[Progress], None]) -> None:
+    def __init__(self, folder: Path, suspect: Suspect) -> None:
         (folder / "pid").write_text(str(os.getpid()))
 
     def run(self, task: int, report: Callable[[Progress], None], *, careful: bool) -> Callable[[], None]:

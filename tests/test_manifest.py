@@ -80,7 +80,7 @@ def test_file_is_readable_json(written: tuple[Path, Manifest]) -> None:
     folder, manifest = written
     text = (folder / "manifest.json").read_text()
     stated = json.loads(text)
-    assert (stated["format"], stated["version"], stated["width"]) == ("sftprep", 1, 8)
+    assert (stated["format"], stated["version"], stated["width"]) == ("sftprep", 2, 8)
     assert stated["shards"][1] == {"name": "shard-00001", "rows": 2, "segments": 2}
     assert text.endswith("}\n")
     assert list(stated) == sorted(stated)
@@ -165,7 +165,7 @@ def _drop(*path: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("version", 2), "format version 2; this sftprep reads version 1"),
+        (_set("version", 1), "format version 1; this sftprep reads version 2"),
         (_set("version", True), "'version' is something else; expected a whole number"),
         (_set("format", "other"), "format 'other'; expected 'sftprep'"),
         (_drop("format"), "'format' is missing; expected a string"),
@@ -235,8 +235,8 @@ def test_a_wrong_value_is_named(
         (b'{"version": -Infinity}', "Infinity"),
         (b'{"version": ' + b"9" * 10_000 + b"}", "not JSON"),
         (b'{"format": "sftprep", "format": "sftprep"}', "a key twice"),
-        (b'{"format": "sftprep", "version": 1}', "no line with its checksum"),
-        (b'{"format": "sftprep",\n "checksum": "' + b"0" * 64 + b'",\n "version": 1}', "checksum does not fit"),
+        (b'{"format": "sftprep", "version": 2}', "no line with its checksum"),
+        (b'{"format": "sftprep",\n "checksum": "' + b"0" * 64 + b'",\n "version": 2}', "checksum does not fit"),
     ],
 )
 def test_other_bytes(data: bytes, message: str) -> None:

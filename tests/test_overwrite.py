@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import torch
 from faults.builds import ALONE, OLD, SAMPLE, Lab, hashes, laboratory, needs_strace, traced, wait_for
 
 from sftprep import __version__
+from sftprep.checksum import with_checksum, without_checksum
 from sftprep.errors import DatasetError
 from sftprep.manifest import load_manifest
 from sftprep.reader import ShardDataset
@@ -127,8 +129,8 @@ def test_another_version_is_named(lab: Lab, folders: list[Path], out: Path) -> N
     check_refused(lab, out, lab.command("OUT"), f"sftprep version (0.0.9, now {__version__})")
     shutil.rmtree(out)
     shutil.copytree(folders[1], out)
-    plan = (out / "plan.json").read_text()
-    (out / "plan.json").write_text(plan.replace(f'"sftprep": "{__version__}"', '"sftprep": "0.0.9"'))
+    plan = without_checksum((out / "plan.json").read_bytes())
+    (out / "plan.json").write_text(json.dumps(with_checksum({**plan, "sftprep": "0.0.9"})))
     ended = lab.builds.run(*lab.command(out))
     assert ended.code == 1
     said = f"made by sftprep 0.0.9, this is {__version__}; use that version, or --overwrite"
@@ -148,7 +150,8 @@ def test_a_folder_with_other_files_is_not_touched(lab: Lab, out: Path) -> None:
     for more in [], ["--overwrite"]:
         ended = lab.builds.run(*lab.command(out, *more))
         assert ended.code == 1
-        assert ended.output == f"Error: {out}: not empty and no dataset of sftprep (it holds thesis.tex)\n"
+        said = "not empty and no dataset of sftprep (it holds thesis.tex); choose another folder"
+        assert ended.output == f"Error: {out}: {said}\n"
         assert hashes(out).keys() == {"thesis.tex"}
 
 

@@ -22,7 +22,6 @@ from sftprep.storage import (
     file_sha256,
     folder_lock,
     publish_bytes,
-    remove_temporaries,
 )
 
 
@@ -102,13 +101,6 @@ def test_a_missing_folder_is_an_error_with_the_path(tmp_path: Path) -> None:
         publish_bytes(tmp_path / "nowhere" / "file", b"")
 
 
-def test_left_overs_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / ".tmp-1-a").write_bytes(b"")
-    (tmp_path / "kept").write_bytes(b"")
-    remove_temporaries(tmp_path)
-    assert [each.name for each in tmp_path.iterdir()] == ["kept"]
-
-
 def test_folders_change_places(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -149,4 +141,5 @@ def test_a_lock_has_one_holder_or_many_sharing(tmp_path: Path) -> None:
     with folder_lock(folder, shared=True):
         assert _lock_elsewhere(folder, shared=True)
         assert not _lock_elsewhere(folder, shared=False)
+    assert list(folder.iterdir()) == []
     assert _lock_elsewhere(folder, shared=False)

@@ -4,7 +4,7 @@ A line of JSON in, a line out. {"arguments": [...], "folder": working folder, "o
 null, "main", "worker", "workers" or "receipt"} starts a command and gives its pid, which is also its session; {"wait": pid,
 "seconds": most} gives its exit code, negative for a signal, null when the time is over. A stopped process waits for
 SIGCONT, so that strace can be attached before it does anything: "main" is the command itself, "worker" the first
-process that it forks, "workers" each of them, "receipt" a worker when three splits have their receipts.
+worker that it forks, "workers" each of them, "receipt" a worker when three splits have their receipts.
 """
 
 from __future__ import annotations
@@ -65,8 +65,12 @@ def run(request: dict[str, Any]) -> None:
     os.dup2(output, 2)
     if request["stop"] in ("worker", "workers"):
         once = request["output"] + ".stopped" if request["stop"] == "worker" else None
-        main_process = os.getpid()
-        os.register_at_fork(after_in_child=lambda: stop(once) if os.getppid() == main_process else None)
+        main_process, forked = os.getpid(), []
+        os.register_at_fork(
+            before=lambda: forked.append(os.getpid()),
+            # the first child runs the template over a little talk, and is no worker
+            after_in_child=lambda: stop(once) if os.getppid() == main_process and len(forked) > 1 else None,
+        )
     if request["stop"] == "receipt":
         receipts = count(1)
         sys.addaudithook(lambda event, args: stop_after(receipts) if is_receipt(event, args) else None)
