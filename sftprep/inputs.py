@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import glob
-import lzma
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
+from sftprep.compressed import CODECS, ERRORS, codec_of, open_stream
 from sftprep.errors import InputError
 
 # Records are lines or the elements of one JSON array. Columnar kinds (.parquet, .arrow) belong in a table of their own:
 # their records are rows, and their splits row groups.
 SUFFIXES = (".jsonl", ".ndjson", ".json")
-CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
 
 CHUNK = 1 << 18  # bytes read at a time: what is read, hashed and split stays in the cache
-XZ_MEMORY = 256 << 20  # bytes; `xz -9` needs 65 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +27,6 @@ class Source:
     path: str  # absolute, for workers
     name: str  # written into the dataset: relative to the folder that all inputs share, with "/" on every system
     bytes: int  # on disk
-
-
-class Stream(Protocol):
-    """What is needed of an open file."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, b'' at the end."""
-
-    def close(self) -> None:
-        """Release the file."""
 
 
 def find_sources(inputs: Sequence[str]) -> list[Source]:
@@ -110,11 +98,6 @@ def _source(path: str, root: Path) -> Source:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def codec_of(path: str) -> str | None:
-    """How a file is compressed, by its last suffix; None if it is plain."""
-    return CODECS.get(Path(path).suffix.lower())
-
-
 def _text_suffix(name: str) -> str | None:
     """The suffix of the uncompressed name, if it is a known one."""
     path = Path(name.lower())
@@ -128,7 +111,7 @@ def read_chunks(path: str, start: int = 0, stop: int | None = None, chunk: int =
     In a compressed file everything before `start` is decompressed and thrown away. Raises InputError for damage.
     """
     try:
-        with closing(_open(path)) as stream:
+        with closing(open_stream(path)) as stream:
             if codec_of(path) is None:
                 cast(BinaryIO, stream).seek(start)
                 position = start
@@ -139,61 +122,8 @@ def read_chunks(path: str, start: int = 0, stop: int | None = None, chunk: int =
             while data := stream.read(chunk if stop is None else min(chunk, stop - position)):
                 position += len(data)
                 yield data
-    except (OSError, ValueError, lzma.LZMAError) as error:  # pyarrow's errors are OSError or ValueError
+    except ERRORS as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-
-
-def _open(path: str) -> Stream:
-    codec = codec_of(path)
-    if codec is None:
-        return Path(path).open("rb", buffering=0)
-    if codec == "xz":
-        return _XzStream(path)
-    import pyarrow as pa  # 0.2 s, which plain files need not pay
-
-    return cast(Stream, pa.input_stream(path, compression=codec))
-
-
-class _XzStream:
-    """An .xz file, every stream of it. `lzma.open` drops what follows padding in silence and has no memory limit."""
-
-    def __init__(self, path: str) -> None:
-        self._file = Path(path).open("rb")  # noqa: SIM115 - closed by close()
-        self._decoder: lzma.LZMADecompressor | None = None
-        self._raw = b""
-
-    def read(self, size: int) -> bytes:
-        parts = []
-        while size and self._find_stream():
-            data = self._decode(size)
-            size -= len(data)
-            parts.append(data)
-        return b"".join(parts)
-
-    def _find_stream(self) -> bool:
-        """Be inside a stream, past any padding of zero bytes. False at the end of the file."""
-        while self._decoder is None:
-            self._raw = (self._raw or self._file.read(CHUNK)).lstrip(b"\0")
-            if self._raw:
-                self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
-            elif not self._file.peek(1):
-                return False
-        return True
-
-    def _decode(self, size: int) -> bytes:
-        decoder = cast(lzma.LZMADecompressor, self._decoder)
-        if decoder.needs_input and not self._raw:
-            self._raw = self._file.read(CHUNK)
-            if not self._raw:
-                raise OSError("Truncated compressed stream")
-        data = decoder.decompress(self._raw, max_length=size)
-        self._raw = b""
-        if decoder.eof:
-            self._raw, self._decoder = decoder.unused_data, None
-        return data
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def holds_array(path: str) -> bool:

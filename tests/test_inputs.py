@@ -163,10 +163,25 @@ def test_several_compressed_streams_in_a_file_are_read_one_after_another(tmp_pat
     assert b"".join(read_chunks(str(path))) == TEXT[:300_000] + b"end"
 
 
-def test_xz_streams_may_be_padded(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl.xz"
-    path.write_bytes(lzma.compress(b"one") + bytes(2 * CHUNK) + lzma.compress(b"two") + bytes(4))
-    assert b"".join(read_chunks(str(path))) == b"onetwo"
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+@pytest.mark.parametrize("padding", [4, 512, 2 * CHUNK])
+def test_gzip_and_xz_streams_may_be_padded(tmp_path: Path, suffix: str, padding: int) -> None:
+    path, pack = tmp_path / f"x.jsonl{suffix}", CODECS[suffix]
+    path.write_bytes(pack(b"one") + bytes(padding) + pack(TEXT) + bytes(padding))
+    assert b"".join(read_chunks(str(path))) == b"one" + TEXT
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_text_of_no_bytes_may_be_compressed(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.jsonl{suffix}"
+    path.write_bytes(CODECS[suffix](b""))
+    assert list(read_chunks(str(path))) == []
+
+
+def test_a_gzip_stream_is_unpacked_in_bounded_steps(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(gzip.compress(bytes(100 * CHUNK)))  # a hundredth of a chunk
+    assert [len(chunk) for chunk in read_chunks(str(path))] == [CHUNK] * 100
 
 
 @pytest.mark.parametrize("suffix", CODECS)
@@ -176,9 +191,13 @@ def test_xz_streams_may_be_padded(tmp_path: Path) -> None:
         lambda packed: packed[:-3],
         lambda packed: packed[: len(packed) // 2],
         lambda packed: packed + b"trailing bytes that are no stream",
+        lambda packed: packed + bytes(512) + packed[:-1],
+        lambda packed: packed[:-6] + bytes([packed[-6] ^ 1]) + packed[-5:],
         lambda packed: b"{}\n" + packed,
+        lambda packed: bytes(512),
+        lambda packed: b"",
     ],
-    ids=["cut", "halved", "extended", "not compressed"],
+    ids=["cut", "halved", "extended", "second cut", "checksum", "not compressed", "zeros", "no bytes"],
 )
 def test_a_damaged_stream_is_an_error_and_no_short_file(
     tmp_path: Path, suffix: str, damage: Callable[[bytes], bytes]

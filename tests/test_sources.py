@@ -198,6 +198,45 @@ def test_a_compressed_input_that_unpacks_to_less_is_refused(tmp_path: Path) -> N
         read_all(infos, splits)
 
 
+ARRAYS = {
+    "not closed": b'[\n{"a": 1},\n{"a": 2}',
+    "followed": b'[\n{"a": 1}\n]\n{"a": 2}',
+    "closed by a brace": b'[\n{"a": 1}\n}',
+}
+
+
+@pytest.mark.parametrize("text", ARRAYS.values(), ids=ARRAYS)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_broken_array_ends_the_plan_with_its_line(tmp_path: Path, text: bytes, suffix: str) -> None:
+    path = tmp_path / f"x.json{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix else text)
+    with pytest.raises(InputError, match=rf"x\.json{suffix}:[34]: "):
+        plan(path)
+
+
+@pytest.mark.parametrize("text", ARRAYS.values(), ids=ARRAYS)
+def test_an_array_that_is_broken_after_it_was_planned_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(b"[1" + b" " * (len(text) - 3) + b"]")
+    infos, splits = plan(path)
+    read_all(infos, splits)
+    path.write_bytes(text)
+    with pytest.raises(InputError, match=r"x\.json:[34]: "):
+        read_all(infos, splits)
+
+
+def test_a_compressed_input_that_is_damaged_after_it_was_planned_is_refused(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "x.jsonl", 2000)
+    path = path.rename(tmp_path / "x.jsonl.gz")
+    path.write_bytes(packed := gzip.compress(path.read_bytes()))
+    infos, splits = plan(path, target=10_000)
+    read_all(infos, splits)
+    assert len(splits) == 8
+    path.write_bytes(packed[:-6] + bytes(6))  # all text is there, its checksum and length are not
+    with pytest.raises(InputError, match=r"x\.jsonl\.gz: cannot be read"):
+        read_all(infos, splits[-1:])
+
+
 def test_a_file_that_grows_while_it_is_planned_is_refused(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "x.jsonl", 10)
     found = find_sources([str(path)])
