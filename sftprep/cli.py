@@ -142,6 +142,30 @@ def demo(output: Path) -> None:
     run_demo(output)
 
 
+@main.command()
+@click.argument("action", metavar="[clear]", type=click.Choice(["clear"]), required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def cache(action: str | None, as_json: bool) -> None:
+    """Say where the cache is and how large; `sftprep cache clear` empties it.
+
+    It holds what was found out about tokenizers, which would otherwise take each job some seconds, in at most 200 MB.
+    $SFTPREP_CACHE names another folder.
+    """
+    import json
+
+    from sftprep.cache import LIMIT, cache_folder, clear, held
+
+    folder = cache_folder()
+    size = clear() if action else held()
+    if as_json:
+        stated = {"folder": folder and str(folder), "entries": size.entries, "bytes": size.bytes, "limit": LIMIT}
+        click.echo(json.dumps(stated | {"cleared": bool(action)}))
+        return
+    where = folder or "no home folder, and $SFTPREP_CACHE names none"
+    rest = "removed" if action else f"of at most {LIMIT / 1e6:.0f}"
+    click.echo(f"{where}: {size.entries} entries, {size.bytes / 1e6:,.1f} MB {rest}")
+
+
 def run() -> NoReturn:
     """The program `sftprep`."""
     end_quickly(main)
