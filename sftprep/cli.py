@@ -10,7 +10,7 @@ import click
 
 from sftprep import __version__
 from sftprep.cli_endings import Group, end_quickly
-from sftprep.cli_options import build_config, build_options, overwrite_option, quiet_option, show_log
+from sftprep.cli_options import FOLDER, build_config, build_options, overwrite_option, quiet_option, show_log
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -61,7 +61,7 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--task", "tasks", type=int, multiple=True, required=True, help="Split to work on; may be repeated.")
 @click.option("--tokenizer", "-t", metavar="NAME", help="Where the tokenizer lies on this machine, if elsewhere.")
 @quiet_option
@@ -76,7 +76,7 @@ def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: boo
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @quiet_option
 def commit(folder: Path, quiet: bool) -> None:
     """Check that every split is done and write the manifest: from then on it is a dataset."""
@@ -91,7 +91,7 @@ def commit(folder: Path, quiet: bool) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.argument("rows", type=int, nargs=-1)
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
@@ -104,7 +104,7 @@ def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: b
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--fast", is_flag=True, help="Sizes and headers only.")
 @click.option(
     "--source",
@@ -126,14 +126,7 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
 
 
 @main.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("demo"),
-    show_default=True,
-    help="Folder of the dataset.",
-)
+@click.option("-o", "--output", type=FOLDER, default=Path("demo"), show_default=True, help="Folder of the dataset.")
 def demo(output: Path) -> None:
     """The main job on the built-in sample: build, then a few rows in colour."""
     show_log()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ FORMAT_VERSION = 1
 
 # Options that change how the work is done but not one byte of the result.
 _EXECUTION_OPTIONS = frozenset(
-    {"inputs", "tokenizer", "trust_remote_code", "tokenizer_engine", "workers", "on_error", "max_rejects"}
+    {"inputs", "strict", "tokenizer", "trust_remote_code", "tokenizer_engine", "workers", "on_error", "max_rejects"}
 )
 
 
@@ -51,8 +52,12 @@ class BuildConfig:
     workers: int = 1
     on_error: str = "reject"
     max_rejects: str | None = None
+    strict: bool = False  # refuse folders and globs with files in them that are not read
 
     def __post_init__(self) -> None:
+        for given in self.inputs:
+            if scheme := url_scheme(given):
+                raise ConfigError(f"{given}: inputs behind {scheme}:// cannot be read yet; give files on this machine")
         _one_of("--mask", self.mask, MASKS)
         _one_of("--control-tokens", self.control_tokens, CONTROL_TOKENS)
         _one_of("--tokenizer-engine", self.tokenizer_engine, TOKENIZER_ENGINES)
@@ -101,6 +106,12 @@ def reject_limit(max_rejects: str | None, records: int) -> int | None:
     if not 0 <= limit < float("inf"):
         raise ConfigError(f"--max-rejects {max_rejects!r}: must not be negative")
     return int(limit)
+
+
+def url_scheme(place: str) -> str | None:
+    """ "s3" for "s3://bucket/key", None for a path."""
+    found = re.match(r"([a-z][a-z0-9+.-]*)://", place, re.IGNORECASE)
+    return found[1].lower() if found else None
 
 
 def template_value(text: str) -> Any:

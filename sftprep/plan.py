@@ -112,8 +112,8 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
     tokenizer: if it is known already. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
     be done.
     """
-    found = find_sources(config.inputs)
-    size = sum(source.bytes for source in found)
+    found = find_sources(config.inputs, strict=config.strict)
+    size = sum(source.bytes for source in found.sources)
     if size >= _MUCH:
         _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
     tokenizer = tokenizer or BegunTokenizer.of(config)
@@ -123,7 +123,7 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
         config = replace(config, date=None)
     elif config.date is None:
         config = replace(config, date=date.today().isoformat())
-    planned = cache(partial(plan_splits, found))
+    planned = cache(partial(plan_splits, found.sources))
     loaded = load(config, tokenizer, lambda templates: _texts(templates, config, planned))
     sources, splits = planned()
     if not sum(source.records for source in sources):

@@ -197,7 +197,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from sftprep.sources import find_sources, plan_splits, read_records
-infos, splits = plan_splits(find_sources(sys.argv[1:]))
+infos, splits = plan_splits(find_sources(sys.argv[1:]).sources)
 for split in splits:
     for record in read_records(split, infos, max_record=8 << 20):
         print(record.line, record.offset, len(record.data), record.error)

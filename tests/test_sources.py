@@ -33,7 +33,7 @@ def write_lines(path: Path, count: int, width: int = 100) -> Path:
 
 
 def plan(*paths: Path, target: int | None = None, granularity: int = 64) -> tuple[list[SourceInfo], list[Split]]:
-    return plan_splits(find_sources([str(path) for path in paths]), target, granularity)
+    return plan_splits(find_sources([str(path) for path in paths]).sources, target, granularity)
 
 
 def test_info_golden(tmp_path: Path) -> None:
@@ -239,14 +239,14 @@ def test_a_compressed_input_that_is_damaged_after_it_was_planned_is_refused(tmp_
 
 def test_a_file_that_grows_while_it_is_planned_is_refused(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "x.jsonl", 10)
-    found = find_sources([str(path)])
+    found = find_sources([str(path)]).sources
     write_lines(path, 11)
     with pytest.raises(InputError, match=r"x\.jsonl: changed while it was read; 1000 bytes became 1100"):
         plan_splits(found)
 
 
 def test_the_real_corpus_is_read_line_by_line(corpus: Path) -> None:
-    infos, splits = plan_splits(find_sources([str(corpus)]))
+    infos, splits = plan_splits(find_sources([str(corpus)]).sources)
     text = corpus.read_bytes()
     offset = count = 0
     lines = iter(enumerate(text.splitlines(keepends=True), start=1))
