@@ -16,7 +16,7 @@ ERRORS = (
     zlib.error,
 )  # that a stream raises for damage; pyarrow's are the first two
 
-_CHUNK = 1 << 18  # bytes read at a time
+_CHUNK = 1 << 16  # bytes read at a time: what a decoder leaves of them is copied
 _XZ_MEMORY = 256 << 20  # bytes; `xz -9` needs 65 MiB
 
 
