@@ -85,12 +85,15 @@ class _Search:
 
     def __init__(self) -> None:
         self.paths: list[str] = []  # absolute, of files of a known suffix
+        self._folders: set[str] = set()  # absolute, that were searched
         self._others: dict[str, set[str]] = {}  # absolute paths of all others, by kind
 
     def passed_over(self) -> tuple[PassedOver, ...]:
         counts = []
         for kind in sorted(self._others):
-            paths = self._others[kind].difference(self.paths)  # a hidden file may be named
+            paths = self._others[kind].difference(self.paths)  # a hidden file may be named, and so may a linked folder
+            if kind == LINKED:
+                paths = {path for path in paths if os.path.realpath(path) not in self._folders}
             if paths:
                 example = os.fsencode(min(paths)).decode("utf-8", "backslashreplace")
                 counts.append(PassedOver(kind, len(paths), example))
@@ -127,6 +130,7 @@ class _Search:
     def _search(self, path: Path) -> None:
         found: list[Path] = []
         for folder, subfolders, files in os.walk(path, onerror=_refuse):
+            self._folders.add(folder)
             for name in list(subfolders):
                 place = Path(folder, name)
                 if name.startswith(".") or place.is_symlink():

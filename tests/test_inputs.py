@@ -150,7 +150,11 @@ def test_files_that_are_not_read_are_counted_by_kind(tree: Path) -> None:
     ):
         (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).write_bytes(b"")
-    (tree / "a" / "up").symlink_to(tree)
+    (tree / "a" / "up").symlink_to(tree)  # and its files are read
+    far = tree.with_name(f"{tree.name}-far")
+    (far / "x").mkdir(parents=True)
+    (far / "x" / "far.jsonl").write_bytes(b"")
+    (tree / "a" / "far").symlink_to(far)
     (tree / "a" / "Odd. name!").write_bytes(b"")
     expected = {".7z": 1, ".csv.gz": 1, ".gz": 1, ".jsonl~": 1, ".md": 1, ".parquet": 2}
     expected |= {"hidden": 2, "linked folder": 1, "no suffix": 3}
@@ -158,12 +162,14 @@ def test_files_that_are_not_read_are_counted_by_kind(tree: Path) -> None:
     found = find_sources([str(tree)])
     assert found.passed_over[5] == PassedOver(".parquet", 2, str(tree / "a/b/x.PARQUET"))
     assert len(found.sources) == 4
+    found = find_sources([str(tree), str(tree / "a" / "far")])
+    assert (len(found.sources), "linked folder" in {each.kind for each in found.passed_over}) == (5, False)
     assert passed_over(tree / "b.jsonl") == {}
     assert passed_over(tree / "a", tree / "a-b.jsonl.xz") == {
         ".md": 1,
         ".parquet": 1,
         "hidden": 1,
-        "linked folder": 1,
+        "linked folder": 2,
         "no suffix": 1,
     }
 
