@@ -52,7 +52,7 @@ def build_dataset(
                 run_tasks(open_job, tasks, config.workers, progress.update, plan.describe)
             manifest = commit_dataset(folder, config.tolerance)
     if not quiet:
-        show_summary(manifest, folder, time.monotonic() - begin, progress)
+        show_summary(manifest, folder, plan.passed_over, time.monotonic() - begin, progress)
     return manifest
 
 

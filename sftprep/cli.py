@@ -11,6 +11,7 @@ import click
 from sftprep import __version__
 from sftprep.cli_endings import Group, end_quickly
 from sftprep.cli_options import (
+    FOLDER,
     build_config,
     build_options,
     commit_options,
@@ -63,13 +64,15 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
         click.echo(f"{output}: complete already; nothing to do")
         return
     last = len(planned.splits) - 1
+    for each in planned.passed_over:
+        click.echo(f"not read: {each.count:,} {each.kind}, such as {each.example}", err=True)
     click.echo(
         f"{last + 1} splits: run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
     )
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--task", "tasks", type=int, multiple=True, required=True, help="Split to work on; may be repeated.")
 @click.option("--tokenizer", "-t", metavar="NAME", help="Where the tokenizer lies on this machine, if elsewhere.")
 @work_options
@@ -85,24 +88,25 @@ def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: boo
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @commit_options
 @quiet_option
 def commit(folder: Path, quiet: bool, **call: Any) -> None:
     """Check that every split is done and write the manifest: from then on it is a dataset."""
     from sftprep.config import Tolerance
     from sftprep.pipeline import commit_dataset
-    from sftprep.plan import hold
+    from sftprep.plan import hold, read_passed_over
     from sftprep.progress import show_summary
 
     with hold(folder, create=False):
+        passed_over = read_passed_over(folder)
         manifest = commit_dataset(folder, Tolerance(**call))
     if not quiet:
-        show_summary(manifest, folder)
+        show_summary(manifest, folder, passed_over)
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.argument("rows", type=int, nargs=-1)
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
@@ -115,7 +119,7 @@ def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: b
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--fast", is_flag=True, help="Sizes and headers only.")
 @click.option(
     "--source",
@@ -137,20 +141,37 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
 
 
 @main.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("demo"),
-    show_default=True,
-    help="Folder of the dataset.",
-)
+@click.option("-o", "--output", type=FOLDER, default=Path("demo"), show_default=True, help="Folder of the dataset.")
 def demo(output: Path) -> None:
     """The main job on the built-in sample: build, then a few rows in colour."""
     show_log()
     from sftprep.build import run_demo
 
     run_demo(output)
+
+
+@main.command()
+@click.argument("action", metavar="[clear]", type=click.Choice(["clear"]), required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def cache(action: str | None, as_json: bool) -> None:
+    """Say where the cache is and how large; `sftprep cache clear` empties it.
+
+    It holds what was found out about tokenizers, which would otherwise take each job some seconds, in at most 200 MB.
+    $SFTPREP_CACHE names another folder.
+    """
+    import json
+
+    from sftprep.cache import LIMIT, cache_folder, clear, held
+
+    folder = cache_folder()
+    size = clear() if action else held()
+    if as_json:
+        stated = {"folder": folder and str(folder), "entries": size.entries, "bytes": size.bytes, "limit": LIMIT}
+        click.echo(json.dumps(stated | {"cleared": bool(action)}))
+        return
+    where = folder or "no home folder, and $SFTPREP_CACHE names none"
+    rest = "removed" if action else f"of at most {LIMIT / 1e6:.0f}"
+    click.echo(f"{where}: {size.entries} entries, {size.bytes / 1e6:,.1f} MB {rest}")
 
 
 def run() -> NoReturn:

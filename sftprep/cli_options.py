@@ -62,6 +62,23 @@ def _choice(flag: str, values: tuple[str, ...], text: str, *names: str) -> Any:
     return click.option(flag, *names, type=click.Choice(values), default=values[0], show_default=True, help=text)
 
 
+class _Folder(click.Path):
+    """A folder of this machine. An address would become a local folder with an odd name."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises ConfigError for an address."""
+        if scheme := config.url_scheme(os.fspath(value)):
+            raise ConfigError(
+                f"{value}: datasets behind {scheme}:// are not possible yet; give a folder on this machine"
+            )
+        return super().convert(value, param, ctx)
+
+
+FOLDER = _Folder()
+
 _ON_ERROR = _choice("--on-error", ("reject", "stop"), "What a record that cannot be used does.")
 _MAX_REJECTS = click.option("--max-rejects", metavar="N|N%", help="Fail when more records than this are rejected.")
 _TRUST = click.option(
@@ -71,7 +88,7 @@ _TRUST = click.option(
 )
 build_options = _options(
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
-    click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the dataset.  [required]"),
+    click.option("-o", "--output", type=FOLDER, help="Folder of the dataset.  [required]"),
     click.option("-t", "--tokenizer", metavar="NAME", help="Folder or hub name of the tokenizer.  [required]"),
     click.option(
         "--config",
@@ -136,6 +153,11 @@ build_options = _options(
         help="For --mask scan: tokens trained after the end text.",
     ),
     _choice("--control-tokens", config.CONTROL_TOKENS, "What message text that spells a control token becomes."),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse folders and globs with files in them that are not read, other than hidden ones.",
+    ),
     _ON_ERROR,
     _MAX_REJECTS,
     click.option("-w", "--workers", type=int, help="Worker processes.  [default: one per core]"),

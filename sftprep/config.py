@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +17,9 @@ CONTROL_TOKENS = ("split", "reject", "allow")
 TOKENIZER_ENGINES = ("auto", "fast", "hf")
 FORMATS = ("auto", "messages", "conversations", "sharegpt", "alpaca", "prompt-completion")
 DEFAULT_MAX_LENGTH = 1024
-CALL_OPTIONS = frozenset({"trust_remote_code", "workers", "on_error", "max_rejects"})  # never those of an earlier call
+CALL_OPTIONS = frozenset(  # never those of an earlier call
+    {"strict", "trust_remote_code", "workers", "on_error", "max_rejects"}
+)
 # Options that change how the work is done but not one byte of the result.
 _EXECUTION_OPTIONS = CALL_OPTIONS | {"inputs", "tokenizer", "tokenizer_engine"}
 
@@ -66,8 +69,12 @@ class BuildConfig:
     workers: int = 1
     on_error: str = "reject"
     max_rejects: str | None = None
+    strict: bool = False  # refuse folders and globs with files in them that are not read
 
     def __post_init__(self) -> None:
+        for given in self.inputs:
+            if scheme := url_scheme(given):
+                raise ConfigError(f"{given}: inputs behind {scheme}:// cannot be read yet; give files on this machine")
         _one_of("--mask", self.mask, MASKS)
         _one_of("--control-tokens", self.control_tokens, CONTROL_TOKENS)
         _one_of("--tokenizer-engine", self.tokenizer_engine, TOKENIZER_ENGINES)
@@ -125,6 +132,12 @@ def reject_limit(max_rejects: str | None, records: int) -> int | None:
     if not 0 <= limit < float("inf"):
         raise ConfigError(f"--max-rejects {max_rejects!r}: must not be negative")
     return int(limit)
+
+
+def url_scheme(place: str) -> str | None:
+    """ "s3" for "s3://bucket/key", None for a path."""
+    found = re.match(r"([a-z][a-z0-9+.-]*)://", place, re.IGNORECASE)
+    return found[1].lower() if found else None
 
 
 def template_value(text: str) -> Any:

@@ -84,21 +84,28 @@ def _compared_engine(
     """
     engine = FastEngine(resolved, tokens)
     hostile = hostile_texts([token.content for token in resolved.added_tokens])
-    facts = [_ENTRY_FORMAT, resolved.sha256, version("fastokens"), version("tokenizers"), _digest(hostile)]
-    entry = f"engines-{_digest(facts)}"
-    passed: dict[str, Any] = orjson.loads(read_entry(entry) or b'{"count": -1, "sample": null}')
-    if passed["count"] >= SAMPLE:
-        return engine, int(passed["count"])
+    entry = _digest([_ENTRY_FORMAT, resolved.sha256, version("fastokens"), version("tokenizers"), _digest(hostile)])
+    count, compared = read_entry("engines", entry, _passed) or (-1, "")
+    if count >= SAMPLE:
+        return engine, count
     sample = list(islice(sample_texts, SAMPLE))
-    if passed["sample"] != _digest(sample):
+    if compared != _digest(sample):
         _log.info("comparing fastokens with tokenizers, on hostile texts and %s conversations", f"{len(sample):,}")
-        if passed["count"] < 0 and (trait := unsafe_trait(resolved)):
+        if count < 0 and (trait := unsafe_trait(resolved)):
             raise TokenizerError(trait)
         engine.begin()
-        check_equal(engine, engine.reference, sample if passed["count"] >= 0 else [*sample, *hostile])
-        if len(sample) > passed["count"]:
-            write_entry(entry, orjson.dumps({"count": len(sample), "sample": _digest(sample)}))
+        check_equal(engine, engine.reference, sample if count >= 0 else [*sample, *hostile])
+        if len(sample) > count:
+            write_entry("engines", entry, orjson.dumps({"count": len(sample), "sample": _digest(sample)}))
     return engine, len(sample)
+
+
+def _passed(contents: bytes) -> tuple[int, str]:
+    """How many conversations an entry says were compared, and their digest. Raises an exception of some kind for others."""
+    stated = orjson.loads(contents)
+    if type(stated["count"]) is not int or type(stated["sample"]) is not str or stated["count"] < 0:
+        raise TypeError("not what this version writes")
+    return stated["count"], stated["sample"]
 
 
 def _digest(texts: Sequence[str]) -> str:

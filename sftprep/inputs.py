@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import glob
-import lzma
 import os
+import re
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
+from sftprep.compressed import CODECS, ERRORS, codec_of, open_stream
 from sftprep.errors import InputError
 
 # Records are lines or the elements of one JSON array. Columnar kinds (.parquet, .arrow) belong in a table of their own:
 # their records are rows, and their splits row groups.
 SUFFIXES = (".jsonl", ".ndjson", ".json")
-CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
+_KNOWN = ", ".join(SUFFIXES)
 
 CHUNK = 1 << 18  # bytes read at a time: what is read, hashed and split stays in the cache
-XZ_MEMORY = 256 << 20  # bytes; `xz -9` needs 65 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,64 +31,136 @@ class Source:
     bytes: int  # on disk
 
 
-class Stream(Protocol):
-    """What is needed of an open file."""
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Files of one kind, in the folders and globs given, that are not read."""
 
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, b'' at the end."""
-
-    def close(self) -> None:
-        """Release the file."""
+    kind: str  # the suffix, such as ".parquet" or ".csv.gz", or one of the names below
+    count: int
+    example: str  # the path of the first by name, fit to be printed
 
 
-def find_sources(inputs: Sequence[str]) -> list[Source]:
+@dataclass(frozen=True, slots=True)
+class FoundInputs:
+    """All that the inputs name."""
+
+    sources: tuple[Source, ...]  # in the order of reading
+    passed_over: tuple[PassedOver, ...]  # by kind
+
+
+HIDDEN = "hidden"  # files and folders with a dot before their name; a folder counts once and is not looked into
+LINKED = "linked folder"  # in a folder that is searched: it might lead back into it
+NO_SUFFIX = "no suffix"  # or one that is a mere number, or no word
+_WORD = re.compile(r"\.(?!\d+$)[\w~+-]{1,16}")
+
+
+def find_sources(inputs: Sequence[str], *, strict: bool = False) -> FoundInputs:
     """Files, folders and globs -> the files to read, in the order given; a folder's and a glob's files are sorted.
 
-    Folders are searched with their subfolders for files of a known suffix; hidden files and folders are passed over.
+    Folders are searched with their subfolders for files of a known suffix; other and hidden files are passed over and
+    counted, and so are other files that a glob finds. strict: they are refused, but for hidden ones.
     Names depend on the set of files alone, not on the working directory or on how the files were named.
     Raises InputError for what is missing, unreadable, empty, of an unknown suffix, or given twice.
     """
-    paths: list[str] = []
+    search = _Search()
     for given in inputs:
-        if os.path.exists(given) or not glob.has_magic(given):  # noqa: PTH110 - Path.exists raises for odd names
-            paths += _expand(given)
-        else:
-            found = glob.iglob(given, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-            matches = sorted(found, key=lambda match: Path(match).parts)
-            if not matches:
-                raise InputError(f"{given}: matches no file")
-            paths += [path for match in matches for path in _expand(match)]
-    if not paths:
+        search.add(given)
+    if not search.paths:
         raise InputError("no input; give files, folders or globs of .jsonl, .ndjson or .json, plain or compressed")
     seen: set[str] = set()
-    for path in paths:
+    for path in search.paths:
         if path in seen:
             raise InputError(f"{path}: given twice; every file may be read once")
         seen.add(path)
-    root = Path(os.path.commonpath([Path(path).parent for path in paths]))
-    return [_source(path, root) for path in paths]
+    passed_over = search.passed_over()
+    refused = [f"{each.count} {each.kind} (such as {each.example})" for each in passed_over if each.kind != HIDDEN]
+    if strict and refused:
+        raise InputError(f"files that are not read: {', '.join(refused)}; name the files to read, or drop --strict")
+    root = Path(os.path.commonpath([Path(path).parent for path in search.paths]))
+    return FoundInputs(tuple(_source(path, root) for path in search.paths), passed_over)
 
 
-def _expand(given: str) -> list[str]:
-    """One existing file or folder -> absolute paths of files of a known suffix."""
-    if not os.path.exists(given):  # noqa: PTH110
-        raise InputError(f"{given!r}: no such file or folder")
-    # Links of folders only: a file's own name has the suffix, the target of a link (in a content-addressed store, say)
-    # may not. Never normpath(): `link/../x` is beside the link's target.
+class _Search:
+    """Collects the files of one input after another."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []  # absolute, of files of a known suffix
+        self._folders: set[str] = set()  # absolute, that were searched
+        self._others: dict[str, set[str]] = {}  # absolute paths of all others, by kind
+
+    def passed_over(self) -> tuple[PassedOver, ...]:
+        counts = []
+        for kind in sorted(self._others):
+            paths = self._others[kind].difference(self.paths)  # a hidden file may be named, and so may a linked folder
+            if kind == LINKED:
+                paths = {path for path in paths if os.path.realpath(path) not in self._folders}
+            if paths:
+                example = os.fsencode(min(paths)).decode("utf-8", "backslashreplace")
+                counts.append(PassedOver(kind, len(paths), example))
+        return tuple(counts)
+
+    def add(self, given: str) -> None:
+        """Add a file, a folder or a glob, with something to read in it."""
+        before = len(self.paths)
+        exists = os.path.exists(given)  # noqa: PTH110 - Path.exists raises for odd names
+        if exists or not glob.has_magic(given):
+            if not exists:
+                raise InputError(f"{given!r}: no such file or folder")
+            path = _absolute(given)
+            if not path.is_dir() and _text_suffix(path.name) is None:
+                raise InputError(f"{given}: unknown kind of file; expected {_KNOWN}, plain or with {', '.join(CODECS)}")
+            self._expand(path)
+            what = "holds"
+        else:
+            found = glob.iglob(given, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+            for match in sorted(found, key=lambda match: Path(match).parts):
+                self._expand(_absolute(match))
+            what = "matches"
+        if len(self.paths) == before:
+            raise InputError(f"{given}: {what} no {_KNOWN} file")
+
+    def _expand(self, path: Path) -> None:
+        if path.is_dir():
+            self._search(path)
+        elif _text_suffix(path.name):
+            self.paths.append(str(path))
+        else:
+            self._pass_over(_kind(path.name), path)
+
+    def _search(self, path: Path) -> None:
+        found: list[Path] = []
+        for folder, subfolders, files in os.walk(path, onerror=_refuse):
+            self._folders.add(folder)
+            for name in list(subfolders):
+                place = Path(folder, name)
+                if name.startswith(".") or place.is_symlink():
+                    subfolders.remove(name)
+                    self._pass_over(HIDDEN if name.startswith(".") else LINKED, place)
+            for name in files:
+                if not name.startswith(".") and _text_suffix(name):
+                    found.append(Path(folder, name))
+                else:
+                    self._pass_over(_kind(name), Path(folder, name))
+        self.paths += [str(file) for file in sorted(found, key=lambda file: file.parts)]
+
+    def _pass_over(self, kind: str, path: Path) -> None:
+        self._others.setdefault(kind, set()).add(str(path))
+
+
+def _absolute(given: str) -> Path:
+    """Without links of folders. A file's own name has the suffix, the target of a link (in a content-addressed store, say)
+    may not. Never normpath(): `link/../x` is beside the link's target."""
     path = Path(given)
-    path = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
-    if not path.is_dir():
-        if _text_suffix(path.name) is None:
-            known = ", ".join(SUFFIXES)
-            raise InputError(f"{given}: unknown kind of file; expected {known}, plain or with {', '.join(CODECS)}")
-        return [str(path)]
-    found: list[Path] = []
-    for folder, subfolders, files in os.walk(path, onerror=_refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(folder, name) for name in files if not name.startswith(".") and _text_suffix(name)]
-    if not found:
-        raise InputError(f"{given}: holds no {', '.join(SUFFIXES)} file")
-    return [str(file) for file in sorted(found, key=lambda file: file.parts)]
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+
+
+def _kind(name: str) -> str:
+    """What a file that is not read is counted as."""
+    if name.startswith("."):
+        return HIDDEN
+    path = Path(name.lower())
+    inner = path.with_suffix("").suffix if path.suffix in CODECS else ""
+    return "".join(suffix for suffix in (inner, path.suffix) if _WORD.fullmatch(suffix)) or NO_SUFFIX
 
 
 def _refuse(error: OSError) -> None:
@@ -110,11 +182,6 @@ def _source(path: str, root: Path) -> Source:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def codec_of(path: str) -> str | None:
-    """How a file is compressed, by its last suffix; None if it is plain."""
-    return CODECS.get(Path(path).suffix.lower())
-
-
 def _text_suffix(name: str) -> str | None:
     """The suffix of the uncompressed name, if it is a known one."""
     path = Path(name.lower())
@@ -128,7 +195,7 @@ def read_chunks(path: str, start: int = 0, stop: int | None = None, chunk: int =
     In a compressed file everything before `start` is decompressed and thrown away. Raises InputError for damage.
     """
     try:
-        with closing(_open(path)) as stream:
+        with closing(open_stream(path)) as stream:
             if codec_of(path) is None:
                 cast(BinaryIO, stream).seek(start)
                 position = start
@@ -139,61 +206,8 @@ def read_chunks(path: str, start: int = 0, stop: int | None = None, chunk: int =
             while data := stream.read(chunk if stop is None else min(chunk, stop - position)):
                 position += len(data)
                 yield data
-    except (OSError, ValueError, lzma.LZMAError) as error:  # pyarrow's errors are OSError or ValueError
+    except ERRORS as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-
-
-def _open(path: str) -> Stream:
-    codec = codec_of(path)
-    if codec is None:
-        return Path(path).open("rb", buffering=0)
-    if codec == "xz":
-        return _XzStream(path)
-    import pyarrow as pa  # 0.2 s, which plain files need not pay
-
-    return cast(Stream, pa.input_stream(path, compression=codec))
-
-
-class _XzStream:
-    """An .xz file, every stream of it. `lzma.open` drops what follows padding in silence and has no memory limit."""
-
-    def __init__(self, path: str) -> None:
-        self._file = Path(path).open("rb")  # noqa: SIM115 - closed by close()
-        self._decoder: lzma.LZMADecompressor | None = None
-        self._raw = b""
-
-    def read(self, size: int) -> bytes:
-        parts = []
-        while size and self._find_stream():
-            data = self._decode(size)
-            size -= len(data)
-            parts.append(data)
-        return b"".join(parts)
-
-    def _find_stream(self) -> bool:
-        """Be inside a stream, past any padding of zero bytes. False at the end of the file."""
-        while self._decoder is None:
-            self._raw = (self._raw or self._file.read(CHUNK)).lstrip(b"\0")
-            if self._raw:
-                self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
-            elif not self._file.peek(1):
-                return False
-        return True
-
-    def _decode(self, size: int) -> bytes:
-        decoder = cast(lzma.LZMADecompressor, self._decoder)
-        if decoder.needs_input and not self._raw:
-            self._raw = self._file.read(CHUNK)
-            if not self._raw:
-                raise OSError("Truncated compressed stream")
-        data = decoder.decompress(self._raw, max_length=size)
-        self._raw = b""
-        if decoder.eof:
-            self._raw, self._decoder = decoder.unused_data, None
-        return data
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def holds_array(path: str) -> bool:

@@ -20,6 +20,7 @@ from sftprep.config import BuildConfig, fingerprint
 from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import ConversationError, DatasetError, InputError, StorageError, TemplateError
 from sftprep.fast_tokens import BegunTokenizer
+from sftprep.inputs import PassedOver
 from sftprep.limits import Item, LimitError
 from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, load_manifest
@@ -45,6 +46,7 @@ class Plan:
     splits: tuple[Split, ...]
     tokenizer: dict[str, Any]  # what the manifest says of tokenizer and template
     fingerprint: str
+    passed_over: tuple[PassedOver, ...] = ()  # files of the inputs' folders that are not read
 
     @property
     def records(self) -> int:
@@ -80,6 +82,7 @@ class Plan:
             "tokenizer": self.tokenizer,
             "sources": [asdict(source) for source in self.sources],
             "splits": [asdict(split) for split in self.splits],
+            "passed_over": [asdict(each) for each in self.passed_over],
         }
         return json.dumps(with_checksum(stated), indent=1).encode() + b"\n"
 
@@ -102,6 +105,7 @@ class Plan:
                 tuple(Split.from_dict(split) for split in stated["splits"]),
                 stated["tokenizer"],
                 stated["fingerprint"],
+                tuple(PassedOver(**each) for each in stated["passed_over"]),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise DatasetError(f"{path}: not a plan of sftprep, or it was changed; use --overwrite") from error
@@ -113,7 +117,7 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
     tokenizer: if it is known already. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
     be done.
     """
-    found = find_sources(config.inputs)
+    found = find_sources(config.inputs, strict=config.strict)
     tokenizer = tokenizer or BegunTokenizer.of(config)
     resolved = tokenizer.resolved
     template = template_text(config, resolved)
@@ -125,10 +129,10 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
         controls = run_apart(partial(probe, config, resolved), what="the chat template")
     except LimitError as error:
         raise TemplateError(f"{error} on plain talk") from error
-    size = sum(source.bytes for source in found)
+    size = sum(source.bytes for source in found.sources)
     if size >= _MUCH:
         _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
-    sources, splits = plan_splits(found)
+    sources, splits = plan_splits(found.sources)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
     loaded = load(config, tokenizer, controls, first_conversations(config, sources, splits))
@@ -140,7 +144,7 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
         "pad_id": resolved.pad_id,
         **resolved.versions,
     }
-    plan = Plan(config, tuple(sources), tuple(splits), stated, "")
+    plan = Plan(config, tuple(sources), tuple(splits), stated, "", found.passed_over)
     return replace(plan, fingerprint=fingerprint(plan.facts())), loaded
 
 
@@ -291,6 +295,12 @@ def read_plan(folder: Path) -> Plan:
 def _no_plan(folder: Path) -> DatasetError:
     what = "no plan here; make one with `sftprep plan` or `sftprep build`" if folder.is_dir() else "no such folder"
     return DatasetError(f"{folder}: {what}")
+
+
+def read_passed_over(folder: Path) -> tuple[PassedOver, ...]:
+    """What the plan under way for `folder` passes over; nothing where there is none."""
+    target = work_folder(folder)
+    return read_plan(target).passed_over if (target / PLAN).exists() else ()
 
 
 def clean_up(folder: Path) -> None:

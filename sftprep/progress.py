@@ -6,6 +6,7 @@ A terminal that is gone, or a full disk behind standard error, is no reason to s
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from sftprep.engines import Progress as Step
+from sftprep.inputs import PassedOver
 from sftprep.manifest import REJECTS, Manifest
 from sftprep.rejects import count_reasons
 from sftprep.shards import REJECT_KINDS
@@ -98,7 +100,11 @@ class BuildProgress:
 
 
 def show_summary(
-    manifest: Manifest, folder: Path, seconds: float | None = None, work: BuildProgress | None = None
+    manifest: Manifest,
+    folder: Path,
+    passed_over: Sequence[PassedOver],
+    seconds: float | None = None,
+    work: BuildProgress | None = None,
 ) -> None:
     """The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
     totals = manifest.totals
@@ -118,6 +124,9 @@ def show_summary(
     for reason in count_reasons(folder / REJECTS):
         where = f"{reason.count:,} × {escape(reason.reason)}"
         table.add_row("", "", f"{where} [dim](first {escape(reason.first)})")
+    if passed_over:
+        kinds = ", ".join(f"{each.count:,} {escape(each.kind)}" for each in passed_over)
+        table.add_row("files not read", _warn(sum(each.count for each in passed_over)), kinds)
     if forged := totals.get("control_text", 0):
         table.add_row(
             "spell control tokens", _warn(forged), _FORGED.get(str(manifest.config.get("control_tokens")), "")

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sftprep.errors import InputError
+
 MAX_RECORD = 64 << 20  # bytes
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NEWLINE, _SPACE = 10, 32
@@ -22,6 +24,8 @@ _STEP[list(b"[{")] = 1
 _STEP[list(b"]}")] = -1
 _IS_STRUCTURE = _STEP != 0
 _IS_STRUCTURE[ord(",")] = True
+
+_AFTER_ARRAY = "text after the end of the array; expected one array and nothing else"
 
 
 class Record(NamedTuple):
@@ -173,8 +177,12 @@ class _Element:
         return Record(data.rstrip(), self.source, self.line + raw.count(b"\n", 0, blank), self.offset + blank)
 
 
-def array_elements(chunks: Iterable[bytes], source: int, limit: int) -> Iterator[Record]:
-    """The elements of a file that is one JSON array. Where its own structure is broken, one record says so."""
+def array_elements(chunks: Iterable[bytes], source: int, path: str, limit: int) -> Iterator[Record]:
+    """The elements of the file at `path`, which is one JSON array.
+
+    Raises InputError, naming `path:line`, where the array itself is broken: there it cannot be told how many elements
+    are lost.
+    """
     element = _Element(source, limit)
     scanner = _ArrayScanner()
     cuts = 0
@@ -184,10 +192,11 @@ def array_elements(chunks: Iterable[bytes], source: int, limit: int) -> Iterator
         for position, mark in scanner.cuts(chunk):
             element.add(chunk[begin:position])
             begin = position + 1
-            if closed or mark == "}":
-                yield element.record()._replace(data=b"", error=f"the array is followed by {mark!r}")
-                return
             record = element.record()
+            if closed:
+                raise InputError(f"{path}:{record.line}: {_AFTER_ARRAY}")
+            if mark == "}":
+                raise InputError(f"{path}:{element.line + element.newlines}: '}}' where the array's ']' belongs")
             if record.data or record.error:
                 if cuts:
                     yield record
@@ -199,9 +208,9 @@ def array_elements(chunks: Iterable[bytes], source: int, limit: int) -> Iterator
         element.add(chunk[begin:])
     rest = element.record()
     if not closed:
-        yield rest._replace(data=b"", error="the array is not closed")
-    elif rest.data or rest.error:
-        yield rest._replace(data=b"", error="text after the end of the array")
+        raise InputError(f"{path}:{rest.line}: the array is not closed; no ',' or ']' follows what starts here")
+    if rest.data or rest.error:
+        raise InputError(f"{path}:{rest.line}: {_AFTER_ARRAY}")
 
 
 class _ArrayScanner:

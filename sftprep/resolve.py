@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -32,6 +32,7 @@ _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _FILE_KINDS = {".json", ".jinja", ".model", ".txt", ".tiktoken", ".codes", ".tokenizer"}  # all that Transformers reads
 _NO_TOKENIZER = {"config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"}
 _TEMPLATE_FOLDER = "additional_chat_templates"
+_FLAGS = ("special", "lstrip", "rstrip", "normalized", "single_word")  # of an AddedToken
 _MEMORY = 4 << 30  # bytes of address space; ten times what a tokenizer of 128,000 ids takes
 _CACHED_BYTES = 256 << 20  # a folder with more than that under such names is not worth hashing
 
@@ -106,7 +107,8 @@ def resolve_tokenizer(
     """What `AutoTokenizer.from_pretrained` makes of a folder, or of a name on the hub.
 
     A folder is read without the network, and comes from the cache if its files have not changed. Never cached: hub names
-    (a name may mean another commit tomorrow), and anything with `trust_remote_code`, whose code may read anything.
+    (a name may mean another commit tomorrow), anything with `trust_remote_code`, whose code may read anything, and a
+    folder that changes while it is read.
     time_limit: seconds, by default 120 for a folder and 600 where a download may be needed. memory_limit: bytes of
     address space, where the system knows such a limit; trusted code has none.
     Raises TokenizerError where there is no tokenizer, or none that works on a backend of the `tokenizers` library.
@@ -123,16 +125,19 @@ def resolve_tokenizer(
             f"{name_or_folder}: {what}; expected a folder with a tokenizer in it, or a name on the hub"
         )
     offline = is_folder and not trust_remote_code
-    entry = _entry_name(files) if offline else None
-    contents = read_entry(entry) if entry else None
-    if contents is None:
-        limit = time_limit or (120 if offline else 600)
-        kept = "; the answer is kept for the next time" if entry else ""
-        _log.info("asking Transformers about the tokenizer%s", kept)
-        ask = {"name": name, "trust_remote_code": trust_remote_code, "memory": memory_limit}
-        contents = _ask_transformers(ask, name_or_folder, offline=offline, time_limit=limit)
-        if entry:
-            write_entry(entry, contents)
+    seen = _look_into(files) if offline else None
+    if seen and (resolved := read_entry("tokenizer", seen.digest, _from_json)):
+        return resolved
+    limit = time_limit or (120 if offline else 600)
+    kept = "; the answer is kept for the next time" if seen else ""
+    _log.info("asking Transformers about the tokenizer%s", kept)
+    ask = {"name": name, "trust_remote_code": trust_remote_code, "memory": memory_limit}
+    contents = _ask_transformers(ask, name_or_folder, offline=offline, time_limit=limit)
+    if seen:
+        if _is_still(seen, name_or_folder):
+            write_entry("tokenizer", seen.digest, contents)
+        else:
+            _log.warning("%s: changed while it was read; what was found is not kept", name_or_folder)
     return _from_json(contents)
 
 
@@ -142,9 +147,21 @@ def to_json(resolved: ResolvedTokenizer) -> bytes:
 
 
 def _from_json(contents: bytes) -> ResolvedTokenizer:
+    """The inverse of `to_json`. Raises an exception of some kind for anything else."""
     fields = orjson.loads(contents)
     fields["added_tokens"] = tuple(AddedToken(**token) for token in fields["added_tokens"])
-    return ResolvedTokenizer(**fields)
+    resolved = ResolvedTokenizer(**fields)
+    added = resolved.added_tokens
+    words = [resolved.backend, resolved.sha256, *(token.content for token in added)]
+    for mapping in (resolved.chat_templates, resolved.special_tokens, resolved.versions):
+        words += mapping.values()
+    ids = [each for each in (resolved.bos_id, resolved.eos_id) if each is not None]
+    numbers = [*ids, resolved.pad_id, resolved.size, *(token.id for token in added)]
+    flags = [getattr(token, name) for token in added for name in _FLAGS]
+    if {*map(type, words)} != {str} or {*map(type, numbers)} != {int} or {*map(type, flags)} - {bool}:
+        raise TypeError("not a tokenizer")
+    resolved.steps()
+    return resolved
 
 
 def look_at(name: str) -> tuple[bool, bool]:
@@ -169,11 +186,19 @@ def _tokenizer_files(folder: str) -> list[Path]:
     return files
 
 
-def _entry_name(files: list[Path]) -> str | None:
-    """A name for what these files resolve to with these libraries; None where that is not worth caching."""
+class _Seen(NamedTuple):
+    """Files of a tokenizer as they were at one time."""
+
+    digest: str  # of their names, their contents and the libraries that read them
+    states: tuple[tuple[int, ...], ...]  # which file each was, and when it last changed
+
+
+def _look_into(files: list[Path]) -> _Seen | None:
+    """The files as they are now; None where what they resolve to is not worth caching."""
     digest = hashlib.sha256(_ENTRY_FORMAT)
     try:
-        if sum(path.stat().st_size for path in files) > _CACHED_BYTES:
+        statuses = [path.stat() for path in files]
+        if sum(status.st_size for status in statuses) > _CACHED_BYTES:
             return None
         for path in files:
             place = f"{path.parent.name}/{path.name}" if path.parent.name == _TEMPLATE_FOLDER else path.name
@@ -182,7 +207,16 @@ def _entry_name(files: list[Path]) -> str | None:
         raise TokenizerError(f"{error.filename}: cannot be read: {error.strerror}") from error
     for package in ("tokenizers", "transformers"):
         digest.update(f"{package} {version(package)}\n".encode())
-    return f"tokenizer-{digest.hexdigest()}"
+    states = tuple((each.st_dev, each.st_ino, each.st_mtime_ns, each.st_ctime_ns) for each in statuses)
+    return _Seen(digest.hexdigest(), states)
+
+
+def _is_still(seen: _Seen, folder: str) -> bool:
+    """Whether a folder's files are the same, and were not others meanwhile."""
+    try:
+        return _look_into(_tokenizer_files(folder)) == seen
+    except TokenizerError:
+        return False
 
 
 def _ask_transformers(ask: dict[str, Any], shown_name: str, *, offline: bool, time_limit: float) -> bytes:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sftprep.compressed import codec_of
 from sftprep.errors import InputError
-from sftprep.inputs import CHUNK, Source, codec_of, find_sources, holds_array, read_chunks
+from sftprep.inputs import CHUNK, Source, find_sources, holds_array, read_chunks
 from sftprep.records import MAX_RECORD, LineCounter, Record, array_elements, text_lines
 
 __all__ = [
@@ -79,7 +80,10 @@ class SourceIndex:
 
 
 def index_source(source: Source, granularity: int = CHUNK) -> SourceIndex:
-    """One pass over a source: its SHA-256, its records, and where it may be cut, once in `granularity` bytes."""
+    """One pass over a source: its SHA-256, its records, and where it may be cut, once in `granularity` bytes.
+
+    Raises InputError for damage: a compressed stream or a JSON array that is not whole, a file that changes meanwhile.
+    """
     digest = hashlib.sha256()
     plain = codec_of(source.path) is None
     counter = LineCounter()
@@ -100,7 +104,7 @@ def index_source(source: Source, granularity: int = CHUNK) -> SourceIndex:
     records = counter.records
     if holds_array(source.path):
         offsets, lines = array("q"), array("q")
-        records = sum(1 for _ in array_elements(read_chunks(source.path), 0, MAX_RECORD))
+        records = sum(1 for _ in array_elements(read_chunks(source.path), 0, source.path, MAX_RECORD))
     info = SourceInfo(source.path, source.name, source.bytes, digest.hexdigest(), records)
     return SourceIndex(info, size, offsets, lines)
 
@@ -180,13 +184,13 @@ def read_batches(
 def read_records(split: Split, sources: Sequence[Source], max_record: int = MAX_RECORD) -> Iterator[Record]:
     """The records of a split, in order; `Record.source` is an index into `sources`. Holds a chunk and a record at a time.
 
-    Raises InputError if a file is no longer what was planned.
+    Raises InputError if a file is damaged or no longer what was planned.
     """
     for place in split.ranges:
         source = sources[place.source]
         chunks = _range_chunks(place, source)
         if holds_array(source.path):
-            yield from array_elements(chunks, place.source, max_record)
+            yield from array_elements(chunks, place.source, source.path, max_record)
         else:
             yield from text_lines(chunks, place.source, place.start, place.first_line, max_record)
 

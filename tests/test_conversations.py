@@ -335,7 +335,7 @@ def test_damaged_bytes_parse_or_are_refused(data: bytes, record_format: str) -> 
 
 
 def test_the_real_files_parse_without_an_error(shared_data: Path) -> None:
-    infos, splits = plan_splits(find_sources([str(shared_data / "conversations" / "*.json*")]))
+    infos, splits = plan_splits(find_sources([str(shared_data / "conversations" / "*.json*")]).sources)
     counts: Counter[str] = Counter()
     features: Counter[str] = Counter()
     for split in splits:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, normalizers
 
+from sftprep.cache import write_entry
 from sftprep.engine_choice import SAMPLE, check_equal, choose_engine, unsafe_trait
 from sftprep.errors import TokenizerError
 from sftprep.hostile_text import hostile_texts
@@ -206,6 +207,33 @@ def test_fewer_are_compared_again_unless_they_are_the_same(
     assert compared == []
     choose_engine(resolved, "auto", ["one", "three"])
     assert compared == [["one", "three"]]
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        b"",
+        b"[]",
+        b'{"count": 1000}',
+        b'{"count": "1000", "sample": ""}',
+        b'{"count": true, "sample": ""}',
+        b'{"count": 1e3, "sample": ""}',
+        b'{"count": 0, "sample": 7}',
+    ],
+)
+def test_memory_that_says_something_else_is_compared_again(
+    contents: bytes, resolved: ResolvedTokenizer, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose_engine(resolved, "auto", ["one"])
+    (entry,) = cache.glob("engines-*")
+    whole = entry.read_bytes()
+    write_entry("engines", entry.name.removeprefix("engines-"), contents)
+    compared: list[Sequence[str]] = []
+    real = HfEngine.encode
+    monkeypatch.setattr(HfEngine, "encode", lambda self, texts: compared.append(texts) or real(self, texts))  # type: ignore[func-returns-value]
+    assert choose_engine(resolved, "auto", ["one"])[0].name == "fast"
+    assert compared[0][0] == "one"
+    assert entry.read_bytes() == whole
 
 
 def test_damaged_memory_is_compared_again(

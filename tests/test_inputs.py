@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from sftprep.errors import InputError
-from sftprep.inputs import CHUNK, find_sources, holds_array, read_chunks
+from sftprep.inputs import CHUNK, PassedOver, find_sources, holds_array, read_chunks
 
 TEXT = b"".join(b'{"line": %d, "noise": "%s"}\n' % (number, os.urandom(40).hex().encode()) for number in range(12_000))
 
 
 def zstd(data: bytes) -> bytes:
-    compressed: bytes = pytest.importorskip("zstandard").compress(data)
+    compressed: bytes = pytest.importorskip("zstandard").ZstdCompressor(write_checksum=True).compress(data)
     return compressed
 
 
@@ -48,11 +48,11 @@ def tree(tmp_path: Path) -> Path:
 
 
 def names(*inputs: str | Path) -> list[str]:
-    return [source.name for source in find_sources([str(each) for each in inputs])]
+    return [source.name for source in find_sources([str(each) for each in inputs]).sources]
 
 
 def test_a_folder_is_searched_in_sorted_order(tree: Path) -> None:
-    found = find_sources([str(tree)])
+    found = find_sources([str(tree)]).sources
     assert [source.name for source in found] == ["a/10.NDJSON", "a/2.json.gz", "a-b.jsonl.xz", "b.jsonl"]
     assert [source.path for source in found] == [str(tree / source.name) for source in found]
     assert [source.bytes for source in found] == [3 * len(source.name) for source in found]
@@ -67,16 +67,16 @@ def test_a_single_file_is_named_by_its_file_name(tree: Path) -> None:
 
 
 def test_names_do_not_depend_on_how_files_are_spelled(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = find_sources([str(tree / "a")])
-    assert find_sources([str(tree / "a" / "10.NDJSON"), str(tree / "a" / "2.json.gz")]) == expected
-    assert find_sources([str(tree / "a" / "[12]*")]) == expected
+    expected = find_sources([str(tree / "a")]).sources
+    assert find_sources([str(tree / "a" / "10.NDJSON"), str(tree / "a" / "2.json.gz")]).sources == expected
+    assert find_sources([str(tree / "a" / "[12]*")]).sources == expected
     monkeypatch.chdir(tree)
-    assert find_sources(["a"]) == expected
-    assert find_sources(["./a/../a/"]) == expected
-    assert find_sources(["a/*N", "a/*.gz"]) == expected
+    assert find_sources(["a"]).sources == expected
+    assert find_sources(["./a/../a/"]).sources == expected
+    assert find_sources(["a/*N", "a/*.gz"]).sources == expected
     monkeypatch.chdir(tree / "a")
-    assert find_sources(["."]) == expected
-    assert find_sources(["10.NDJSON", "../a/2.json.gz"]) == expected
+    assert find_sources(["."]).sources == expected
+    assert find_sources(["10.NDJSON", "../a/2.json.gz"]).sources == expected
 
 
 def test_a_glob_may_reach_into_subfolders(tree: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_parent_of_a_link_is_that_of_its_target(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
     for folder in (tmp_path, tmp_path / "far"):
         (folder / "chat.jsonl").write_text("{}")
-    [source] = find_sources([f"{tmp_path}/link/../chat.jsonl"])
+    [source] = find_sources([f"{tmp_path}/link/../chat.jsonl"]).sources
     assert source.path == str(tmp_path / "far" / "chat.jsonl")
     with pytest.raises(InputError, match="given twice"):
         find_sources([str(tmp_path / "link" / ".." / "chat.jsonl"), str(tmp_path / "far")])
@@ -102,7 +102,7 @@ def test_the_parent_of_a_link_is_that_of_its_target(tmp_path: Path) -> None:
 def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"{}\n")
     (tmp_path / "data.jsonl").symlink_to("blob")
-    (source,) = find_sources([str(tmp_path / "data.jsonl")])
+    (source,) = find_sources([str(tmp_path / "data.jsonl")]).sources
     assert (source.name, source.bytes) == ("data.jsonl", 3)
 
 
@@ -113,7 +113,8 @@ def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
         (["absent.jsonl"], "no such file or folder"),
         (["a\0b.jsonl"], "no such file or folder"),
         (["a" * 300], "no such file or folder"),
-        (["*.parquet"], "matches no file"),
+        (["*.parquet"], "matches no .jsonl, .ndjson, .json file"),
+        (["a/*.md"], "matches no .jsonl, .ndjson, .json file"),
         (["empty"], "holds no .jsonl, .ndjson, .json file"),
         (["a/README.md"], "unknown kind of file; expected .jsonl"),
         (["a", "a/2.json.gz"], "2.json.gz: given twice"),
@@ -128,6 +129,87 @@ def test_what_cannot_be_read_is_named(
     monkeypatch.chdir(tree)
     with pytest.raises(InputError, match=complaint):
         find_sources(inputs)
+
+
+def passed_over(*inputs: str | Path) -> dict[str, int]:
+    found = find_sources([str(each) for each in inputs]).passed_over
+    assert [each.kind for each in found] == sorted({each.kind for each in found})
+    return {each.kind: each.count for each in found}
+
+
+def test_files_that_are_not_read_are_counted_by_kind(tree: Path) -> None:
+    for name in (
+        "a/b/x.PARQUET",
+        "y.parquet",
+        "t.csv.gz",
+        "u.7z",
+        "part.00001",
+        "part.00001.gz",
+        "LICENSE",
+        "b.jsonl~",
+    ):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_bytes(b"")
+    (tree / "a" / "up").symlink_to(tree)  # and its files are read
+    far = tree.with_name(f"{tree.name}-far")
+    (far / "x").mkdir(parents=True)
+    (far / "x" / "far.jsonl").write_bytes(b"")
+    (tree / "a" / "far").symlink_to(far)
+    (tree / "a" / "Odd. name!").write_bytes(b"")
+    expected = {".7z": 1, ".csv.gz": 1, ".gz": 1, ".jsonl~": 1, ".md": 1, ".parquet": 2}
+    expected |= {"hidden": 2, "linked folder": 1, "no suffix": 3}
+    assert passed_over(tree) == expected
+    found = find_sources([str(tree)])
+    assert found.passed_over[5] == PassedOver(".parquet", 2, str(tree / "a/b/x.PARQUET"))
+    assert len(found.sources) == 4
+    found = find_sources([str(tree), str(tree / "a" / "far")])
+    assert (len(found.sources), "linked folder" in {each.kind for each in found.passed_over}) == (5, False)
+    assert passed_over(tree / "b.jsonl") == {}
+    assert passed_over(tree / "a", tree / "a-b.jsonl.xz") == {
+        ".md": 1,
+        ".parquet": 1,
+        "hidden": 1,
+        "linked folder": 2,
+        "no suffix": 1,
+    }
+
+
+def test_what_a_glob_finds_and_is_not_read_is_counted_once(tree: Path) -> None:
+    assert passed_over(tree / "a" / "*") == {".md": 1}
+    (tree / "b.md").write_bytes(b"")
+    (tree / "c.ndjson").write_bytes(b"")
+    assert names(tree / "b*", tree / "?.[mn]*") == ["b.jsonl", "c.ndjson"]
+    assert passed_over(tree / "b*", tree / "?.[mn]*") == {".md": 1}
+
+
+def test_a_hidden_file_that_is_named_is_read(tree: Path) -> None:
+    found = find_sources([str(tree / "a"), str(tree / "a" / ".hidden.jsonl")])
+    assert [source.name for source in found.sources] == ["10.NDJSON", "2.json.gz", ".hidden.jsonl"]
+    assert [each.kind for each in found.passed_over] == [".md"]
+
+
+def test_strict_refuses_what_would_be_passed_over(tree: Path) -> None:
+    (tree / "x.parquet").write_bytes(b"")
+    (tree / "y.parquet").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        find_sources([str(tree)], strict=True)
+    assert f"not read: 1 .md (such as {tree}/a/README.md), 2 .parquet (such as {tree}/x.parquet);" in str(caught.value)
+    assert "hidden" not in str(caught.value)
+    with pytest.raises(InputError, match=r"1 \.md"):
+        find_sources([str(tree / "a" / "*")], strict=True)
+    for name in ("x.parquet", "y.parquet", "a/README.md"):
+        (tree / name).unlink()
+    assert [each.kind for each in find_sources([str(tree)], strict=True).passed_over] == ["hidden"]
+
+
+def test_a_name_that_is_not_utf8_may_be_passed_over(tree: Path) -> None:
+    try:
+        (Path(os.fsdecode(os.fsencode(tree) + b"/\xff.md"))).write_bytes(b"")
+    except OSError:
+        pytest.skip("the file system allows UTF-8 names only")
+    (tree / "a" / "README.md").unlink()
+    (_, other) = sorted(find_sources([str(tree)]).passed_over, key=lambda each: each.kind, reverse=True)
+    assert other == PassedOver(".md", 1, f"{tree}/\\xff.md")
 
 
 def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
@@ -163,10 +245,25 @@ def test_several_compressed_streams_in_a_file_are_read_one_after_another(tmp_pat
     assert b"".join(read_chunks(str(path))) == TEXT[:300_000] + b"end"
 
 
-def test_xz_streams_may_be_padded(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl.xz"
-    path.write_bytes(lzma.compress(b"one") + bytes(2 * CHUNK) + lzma.compress(b"two") + bytes(4))
-    assert b"".join(read_chunks(str(path))) == b"onetwo"
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+@pytest.mark.parametrize("padding", [4, 512, 2 * CHUNK])
+def test_gzip_and_xz_streams_may_be_padded(tmp_path: Path, suffix: str, padding: int) -> None:
+    path, pack = tmp_path / f"x.jsonl{suffix}", CODECS[suffix]
+    path.write_bytes(pack(b"one") + bytes(padding) + pack(TEXT) + bytes(padding))
+    assert b"".join(read_chunks(str(path))) == b"one" + TEXT
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_text_of_no_bytes_may_be_compressed(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.jsonl{suffix}"
+    path.write_bytes(CODECS[suffix](b""))
+    assert list(read_chunks(str(path))) == []
+
+
+def test_a_gzip_stream_is_unpacked_in_bounded_steps(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(gzip.compress(bytes(100 * CHUNK)))  # a hundredth of a chunk
+    assert [len(chunk) for chunk in read_chunks(str(path))] == [CHUNK] * 100
 
 
 @pytest.mark.parametrize("suffix", CODECS)
@@ -176,9 +273,13 @@ def test_xz_streams_may_be_padded(tmp_path: Path) -> None:
         lambda packed: packed[:-3],
         lambda packed: packed[: len(packed) // 2],
         lambda packed: packed + b"trailing bytes that are no stream",
+        lambda packed: packed + bytes(512) + packed[:-1],
+        lambda packed: packed[:-6] + bytes([packed[-6] ^ 1]) + packed[-5:],
         lambda packed: b"{}\n" + packed,
+        lambda packed: bytes(512),
+        lambda packed: b"",
     ],
-    ids=["cut", "halved", "extended", "not compressed"],
+    ids=["cut", "halved", "extended", "second cut", "checksum", "not compressed", "zeros", "no bytes"],
 )
 def test_a_damaged_stream_is_an_error_and_no_short_file(
     tmp_path: Path, suffix: str, damage: Callable[[bytes], bytes]

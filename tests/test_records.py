@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cut_points, json_documents, texts_of_lines
 
+from sftprep.errors import InputError
 from sftprep.records import LineCounter, Record, array_elements, text_lines
 
 LIMIT = 40
@@ -75,7 +76,7 @@ def test_lines_go_on_in_the_middle_of_a_file() -> None:
 def test_array_golden() -> None:
     text = b'\xef\xbb\xbf [\n {"a": [1, {"}": "\\"],\\\\"}]},\n\n {"b": "]"} ,3,\n"x,y"\n]\n\n'
     for point in range(3, len(text)):
-        records = list(array_elements([text[:point], text[point:]], 4, LIMIT))
+        records = list(array_elements([text[:point], text[point:]], 4, "x.json", LIMIT))
         assert [json.loads(record.data) for record in records] == [{"a": [1, {"}": '"],\\'}]}, {"b": "]"}, 3, "x,y"]
         assert [record.line for record in records] == [2, 4, 4, 5]
         assert all(text[record.offset :].startswith(record.data) for record in records)
@@ -85,11 +86,22 @@ def test_array_golden() -> None:
 @given(st.lists(json_documents(), max_size=5), st.booleans(), cut_points())
 def test_array_elements_are_those_of_the_decoder(documents: list[object], indented: bool, points: list[int]) -> None:
     text = json.dumps(documents, indent=1 if indented else None, ensure_ascii=indented).encode()
-    records = list(array_elements(chunks_of(text, points), 0, 1000))
+    records = list(array_elements(chunks_of(text, points), 0, "x.json", 1000))
     assert [json.loads(record.data) for record in records] == documents
     for record in records:
         assert text[record.offset : record.offset + len(record.data)] == record.data
         assert record.line == text.count(b"\n", 0, record.offset) + 1
+
+
+def read_array(chunks: list[bytes]) -> tuple[list[Record], str]:
+    """Records of an array, and what is said of its container; "" if that is whole."""
+    found = []
+    try:
+        for record in array_elements(chunks, 0, "x.json", LIMIT):
+            found.append(record)  # noqa: PERF402 - what came before an error counts, too
+    except InputError as error:
+        return found, str(error)
+    return found, ""
 
 
 @pytest.mark.parametrize(
@@ -100,34 +112,84 @@ def test_array_elements_are_those_of_the_decoder(documents: list[object], indent
         (b"[1,]", [b"1", "an empty array element"]),
         (b"[,1]", ["an empty array element", b"1"]),
         (b"[1,,2]", [b"1", "an empty array element", b"2"]),
-        (b'[1, {"a": 2', [b"1", "the array is not closed"]),
-        (b"[1, 2", [b"1", "the array is not closed"]),
-        (b'[1, "2]', [b"1", "the array is not closed"]),
-        (b"[1, 2}", [b"1", "the array is followed by '}'"]),
-        (b"[1] [2]", [b"1", "the array is followed by '['"]),
-        (b"[1] 2", [b"1", "text after the end of the array"]),
+        (b"[{], 2]", [b"{]", b"2"]),
+        (b'["a" "b", tru, {"a" 1}]', [b'"a" "b"', b"tru", b'{"a" 1}']),
         (b"[1, " + b"2" * LIMIT + b", 3]", [b"1", f"record of {LIMIT + 1} bytes; at most {LIMIT} are read", b"3"]),
-        (b"[" + b"2" * 99, ["the array is not closed"]),
     ],
 )
 @pytest.mark.parametrize("size", [1, 4, 1000])
-def test_a_broken_array_costs_one_record_and_is_not_lost(text: bytes, expected: list[bytes | str], size: int) -> None:
-    chunks = [text[start : start + size] for start in range(0, len(text), size)]
-    found = list(array_elements(chunks, 0, LIMIT))
+def test_a_broken_element_costs_one_record(text: bytes, expected: list[bytes | str], size: int) -> None:
+    found, fault = read_array([text[start : start + size] for start in range(0, len(text), size)])
     assert [record.error or record.data for record in found] == expected
     assert all(record.data == b"" for record in found if record.error)
+    assert fault == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        (b"[", 1, "the array is not closed"),
+        (b"[1,\n\n2", 3, "the array is not closed"),
+        (b"[1,\n", 2, "the array is not closed"),
+        (b'[1,\n{"a":\n2', 2, "the array is not closed"),
+        (b'[1,\n{"a": "2},\n3]', 2, "the array is not closed"),
+        (b'[1,\n{"a": [2},\n3]', 2, "the array is not closed"),
+        (b"[\n" + b"2" * 99, 1, "the array is not closed"),
+        (b"[1,\n2\n}", 3, "'}' where the array's ']' belongs"),
+        (b'[1,\n{"a": 2}}, 3]', 2, "'}' where the array's ']' belongs"),
+        (b"[1]\n\n[2]", 3, "text after the end of the array"),
+        (b"[1]\n{}", 2, "text after the end of the array"),
+        (b"[1]\n 2", 2, "text after the end of the array"),
+        (b"[1]]", 1, "text after the end of the array"),
+        (b"[1]\n\0\0", 2, "text after the end of the array"),
+        (b"[1]" + b" " * 99 + b"x", 1, "text after the end of the array"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_a_broken_array_is_an_error_with_its_line(text: bytes, line: int, what: str, size: int) -> None:
+    found, fault = read_array([text[start : start + size] for start in range(0, len(text), size)])
+    assert fault.startswith(f"x.json:{line}: {what}")
+    assert [record.data for record in found] == [b"1"] * text.startswith((b"[1,", b"[1]"))
+
+
+def fault_slowly(text: bytes) -> str:
+    """What breaks the container of a text that starts with `[`, byte by byte."""
+    depth, quoted, escaped = 0, False, False
+    for position, byte in enumerate(text):
+        character = chr(byte)
+        if escaped and character in '"\\':
+            escaped = False
+            continue
+        escaped = character == "\\"
+        if escaped:
+            continue
+        if character == '"':
+            quoted = not quoted
+        elif not quoted and character in "[{":
+            depth += 1
+        elif not quoted and character in "]}":
+            depth -= 1
+            if depth == 0 and character == "}":
+                return "'}' where"
+            if depth == 0:
+                return "text after" if text[position + 1 :].strip() else ""
+    return "the array is not closed"
 
 
 @given(st.binary(max_size=200) | st.text('[]{},"\\ \n1a', max_size=60).map(str.encode), cut_points())
 def test_any_bytes_are_read_as_an_array_in_the_same_way_however_chunked(text: bytes, points: list[int]) -> None:
     text = b"[" + text
-    whole = list(array_elements([text], 0, LIMIT))
-    assert list(array_elements(chunks_of(text, points), 0, LIMIT)) == whole
+    whole, fault = read_array([text])
+    assert read_array(chunks_of(text, points)) == (whole, fault)
     assert all(record.error or text[record.offset :].startswith(record.data) for record in whole)
+    expected = fault_slowly(text)
+    assert bool(fault) == bool(expected)
+    assert expected in fault
     try:
         elements = json.loads(text)
     except ValueError:
         return
+    assert not fault
     assert len(whole) == len(elements)
 
 
@@ -135,7 +197,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from sftprep.sources import find_sources, plan_splits, read_records
-infos, splits = plan_splits(find_sources(sys.argv[1:]))
+infos, splits = plan_splits(find_sources(sys.argv[1:]).sources)
 for split in splits:
     for record in read_records(split, infos, max_record=8 << 20):
         print(record.line, record.offset, len(record.data), record.error)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from sftprep.cache import cache_folder, read_entry, write_entry
+from sftprep import resolve
+from sftprep.cache import write_entry
 from sftprep.errors import TokenizerError
 from sftprep.resolve import ResolvedTokenizer, resolve_tokenizer
 from sftprep.tokenizer import dtype_for
@@ -231,25 +233,77 @@ def test_a_damaged_entry_is_replaced(folder: Path, cache: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    "change", [lambda whole: whole[:-1], lambda _: b"", lambda _: b"{}", lambda whole: whole + b"x"]
+    "change",
+    [
+        lambda fields: b"",
+        lambda fields: b"[]",
+        lambda fields: b"[" * 100_000,
+        lambda fields: {**fields, "vocabulary": 403},
+        lambda fields: {name: value for name, value in fields.items() if name != "pad_id"},
+        lambda fields: {**fields, "size": "403"},
+        lambda fields: {**fields, "eos_id": True},
+        lambda fields: {**fields, "sha256": None},
+        lambda fields: {**fields, "backend": "{"},
+        lambda fields: {**fields, "backend": "{}"},
+        lambda fields: {**fields, "chat_templates": {"default": 1}},
+        lambda fields: {**fields, "special_tokens": []},
+        lambda fields: {**fields, "added_tokens": [{**fields["added_tokens"][0], "special": 1}]},
+        lambda fields: {**fields, "added_tokens": [{**fields["added_tokens"][0], "content": ["<|im_end|>"]}]},
+        lambda fields: {**fields, "added_tokens": 7},
+    ],
 )
-def test_damaged_entries_count_as_missing(change: Any, cache: Path) -> None:
-    write_entry("a", b"one")
-    (cache / "a").write_bytes(change((cache / "a").read_bytes()))
-    assert read_entry("a") is None
+def test_an_entry_that_is_whole_and_says_something_else_is_replaced(
+    change: Any, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = resolve_here(str(folder))
+    monkeypatch.setattr(resolve, "_ask_transformers", lambda *_, **__: resolve.to_json(resolved))
+    resolve_tokenizer(str(folder))
+    (entry,) = entries(cache)
+    whole = entry.read_bytes()
+    changed = change(json.loads(resolve.to_json(resolved)))
+    contents = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
+    write_entry("tokenizer", entry.name.removeprefix("tokenizer-"), contents)
+    assert entry.read_bytes() != whole
+    assert resolve_tokenizer(str(folder)) == resolved
+    assert entry.read_bytes() == whole
+
+
+def swap(path: Path) -> None:
+    """Be another file for a moment."""
+    before, status = path.read_bytes(), path.stat()
+    path.write_text("{}")
+    path.write_bytes(before)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "tokenizer_config.json").write_text("{}"),
+        lambda folder: (folder / "chat_template.jinja").write_text("other"),
+        lambda folder: (folder / "tokenizer_config.json").unlink(),
+        lambda folder: shutil.rmtree(folder),
+        lambda folder: swap(folder / "tokenizer_config.json"),
+    ],
+    ids=["changed", "added", "removed", "gone", "changed back"],
+)
+def test_a_tokenizer_that_changes_while_it_is_read_is_not_kept(
+    change: Any, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask_and_change(*_: Any, **__: Any) -> bytes:
+        answer = resolve.to_json(resolve_here(str(folder)))
+        change(folder)
+        return answer
+
+    monkeypatch.setattr(resolve, "_ask_transformers", ask_and_change)
+    assert resolve_tokenizer(str(folder)).size == 403
+    assert entries(cache) == []
+    assert "changed while it was read" in caplog.text
 
 
 def test_trusted_code_is_never_cached(folder: Path, cache: Path) -> None:
     resolve_tokenizer(str(folder), trust_remote_code=True)
     assert not entries(cache)
-
-
-def test_cache_entries_are_whole_or_not_there(cache: Path) -> None:
-    assert read_entry("a") is None
-    write_entry("a", b"one\ntwo")
-    write_entry("a", b"three\n")
-    assert read_entry("a") == b"three\n"
-    assert [path.name for path in cache.iterdir()] == ["a"]
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
@@ -258,16 +312,6 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SFTPREP_CACHE", str(tmp_path / "file" / "cache"))
     assert resolve_tokenizer(str(folder)).size == 403
-
-
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert cache_folder() == Path(os.environ["SFTPREP_CACHE"])
-    monkeypatch.delenv("SFTPREP_CACHE")
-    assert cache_folder() == Path("/xdg/sftprep")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert cache_folder() == Path("/home/someone/.cache/sftprep")
 
 
 # -- what goes wrong --

@@ -33,7 +33,7 @@ def write_lines(path: Path, count: int, width: int = 100) -> Path:
 
 
 def plan(*paths: Path, target: int | None = None, granularity: int = 64) -> tuple[list[SourceInfo], list[Split]]:
-    return plan_splits(find_sources([str(path) for path in paths]), target, granularity)
+    return plan_splits(find_sources([str(path) for path in paths]).sources, target, granularity)
 
 
 def test_info_golden(tmp_path: Path) -> None:
@@ -198,16 +198,55 @@ def test_a_compressed_input_that_unpacks_to_less_is_refused(tmp_path: Path) -> N
         read_all(infos, splits)
 
 
+ARRAYS = {
+    "not closed": b'[\n{"a": 1},\n{"a": 2}',
+    "followed": b'[\n{"a": 1}\n]\n{"a": 2}',
+    "closed by a brace": b'[\n{"a": 1}\n}',
+}
+
+
+@pytest.mark.parametrize("text", ARRAYS.values(), ids=ARRAYS)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_broken_array_ends_the_plan_with_its_line(tmp_path: Path, text: bytes, suffix: str) -> None:
+    path = tmp_path / f"x.json{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix else text)
+    with pytest.raises(InputError, match=rf"x\.json{suffix}:[34]: "):
+        plan(path)
+
+
+@pytest.mark.parametrize("text", ARRAYS.values(), ids=ARRAYS)
+def test_an_array_that_is_broken_after_it_was_planned_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(b"[1" + b" " * (len(text) - 3) + b"]")
+    infos, splits = plan(path)
+    read_all(infos, splits)
+    path.write_bytes(text)
+    with pytest.raises(InputError, match=r"x\.json:[34]: "):
+        read_all(infos, splits)
+
+
+def test_a_compressed_input_that_is_damaged_after_it_was_planned_is_refused(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "x.jsonl", 2000)
+    path = path.rename(tmp_path / "x.jsonl.gz")
+    path.write_bytes(packed := gzip.compress(path.read_bytes()))
+    infos, splits = plan(path, target=10_000)
+    read_all(infos, splits)
+    assert len(splits) == 8
+    path.write_bytes(packed[:-6] + bytes(6))  # all text is there, its checksum and length are not
+    with pytest.raises(InputError, match=r"x\.jsonl\.gz: cannot be read"):
+        read_all(infos, splits[-1:])
+
+
 def test_a_file_that_grows_while_it_is_planned_is_refused(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "x.jsonl", 10)
-    found = find_sources([str(path)])
+    found = find_sources([str(path)]).sources
     write_lines(path, 11)
     with pytest.raises(InputError, match=r"x\.jsonl: changed while it was read; 1000 bytes became 1100"):
         plan_splits(found)
 
 
 def test_the_real_corpus_is_read_line_by_line(corpus: Path) -> None:
-    infos, splits = plan_splits(find_sources([str(corpus)]))
+    infos, splits = plan_splits(find_sources([str(corpus)]).sources)
     text = corpus.read_bytes()
     offset = count = 0
     lines = iter(enumerate(text.splitlines(keepends=True), start=1))
