@@ -81,7 +81,7 @@ class _Process:
     tasks: set[int] = field(default_factory=set)
     at: int = -1  # the task it was given last: the others wait for the disk
     ready: bool = False
-    heard: float = field(default_factory=monotonic)  # when it last reported
+    heard: float = field(default_factory=lambda: monotonic())  # when it last reported
 
 
 def run_tasks(

@@ -69,7 +69,7 @@ def resolved(tmp_path: Path) -> ResolvedTokenizer:
 @pytest.fixture
 def out(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A place for a dataset, in a folder of its own on the disk of the module's laboratory (`faults.builds`)."""
-    folder = lab.folder / request.node.name
+    folder = lab.folder / request.node.name.replace("/", "-")
     folder.mkdir()
     yield folder / "out"
     shutil.rmtree(folder)
