@@ -47,6 +47,7 @@ class CompiledTemplate:
             parts = list(tree.find_all(nodes.Node))
             constants = [node.value for node in parts if isinstance(node, nodes.Const)]
             self.literals = frozenset(value for value in constants if isinstance(value, str))
+            self.printed = frozenset(node.data for node in parts if isinstance(node, nodes.TemplateData))
             self.has_blocks = any(map(_is_generation, parts))
             self.epilogue = epilogue_of(tree)
             if self.epilogue is not None:
