@@ -80,10 +80,11 @@ class ChatTemplate:
         self._prompts: dict[str, str] = {}
         given = {*control_tokens, *special_tokens.values(), *([end_of_turn] if end_of_turn else [])}
         printed = self.compiled.printed | {text for text in self._constants.values() if isinstance(text, str)}
-        self.tracer = Tracer(given, self.compiled.literals, printed)
+        decoded = "striptags" in source or "unescape" in source
+        self.tracer = Tracer(given, self.compiled.literals, printed, decoded=decoded)
         self.control_tokens = frozenset(given | structural_tokens(self, added_tokens))
         self.controls = token_pattern(self.control_tokens)
-        self.tracer = Tracer(self.control_tokens, self.compiled.literals, printed)
+        self.tracer = Tracer(self.control_tokens, self.compiled.literals, printed, decoded=decoded)
 
     def variables(self, conversation: Conversation) -> dict[str, Any]:
         """What the template sees of a conversation. Message objects are new, so that each is known by its identity."""
@@ -202,7 +203,8 @@ class ChatTemplate:
             prompt = self.prompt(variables, mark.message, allowance) if self.header is None else self.header
             return header_of(text, mark.start, mark.stop, prompt, self.tokens)
         points = points_of(traced, len(variables["messages"])) if traced else []
-        return mark.start, min((place for place, _ in points if mark.start <= place < mark.stop), default=mark.stop)
+        inside = [place for place, _ in points if mark.start <= place < mark.stop]
+        return mark.start, min(inside, default=len(text))  # where nothing is said, nothing is trained
 
     def _trace(
         self, variables: Mapping[str, Any], own: Collection[str], text: str, allowance: Allowance, *, words: bool

@@ -20,6 +20,7 @@ from sftprep.errors import ConversationError
 from sftprep.messages import ROLES
 
 _NONCHARACTERS = "".join(map(chr, range(0xFDD0, 0xFDF0)))
+_SYMBOLS = range(0x1D300, 0x1D357)  # hardly ever used, and left as they are where Python shows a string as code
 _UNUSED = range(0x40000, 0xE0000)  # planes of Unicode in which nothing is assigned
 _BASE = len(_NONCHARACTERS)
 SAID = frozenset({"content", "reasoning_content", "thinking", "reasoning", "arguments"})  # keys of a message's own text
@@ -40,18 +41,20 @@ class Provenance:
 class Tracer:
     """Puts noncharacters into conversations.
 
-    tokens: control tokens. printed: text that the template may print, a piece each. literals: its strings, which it may
-    look for.
+    tokens: control tokens. literals: the template's own strings, which it may look for. printed: other text that it may
+    print, a piece each. decoded: it makes characters of what stands for them in HTML.
     replaced: characters that stand-ins may take the place of: those that begin tokens and, where the template's own text
     may end within a token, those that begin its rest. spared: words of the template that are left whole.
     """
 
-    def __init__(self, tokens: Collection[str], literals: Iterable[str], printed: Iterable[str] = ()) -> None:
+    def __init__(
+        self, tokens: Collection[str], literals: Iterable[str], printed: Iterable[str] = (), *, decoded: bool = False
+    ) -> None:
         rests = _rests(tokens, {*literals, *printed, *ROLES})
         begun = {token[:length] for token in tokens for length in range(1, len(token))}
         inner = {rest[:length] for rest in rests for length in range(1, len(rest))}
-        self._first = {token[0] for token in tokens}
-        self.replaced = "".join(sorted({text[0] for text in (*tokens, *rests)}))
+        self._first = {token[0] for token in tokens} | ({"&"} if decoded else set())
+        self.replaced = "".join(sorted(self._first | {rest[0] for rest in rests}))
         edges, whole = begun | inner | {*tokens, *rests}, re.compile(_any_of({*tokens, *rests}))
         longest = max(map(len, edges), default=0)
         self.spared = frozenset(
@@ -100,10 +103,12 @@ class Tracer:
 
     def noncharacters(self, text: str) -> str:
         """Code points that a text does not hold, to trace it with: 32 digits of codes, and the stand-ins."""
-        held, wanted = set(text), _BASE + len(self.replaced)
-        free = (each for each in chain(_NONCHARACTERS, map(chr, _UNUSED)) if each not in held)
-        found = "".join(islice(free, wanted))
-        if len(found) < wanted:
+        held, wanted = set(text), len(self.replaced)
+        digits = islice((each for each in chain(_NONCHARACTERS, map(chr, _UNUSED)) if each not in held), _BASE)
+        found = "".join(digits)
+        held.update(found)
+        found += "".join(islice((each for each in map(chr, chain(_SYMBOLS, _UNUSED)) if each not in held), wanted))
+        if len(found) < _BASE + wanted:
             raise ConversationError("the text holds nearly all of Unicode, which leaves nothing to trace it with")
         return found
 
