@@ -29,7 +29,7 @@ from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.limits import LimitError
 from sftprep.probes import ONE_TOOL, OTHERS, QUESTION, TALK, Messages, with_tools
-from sftprep.provenance import Provenance, Tracer, controls_in, digits_for
+from sftprep.provenance import UNTRACEABLE, Provenance, Tracer, controls_in
 from sftprep.structural import structural_tokens
 from sftprep.trail import Mark
 from sftprep.turns import Rendering, Span, Stretch, end_of_turn, header_of, shared_length, stretches, token_pattern
@@ -75,13 +75,15 @@ class ChatTemplate:
         self._constants = {**special_tokens, **(template_kwargs or {})}
         self.tokens = token_pattern({*control_tokens, *special_tokens.values(), *added_tokens})
         self._prompts: dict[str, str] = {}
+        printed = self.compiled.printed | {text for text in self._constants.values() if isinstance(text, str)}
+        decoded = "striptags" in source or "unescape" in source
         if known_controls is None:
             known_controls = {*control_tokens, *special_tokens.values(), end_of_turn or ""} - {""}
-            self.tracer = Tracer(known_controls, self.compiled.literals)
+            self.tracer = Tracer(known_controls, self.compiled.literals, printed, decoded=decoded)
             known_controls |= structural_tokens(self, added_tokens)
         self.control_tokens = frozenset(known_controls)
         self.controls = token_pattern(self.control_tokens)
-        self.tracer = Tracer(self.control_tokens, self.compiled.literals)
+        self.tracer = Tracer(self.control_tokens, self.compiled.literals, printed, decoded=decoded)
 
     def variables(self, conversation: Conversation) -> dict[str, Any]:
         """What the template sees of a conversation. Message objects are new, so that each is known by its identity."""
@@ -193,17 +195,21 @@ class ChatTemplate:
             prompt = self.prompt(variables, mark.message) if self.header is None else self.header
             return header_of(text, mark.start, mark.stop, prompt, self.tokens)
         points = points_of(traced, len(variables["messages"])) if traced else []
-        return mark.start, min((place for place, _ in points if mark.start <= place < mark.stop), default=mark.stop)
+        inside = [place for place, _ in points if mark.start <= place < mark.stop]
+        return mark.start, min(inside, default=len(text))  # where nothing is said, nothing is trained
 
     def _trace(self, variables: Mapping[str, Any], own: Collection[str], text: str, *, words: bool) -> Provenance:
-        failed, digits = ConversationError(), digits_for(text)
+        begun, marks = None, self.tracer.noncharacters(text)
         for where in ("words",) if words else ("beginnings", "tokens"):
-            marked = self.compiled.mark(self.tracer.mark(variables, own, where, digits), held_back=False)
+            marked = self.compiled.mark(self.tracer.mark(variables, own, where, marks), held_back=False)
             try:
-                return self.tracer.read(marked.text, text, len(variables["messages"]), digits)
-            except ConversationError as error:
-                failed = error
-        raise failed
+                traced = self.tracer.read(marked.text, text, len(variables["messages"]), marks)
+            except ConversationError:
+                begun = self.controls.findall(marked.text)  # whatever else it prints then, these are the template's
+                continue
+            if begun is None or [text[start:stop] for start, stop in controls_in(traced, self.controls)] == begun:
+                return traced
+        raise ConversationError(UNTRACEABLE)
 
     def _controls_of(self, text: str, traced: Provenance | None) -> tuple[list[Stretch], list[Stretch]]:
         """Control tokens that the template wrote, and those that it did not."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +14,8 @@ from jinja2 import nodes
 from sftprep.epilogue import epilogue_of
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
-from sftprep.sandbox import Refusal, Sandbox
+from sftprep.reasons import reason_of
+from sftprep.sandbox import Sandbox
 from sftprep.trail import TEXT_MARKS, Mark, Region, Trail, marked_text, regions_of
 
 MOST_CHARS = 1 << 24  # of one conversation
@@ -48,6 +48,7 @@ class CompiledTemplate:
             parts = list(tree.find_all(nodes.Node))
             constants = [node.value for node in parts if isinstance(node, nodes.Const)]
             self.literals = frozenset(value for value in constants if isinstance(value, str))
+            self.printed = frozenset(node.data for node in parts if isinstance(node, nodes.TemplateData))
             self.has_blocks = any(map(_is_generation, parts))
             self.epilogue = epilogue_of(tree)
             if self.epilogue is not None:
@@ -110,16 +111,7 @@ class CompiledTemplate:
 
     def _reason(self, error: Exception) -> str:
         """What went wrong and where, without text of the conversation."""
-        message = str(error)
-        names = re.findall("'(.*?)'", message)
-        if isinstance(error, Refusal):
-            said = message if message in self.literals else "raise_exception"
-        elif isinstance(error, TypeError) or (
-            isinstance(error, jinja2.UndefinedError) and all(name in self.source for name in names[1:])
-        ):
-            said = message
-        else:
-            said = type(error).__name__
+        said = reason_of(error, self.source, self.literals)
         line = _line_in(error.__traceback__, self.template)
         return f"line {line}: {said}" if line else said
 

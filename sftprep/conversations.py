@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from sftprep.errors import ConfigError, ConversationError
-from sftprep.messages import ROLES, WEIGHT_KEYS, decode_json, exact, function_calls, kind_of, read_message
+from sftprep.messages import ROLES, WEIGHT_KEYS, decode_json, exact, function_calls, kind_of, read_message, shown
 
 _SHAREGPT_ROLES = {
     "system": "system",
@@ -205,9 +205,8 @@ def _from_sharegpt(record: dict[str, Any]) -> tuple[list[Any], Any]:
         speaker = turn.get("from") if type(turn) is dict else None
         role = _SHAREGPT_ROLES.get(speaker) if type(speaker) is str else None
         if role is None:
-            shown = repr(speaker[:40]) if type(speaker) is str else "missing"
             raise ConversationError(
-                f"conversations[{number}]: from is {shown}; expected one of {', '.join(_SHAREGPT_ROLES)}"
+                f"conversations[{number}]: {shown('from', speaker)}; expected one of {', '.join(_SHAREGPT_ROLES)}"
             )
         if "value" not in turn or "role" in turn or "content" in turn:
             raise ConversationError(f"conversations[{number}]: expected from and value, and neither role nor content")

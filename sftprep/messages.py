@@ -8,6 +8,7 @@ The message keeps its own keys in their order, and no key of any other message. 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 WEIGHT_KEYS = ("train", "weight", "loss_weight", "trainable", "loss")
 MAX_DEPTH = 100  # levels of lists and objects; templates walk them recursively
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,24}")
 _LARGEST_WEIGHT = 3.4028234e38  # float32
 _KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
 
@@ -32,7 +34,7 @@ def read_message(raw: Any) -> tuple[dict[str, Any], float | None]:
     message = {key: value for key, value in raw.items() if value is not None}
     role = message.get("role")
     if role not in ROLES:
-        raise ConversationError(f"{_shown('role', role)}; expected one of {', '.join(ROLES)}")
+        raise ConversationError(f"{shown('role', role)}; expected one of {', '.join(ROLES)}")
     weight = _take_weight(message)
     if type(message.get("content")) is list:
         _join_parts(message)
@@ -97,13 +99,13 @@ def function_calls(value: Any, what: str) -> list[dict[str, Any]]:
     return [{"type": "function", "function": call} for call in calls]
 
 
-def _shown(what: str, value: Any) -> str:
-    """A short value from a closed vocabulary, for a message; anything but a string is named by its kind."""
+def shown(what: str, value: Any) -> str:
+    """A value from a closed vocabulary, for a message: itself where it is one short word, else its kind and length."""
     if value is None:
         return f"{what} is missing"
     if type(value) is not str:
         return f"{what} is {kind_of(value)}"
-    return f"{what} {value[:40]!r}" + ("..." if len(value) > 40 else "")
+    return f"{what} {value!r}" if _WORD.fullmatch(value) else f"{what} is a string of {len(value)} characters"
 
 
 def _take_weight(message: dict[str, Any]) -> float | None:
@@ -141,7 +143,7 @@ def _join_parts(message: dict[str, Any]) -> None:
             (text if kind == "text" else reasoning).append(value)
         else:
             raise ConversationError(
-                f"{what}: {_shown('type', kind)}; expected text, or the assistant's reasoning or tool_call"
+                f"{what}: {shown('type', kind)}; expected text, or the assistant's reasoning or tool_call"
             )
     for key, found in (("reasoning_content", reasoning), ("tool_calls", calls)):
         if found and message.get(key):

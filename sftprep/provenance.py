@@ -1,10 +1,11 @@
 """Which characters of a rendered text came from which message.
 
 The conversation is rendered a second time with noncharacters (code points that no text is made of; others if this one
-holds them after all) put into its strings. Where they come out tells whose text it is, and a control token that they split was not the template's. Taken
-out again they must leave the text of the first run: if not, the template looked at what they stand next to, and the
-conversation is refused rather than guessed at. Strings of the template that it may look for, such as `</think>`, are
-left whole for that reason.
+holds them after all) in its strings: stand-ins in place of characters with which a message's part of a control token may
+begin, and codes that tell whose a word is. So no control token that comes out is a message's, in whole or in part. With
+characters for stand-ins and without codes it must be the text of the first run: if not, the template looked at what was
+changed, and the conversation is refused rather than guessed at. Strings of the template that it may look for, such as
+`</think>`, are left whole for that reason, unless a control token may begin in them.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from sftprep.errors import ConversationError
+from sftprep.messages import ROLES
 
 _NONCHARACTERS = "".join(map(chr, range(0xFDD0, 0xFDF0)))
+_SYMBOLS = range(0x1D300, 0x1D357)  # hardly ever used, and left as they are where Python shows a string as code
 _UNUSED = range(0x40000, 0xE0000)  # planes of Unicode in which nothing is assigned
 _BASE = len(_NONCHARACTERS)
 SAID = frozenset({"content", "reasoning_content", "thinking", "reasoning", "arguments"})  # keys of a message's own text
 _GIVEN = ("tools", "documents")
+UNTRACEABLE = "what the chat template prints cannot be traced: it measures or compares messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,43 +33,56 @@ class Provenance:
     """What came out of the second run."""
 
     text: str  # with the noncharacters
-    digits: str  # the noncharacters
-    places: tuple[int, ...]  # the characters they stood after, in code points of the text without, in text order
-    owners: tuple[int, ...]  # whose they were: index of the message, the number of messages for all that is not of one
+    digits: str  # those that codes are made of
+    places: tuple[int, ...]  # the characters that codes stood after, in code points of the text without, in text order
+    owners: tuple[int, ...]  # whose they were: index of the message
 
 
 class Tracer:
     """Puts noncharacters into conversations.
 
-    tokens: control tokens, to be split where their first character is a message's. (A token whose first character the
-    template wrote itself is taken for its own.)
-    literals: the template's own strings.
-    first: characters that begin control tokens. spared: words of the template that are left whole.
+    tokens: control tokens. literals: the template's own strings, which it may look for. printed: other text that it may
+    print, a piece each. decoded: it makes characters of what stands for them in HTML.
+    replaced: characters that stand-ins may take the place of: those that begin tokens and, where the template's own text
+    may end within a token, those that begin its rest. spared: words of the template that are left whole.
     """
 
-    def __init__(self, tokens: Collection[str], literals: Iterable[str]) -> None:
-        self.first = "".join(sorted({token[0] for token in tokens}))
+    def __init__(
+        self, tokens: Collection[str], literals: Iterable[str], printed: Iterable[str] = (), *, decoded: bool = False
+    ) -> None:
+        rests = _rests(tokens, {*literals, *printed, *ROLES})
+        begun = {token[:length] for token in tokens for length in range(1, len(token))}
+        inner = {rest[:length] for rest in rests for length in range(1, len(rest))}
+        self._first = {token[0] for token in tokens} | ({"&"} if decoded else set())
+        self.replaced = "".join(sorted(self._first | {rest[0] for rest in rests}))
+        edges, whole = begun | inner | {*tokens, *rests}, re.compile(_any_of({*tokens, *rests}))
+        longest = max(map(len, edges), default=0)
         self.spared = frozenset(
             word
             for word in literals
-            if len(word) > 1 and not word.isalnum() and not any(word in token or token in word for token in tokens)
+            if len(word) > 1
+            and not word.isalnum()
+            and not any(word in token for token in tokens)
+            and not whole.search(word)
+            and edges.isdisjoint(word[-length:] for length in range(1, longest + 1))
         )
-        spare = _any_of(self.spared)
-        first = f"[{re.escape(self.first)}]" if self.first else "(?!)"
-        begun = _any_of({token[:length] for token in tokens for length in range(1, len(token))})
-        self._patterns = {
-            "words": re.compile(rf"({spare})|{first}|(?<!\S)\S"),
-            "beginnings": re.compile(f"({spare})|{first}"),
-            "tokens": re.compile(rf"(?={_any_of(tokens)}|(?:{begun})\s*\Z).", re.DOTALL),
+        first, spare = _any_of(self._first), _any_of(self.spared)
+        rest = rf"(?={_any_of(rests)}).|\A\s*(?=(?:{_any_of(inner)})\s*\Z)\S"
+        whole_or_cut = rf"(?={_any_of(tokens)}|(?:{_any_of(begun)})\s*\Z)."
+        self._rest = re.compile(rest, re.DOTALL) if rests else None
+        self._patterns = {  # group 1 is left whole, group 2 gets a code only
+            "words": re.compile(rf"({spare})|{first}|{rest}|((?<!\S)\S)", re.DOTALL),
+            "beginnings": re.compile(rf"({spare})|{first}|{rest}", re.DOTALL),
+            "tokens": re.compile(f"{whole_or_cut}|{rest}", re.DOTALL),
         }
 
     def suspects(self, variables: Mapping[str, Any], own: Collection[str]) -> bool:
-        """Whether any text of the conversation, its `own` variables included, might begin a control token."""
+        """Whether any text of the conversation, its `own` variables included, might be a part of a control token."""
         todo: list[Any] = [variables.get(name) for name in ("messages", *_GIVEN, *own)]
         while todo:
             value = todo.pop()
             if isinstance(value, str):
-                if any(character in value for character in self.first):
+                if any(map(value.__contains__, self._first)) or (self._rest and self._rest.search(value)):
                     return True
             elif isinstance(value, dict):
                 todo.extend(value)
@@ -74,40 +91,55 @@ class Tracer:
                 todo.extend(value)
         return False
 
+    def keeps(self, word: str) -> bool:
+        """Whether a string of the conversation that is this word stays as it is, where words are not marked."""
+        return all(found.lastindex for found in self._patterns["beginnings"].finditer(word))
+
     def first_point(self, text: str) -> int:
         """The place of the first noncharacter in a text that a message says, where words are marked; -1 if a word that
         is left whole comes before, or there is none."""
         found = self._patterns["words"].search(text)
-        return -1 if found is None or found.lastindex else found.start()
+        return -1 if found is None or found.lastindex == 1 else found.end() - 1
 
-    def mark(self, variables: Mapping[str, Any], own: Collection[str], where: str, digits: str) -> dict[str, Any]:
-        """The variables, the conversation's `own` among them, with noncharacters (`digits`) in their strings.
+    def noncharacters(self, text: str) -> str:
+        """Code points that a text does not hold, to trace it with: 32 digits of codes, and the stand-ins."""
+        held, wanted = set(text), len(self.replaced)
+        digits = islice((each for each in chain(_NONCHARACTERS, map(chr, _UNUSED)) if each not in held), _BASE)
+        found = "".join(digits)
+        held.update(found)
+        found += "".join(islice((each for each in map(chr, chain(_SYMBOLS, _UNUSED)) if each not in held), wanted))
+        if len(found) < _BASE + wanted:
+            raise ConversationError("the text holds nearly all of Unicode, which leaves nothing to trace it with")
+        return found
 
-        where: "beginnings", after every character that may begin a control token; "tokens", after those that do, or would
-        with what is printed after the string; "words", as "beginnings", and in every word that messages say, think or
-        call with. Equal messages stay equal where it does not matter which is which, since a template may ask for that.
+    def mark(self, variables: Mapping[str, Any], own: Collection[str], where: str, marks: str) -> dict[str, Any]:
+        """The variables, the conversation's `own` among them, with noncharacters (`marks`) in their strings.
+
+        where: "beginnings", in place of every character with which a part of a control token may begin; "tokens", of
+        those with which one does, or would with what is printed after the string; "words", as "beginnings", and a code
+        after that and after the first character of every word that messages say, think or call with. Equal messages
+        stay equal where it does not matter which is which, since a template may ask for that.
         """
         messages = variables["messages"]
         width = _width(len(messages))
-        others = self._patterns["beginnings" if where == "words" else where]
-        other = _code(len(messages), width, digits)
-        codes = (
-            [_code(i, width, digits) for i in _told_apart(messages)] if where == "words" else [other] * len(messages)
-        )
+        codes = [""] * len(messages)
+        if where == "words":
+            codes = [_code(i, width, marks) for i in _told_apart(messages)]
+        stand_ins = dict(zip(self.replaced, marks[_BASE:], strict=True))
+        said = _Marking(self._patterns[where], stand_ins)
+        names = _Marking(self._patterns["beginnings" if where == "words" else where], stand_ins)
         marked = dict(variables)
         for name in {*_GIVEN, *own} & variables.keys():
-            marked[name] = _in_strings(variables[name], other, others, others)
-        said = self._patterns[where]
-        marked["messages"] = [
-            _in_message(m, code, said, other, others) for m, code in zip(messages, codes, strict=True)
-        ]
+            marked[name] = names.in_strings(variables[name], "", names)
+        marked["messages"] = [names.in_message(m, code, said) for m, code in zip(messages, codes, strict=True)]
         return marked
 
-    def read(self, marked: str, text: str, messages: int, digits: str) -> Provenance:
+    def read(self, marked: str, text: str, messages: int, marks: str) -> Provenance:
         """Find the noncharacters again. Raises ConversationError if the template went another way."""
+        digits, stand_ins = marks[:_BASE], marks[_BASE:]
         run = _run(digits)
-        if run.sub("", marked) != text:
-            raise ConversationError("what the chat template prints cannot be traced: it measures or compares messages")
+        if run.sub("", marked).translate(str.maketrans(stand_ins, self.replaced)) != text:
+            raise ConversationError(UNTRACEABLE)
         width, places, owners, shift = _width(messages), [], [], 0
         for found in run.finditer(marked):
             codes = found.group()
@@ -118,20 +150,24 @@ class Tracer:
         return Provenance(marked, digits, tuple(places), tuple(owners))
 
 
+def _rests(tokens: Collection[str], printed: Collection[str]) -> set[str]:
+    """What would make a token of what the template prints before a message's text: it, or the last piece of it, may be
+    any of `printed`."""
+    longest = max(map(len, tokens), default=0)
+    ends = {piece[-length:] for piece in printed for length in range(1, min(len(piece), longest) + 1)}
+    rests: set[str] = set()
+    for token in tokens:
+        printable: list[int] = []  # how much of the token may be printed so
+        for stop in range(1, len(token)):
+            if token[:stop] in ends or any(token[start:stop] in printed for start in printable):
+                printable.append(stop)
+        rests.update(token[stop:] for stop in printable)
+    return rests
+
+
 def _told_apart(messages: Sequence[Mapping[str, Any]]) -> list[int]:
     """For each message of the assistant its index, for others that of the first one equal to it."""
     return [i if m["role"] == "assistant" else messages.index(m) for i, m in enumerate(messages)]
-
-
-def digits_for(text: str) -> str:
-    """Noncharacters to trace what is printed as `text`: 32 code points that it does not hold."""
-    held = set(text)
-    if held.isdisjoint(_NONCHARACTERS):
-        return _NONCHARACTERS
-    digits = "".join(islice((chr(code) for code in _UNUSED if chr(code) not in held), _BASE))
-    if len(digits) < _BASE:
-        raise ConversationError("the text holds nearly all of Unicode, which leaves nothing to trace it with")
-    return digits
 
 
 def _any_of(words: Iterable[str]) -> str:
@@ -139,46 +175,58 @@ def _any_of(words: Iterable[str]) -> str:
     return "|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)"
 
 
-def _in_message(
-    value: Any, code: str, said: re.Pattern[str], other: str, others: re.Pattern[str], role: str | None = "role"
-) -> Any:
-    """`value` with `code` in what its message says and `other` in all other strings but its role."""
-    if isinstance(value, str):
-        return _split(value, other, others)
-    if isinstance(value, list):
-        return [_in_message(item, code, said, other, others, None) for item in value]
-    if isinstance(value, dict):
-        return {
-            _split(key, other, others): item
-            if key == role
-            else _in_strings(item, code, said, others)
-            if key in SAID
-            else _in_message(item, code, said, other, others, None)
-            for key, item in value.items()
-        }
-    return value
+@dataclass(frozen=True, slots=True)
+class _Marking:
+    """How strings are marked."""
 
+    pattern: re.Pattern[str]  # ends with the character that gets a stand-in and a code (but for groups 1 and 2)
+    stand_ins: Mapping[str, str]
 
-def _in_strings(value: Any, code: str, pattern: re.Pattern[str], names: re.Pattern[str]) -> Any:
-    """`value` with `code` in all its strings: in keys, and in values of the key `type`, by the pattern `names`."""
-    if isinstance(value, str):
-        return _split(value, code, pattern)
-    if isinstance(value, list):
-        return [_in_strings(item, code, pattern, names) for item in value]
-    if isinstance(value, dict):
-        return {
-            _split(key, code, names): _in_strings(item, code, names if key == "type" else pattern, names)
-            for key, item in value.items()
-        }
-    return value
+    def in_message(self, value: Any, code: str, said: _Marking, role: str | None = "role") -> Any:
+        """`value` with `code` in what its message says; its role stays as it is."""
+        if isinstance(value, str):
+            return self.split(value, "")
+        if isinstance(value, list):
+            return [self.in_message(item, code, said, None) for item in value]
+        if isinstance(value, dict):
+            return {
+                self.split(key, ""): item
+                if key == role
+                else said.in_strings(item, code, self)
+                if key in SAID
+                else self.in_message(item, code, said, None)
+                for key, item in value.items()
+            }
+        return value
 
+    def in_strings(self, value: Any, code: str, names: _Marking) -> Any:
+        """`value` with `code` in all its strings: in keys, and in values of the key `type`, as names are marked."""
+        if isinstance(value, str):
+            return self.split(value, code)
+        if isinstance(value, list):
+            return [self.in_strings(item, code, names) for item in value]
+        if isinstance(value, dict):
+            return {
+                names.split(key, code): (names if key == "type" else self).in_strings(item, code, names)
+                for key, item in value.items()
+            }
+        return value
 
-def _split(text: str, code: str, pattern: re.Pattern[str]) -> str:
-    return pattern.sub(lambda found: found.group() if found.lastindex else found.group() + code, text)
+    def split(self, text: str, code: str) -> str:
+        """`text` with stand-ins and `code`."""
+
+        def marked(found: re.Match[str]) -> str:
+            if found.lastindex == 1:
+                return found[0]
+            if found.lastindex == 2:
+                return found[0] + code
+            return found[0][:-1] + self.stand_ins[found[0][-1]] + code
+
+        return self.pattern.sub(marked, text)
 
 
 def controls_in(traced: Provenance, tokens: re.Pattern[str]) -> list[tuple[int, int]]:
-    """The control tokens that the noncharacters did not split, in code points of the text without."""
+    """The control tokens in which no noncharacter is, in code points of the text without."""
     found, shift, runs = [], 0, _run(traced.digits).finditer(traced.text)
     run = next(runs, None)
     for token in tokens.finditer(traced.text):

@@ -124,12 +124,7 @@ class ReplayTemplate:
     def _program(self, conversation: Conversation, rendering: Rendering, recording: Recording) -> Program[TurnMarks]:
         """What prints all conversations that agree with what was observed. Raises Untraceable."""
         template = self.template
-        if any(
-            character in key
-            for message in conversation.messages
-            for key in message
-            for character in template.tracer.first
-        ):
+        if not all(template.tracer.keeps(key) for message in conversation.messages for key in message):
             raise Untraceable  # a second run would know it by another key
         if self._recorder is None:
             self._recorder = RecordingTemplate(template.compiled, template.now)

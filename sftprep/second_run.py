@@ -1,9 +1,9 @@
 """Would a template take the same way if noncharacters stood in the conversation's text?
 
-`provenance` renders some conversations a second time, with a noncharacter after each character that might begin a
-control token, or also after the first character of every word, and refuses those for which that changes the rest. So a
-recording may be replayed for all conversations that agree with it only if none of them would be refused: if its steps
-are known to be deaf to noncharacters. Steps of which that is not known here are not replayed.
+`provenance` renders some conversations a second time, with a noncharacter in place of each character with which a part
+of a control token might begin, and perhaps after the first character of every word, and refuses those for which that
+changes the rest. So a recording may be replayed for all conversations that agree with it only if none of them would be
+refused: if its steps are known to be deaf to noncharacters. Steps of which that is not known here are not replayed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Deafness:
     """Tells which of a recording's steps give the same in the second run, but for noncharacters in their text.
 
     In texts of a conversation, a word of the template that the tracer spares is never split, and white space and what
-    stands beside it neither: noncharacters follow other characters only.
+    stands beside it neither: noncharacters stand for other characters, and follow other characters, only.
     """
 
     def __init__(self, recording: Recording, tracer: Tracer) -> None:
         self._steps, self._values = recording.steps, recording.values
         self._observed = recording.observed
-        self._spared, self._first = tracer.spared, tracer.first
+        self._tracer = tracer
         self._known: dict[int, bool] = {}
         self._mixed: set[int] = set()  # texts that are not a stretch of one text of the conversation
 
@@ -64,7 +64,7 @@ class Deafness:
         if form.startswith("to_json("):
             return self._is_plain_json(form, operands)
         if isinstance(value, str):
-            return not any(map(str.isspace, self._first)) and self._judge_text(step, form, operands)
+            return not any(map(str.isspace, self._tracer.replaced)) and self._judge_text(step, form, operands)
         if form == "{1} in {0}":
             return isinstance(value, dict) and self._is_key(operands[1])
         if form == "{0}[{1}]" and isinstance(value, dict):
@@ -90,7 +90,7 @@ class Deafness:
         if name in _LOOKS and self._observed.get(step) is False and max(word, default="") < _FIRST_NONCHARACTER:
             return True  # what is not found in a text is not found with noncharacters put between
         if name in ("{1} in {0}", "startswith"):
-            return len(word) < 2 or self._is_whole(word, mixed)
+            return (len(word) < 2 and word not in self._tracer.replaced) or self._is_whole(word, mixed)
         if name == "{0} == {1}":
             return not word or self._is_whole(word, mixed)
         return name in _CUT and self._is_whole(word, mixed)
@@ -99,15 +99,15 @@ class Deafness:
         """Whether the word is found in the second run wherever it is found in the first, with nothing put after it."""
         if word.isspace():
             return True
-        inside = any(character in self._first for character in word[1:]) or any(map(str.isspace, word))
-        return word in self._spared and not inside and not mixed
+        inside = any(character in self._tracer.replaced for character in word[1:]) or any(map(str.isspace, word))
+        return word in self._tracer.spared and not inside and not mixed
 
     def _is_key(self, step: int) -> bool:
         """Whether the step is a key that stays as it is, or the number of an item."""
         if step not in self._steps.constants:
             return False
         key = self._values[step]
-        return not isinstance(key, str) or key in self._spared or not any(character in self._first for character in key)
+        return not isinstance(key, str) or self._tracer.keeps(key)
 
     def _is_plain_json(self, form: str, operands: tuple[int, ...]) -> bool:
         """Whether JSON keeps text and the order of keys as they are."""

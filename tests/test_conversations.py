@@ -207,7 +207,7 @@ def test_broken_lines_are_refused(data: bytes, complaint: str) -> None:
         ({"conversations": [{**SYSTEM, "tools": {"a": 1}}]}, "tools is an object; expected a list or its JSON"),
         (
             {"conversations": [{"from": "human", "value": "x"}, {"from": "bot", "value": "x"}]},
-            "conversations[1]: from is 'bot'; expected one of system, human, user, gpt, assistant, function_call",
+            "conversations[1]: from 'bot'; expected one of system, human, user, gpt, assistant, function_call",
         ),
         ({"conversations": [{"from": "human", "value": "x"}, USER]}, "conversations[1]: from is missing"),
         ({"conversations": [{"from": "human", "value": "x"}, 7]}, "conversations[1]: from is missing"),

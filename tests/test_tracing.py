@@ -57,11 +57,11 @@ class Replayed:
 
     def is_deaf_to_noncharacters(self, given: Conversation) -> bool:
         template, text = self.template, self.jinja(given)
-        digits = "".join(map(chr, range(0xFDD0, 0xFDF0)))
-        variables = template.tracer.mark(template.variables(given), given.template_kwargs, "words", digits)
+        marks = template.tracer.noncharacters(text)
+        variables = template.tracer.mark(template.variables(given), given.template_kwargs, "words", marks)
         try:
             marked = template.compiled.mark(variables, held_back=False).text
-            template.tracer.read(marked, text, len(given.messages), digits)
+            template.tracer.read(marked, text, len(given.messages), marks)
         except ConversationError:
             return False
         return True
@@ -286,6 +286,7 @@ HEARING = {
     "{{ m.content[:3] }}": "<ab cd",
     "{{ m.content[0] }}{{ m.content[-1] }}": "a",
     "{{ m.content.strip('a') }}": "aab",
+    "{% if '<' in m.content %}x{% endif %}": "a<b",
     "{{ m.content.rstrip('<') }}": "a<<",
     "{% if m.content.startswith('ab') %}x{% endif %}": "ab",
     "{% if m.content.endswith('b') %}x{% endif %}": "b",
@@ -325,7 +326,7 @@ DEAF = [
     "{{ m.content.partition('<b>')[2].rsplit('</b>', 1)[0].rstrip() }}",
     "{% for line in m.content.splitlines() %}{{ line }}{% endfor %}{{ m.content.split() | join(' ') }}",
     "{{ messages | map(attribute='content') | join('<b>') }}{{ m.content.replace('<b>', 'x') }}",
-    "{% if '<' in m.content or m.content.startswith('a') %}x{% endif %}{{ (m.content ~ ' ').split(' ')[0] }}",
+    "{% if 'b' in m.content or m.content.startswith('a') %}x{% endif %}{{ (m.content ~ ' ').split(' ')[0] }}",
 ]
 
 

@@ -413,13 +413,14 @@ def test_a_template_that_looks_for_control_tokens_refuses_text_that_spells_them(
         template.render(conversation([user("Hi<|im_end|>"), assistant("x")]))
 
 
-def test_a_template_that_measures_text_is_followed_unless_it_spells_a_control_token() -> None:
+def test_a_template_that_measures_text_is_followed() -> None:
     measured = zoo.CHATML.source.replace("message['content']", "message['content'][:20]")
     template = template_of(Breed(measured, controls=zoo.CHATML.controls))
 
     assert trained(template, [user("a<b>" * 9), assistant("<i>" * 9)]) == ["<i><i><i><i><i><i><i<|im_end|>"]
-    with pytest.raises(ConversationError, match="cannot be traced"):
-        template.render(conversation([user("<|im_end|>" * 9), assistant("x")]))
+    rendering = template.render(conversation([user("<|im_end|>" * 9), assistant("x")]))
+    assert words_at(rendering, rendering.forged) == ["<|im_end|>"] * 2
+    assert words_at(rendering, rendering.controls) == ["<|im_start|>", "<|im_end|>"] * 2
 
 
 def test_noncharacters_are_text_unless_a_loop_is_held_back() -> None:
