@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,25 +24,32 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    shutil.copy(SAMPLE / "conversations.jsonl", tmp_path / "chat.jsonl")
-    shutil.copytree(SAMPLE / "tokenizer", tmp_path / "path" / "to" / "tokenizer")
+def clone(tmp_path: Path) -> Path:
+    """The files that a reader of the README has, and what `make` has set up."""
+    shutil.copytree(SAMPLE, tmp_path / "sftprep" / "sample")
+    activate = tmp_path / ".venv" / "bin" / "activate"
+    activate.parent.mkdir(parents=True)
+    activate.write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
     return tmp_path
 
 
-def test_commands_and_code_run_as_written(folder: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("sftprep")]
-    assert {command[1] for command in commands} >= {"build", "inspect", "verify", "plan", "work", "commit"}
-    for command in commands:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, (command, done.stderr)
+def test_commands_and_code_run_as_written(clone: Path) -> None:
+    """One block after another, in one shell."""
+    commands = [block for block in blocks("sh") if "make demo" not in block]
+    assert "sftprep build" in "".join(commands)
+    environment = os.environ | {"PYTHONPATH": str(README.parent)}  # in the clone, a part of the package is another's
+    script = ["set -e", *commands]
+    code = blocks("python")
+    if find_spec("torch"):
+        for number, block in enumerate(code):
+            (clone / f"code-{number}.py").write_text(block)
+            script.append(f"python -P code-{number}.py")
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script)], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     for name in ("dataset", "dataset2"):
-        assert (folder / name / "manifest.json").exists()
-    pytest.importorskip("torch")
-    (code,) = blocks("python")
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+        assert (clone / name / "manifest.json").exists()
 
 
 def test_commands_options_and_files_that_are_named_exist() -> None:

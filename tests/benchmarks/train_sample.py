@@ -1,8 +1,8 @@
 """A model learns from the built-in sample: `python tests/benchmarks/train_sample.py` trains one on the CPU in a minute.
 
 A decoder-only transformer in plain torch reads the dataset through `ShardDataset` and is trained with the masked loss
-alone. At the end it has to answer questions of the sample word for word, greedily; the loss curve is drawn to
-train_sample.svg beside this file.
+alone. At the end it has to answer questions of the sample word for word, greedily; the loss curve is drawn to the file
+named as an argument, which may not be there yet, by matplotlib.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,6 @@ MAX_LENGTH = 400  # no conversation of the sample is cut
 BATCH = 4  # conversations
 LEARNING_RATE = 5e-3  # at its highest
 QUESTIONS = ("What is a loss mask?", "Quelle est la capitale de la France ?", "什么是损失掩码？")
-PICTURE = Path(__file__).with_suffix(".svg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,14 @@ def draw(losses: Losses, path: Path) -> None:
         figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
 
 
-def main() -> int:
-    """Train, ask, draw. Returns 1 where the model has not learned."""
+def main(picture: str | None = None) -> int:
+    """Train, ask, draw. Returns 1 where the model has not learned, 2 where the picture cannot be drawn."""
+    if picture is not None and Path(picture).exists():
+        print(f"{picture}: is there already; name another file", file=sys.stderr)
+        return 2
+    if picture is not None and find_spec("matplotlib") is None:
+        print("matplotlib, which draws the picture, is not installed", file=sys.stderr)
+        return 2
     begin = time.monotonic()
     torch.set_num_threads(1)  # so that the sums, and with them the picture, do not depend on the number of cores
     with tempfile.TemporaryDirectory() as folder:
@@ -186,9 +192,10 @@ def main() -> int:
         print(
             f"\n{question}\n  {said[question]}\n  {'as in the sample' if said[question] == right[question] else 'WRONG'}"
         )
-    draw(losses, PICTURE)
+    if picture is not None:
+        draw(losses, Path(picture))
     return int(after > before / 2 or any(said[question] != right[question] for question in QUESTIONS))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:2]))
