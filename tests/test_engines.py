@@ -31,6 +31,9 @@ class Scribe:
 
     def run(self, order: Order, report: Callable[[Progress], None]) -> Callable[[], None]:
         task = order.task
+        if (self.folder / f"hang-{task}").exists() and not order.careful:
+            (self.folder / "stands-still").touch()
+            time.sleep(600)
         if not self.opened:
             report(Progress(note="open"))
         self.opened = True
@@ -45,9 +48,6 @@ class Scribe:
             if death.exists():
                 death.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
-        if (self.folder / f"hang-{task}").exists() and not order.careful:
-            (self.folder / "stands-still").touch()
-            time.sleep(600)
         if (self.folder / f"fail-{task}").exists():
             raise ConversationError(f"chat.jsonl:{task}: wrong")
         if (self.folder / f"bug-{task}").exists():
@@ -101,7 +101,7 @@ def test_a_task_that_kills_two_workers_is_an_error(tmp_path: Path) -> None:
 
 def test_a_worker_that_hangs_is_replaced_by_a_careful_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "monotonic", partial(clock, tmp_path / "stands-still"))
-    (tmp_path / "hang-2").touch()
+    (tmp_path / "hang-0").touch()  # the first one: nothing of this worker is under way that might be heard later
     reports = run(tmp_path, 4, 1)
     assert all((tmp_path / f"done-{task}").exists() for task in range(4))
     assert any("was killed" in each.note for each in reports)
