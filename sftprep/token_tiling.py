@@ -21,11 +21,13 @@ from sftprep.token_offsets import ExactEncoder, PlacedTokens, join_places, split
 from sftprep.tokenizer import TokenBatch, TokenEngine
 
 IntArray = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int32]
 
 # In byte-level names a printable byte of Latin-1 stands for itself; the others are the characters from 256 on, in order.
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _UNPRINTABLE = sorted(set(range(256)) - set(_PRINTABLE))
-_UNKNOWN = 1 << 31  # bytes: the length of a token that no text is tiled with
+_UNKNOWN = (1 << 31) - 1  # bytes: the length of a token that no text is tiled with
+_BLOCK = 1 << 18  # tokens that are looked at together
 
 
 class TiledEncoder:
@@ -87,7 +89,7 @@ class ByteTiler:
     """Places the tokens of one byte-level tokenizer, whichever engine they come from."""
 
     def __init__(
-        self, pool: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+        self, pool: npt.NDArray[np.uint8], begins: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]
     ) -> None:
         """The bytes of token i are pool[begins[i]:begins[i] + lengths[i]]; begins and lengths: (size,)."""
         self._pool, self._begins, self._lengths = pool, begins, lengths
@@ -105,38 +107,47 @@ class ByteTiler:
         sizes = np.concatenate([sizes, np.array([len(content) for content in added], np.int64)])
         valid = np.concatenate([valid, np.ones(len(added), np.bool_)]) & (sizes > 0)
         ids = [*vocabulary.values(), *(token.id for token in resolved.added_tokens)]
-        begins, lengths = np.zeros(resolved.size, np.int64), np.full(resolved.size, _UNKNOWN)
+        begins, lengths = np.zeros(resolved.size, np.int32), np.full(resolved.size, _UNKNOWN, np.int32)
         begins[ids] = np.cumsum(sizes) - sizes  # an added token can be in the vocabulary, too: the last one holds
         lengths[ids] = np.where(valid, sizes, _UNKNOWN)
         return cls(pool, begins, lengths)
 
-    def place(self, texts: Sequence[str], tokens: TokenBatch) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
+    def place(self, texts: Sequence[str], tokens: TokenBatch) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
         """starts and stops: (T,) code points, as in PlacedTokens, of texts that are tiled; tiled: (B,).
 
         The texts must be encodable; tokens: what an engine gave for them.
         """
         encoded = [text.encode() for text in texts]
         sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        counts, lengths = np.diff(tokens.offsets), self._lengths[tokens.ids]
-        tiled = np.diff(_sums(lengths)[tokens.offsets]) == sizes  # only these are looked at below
-        kept = np.flatnonzero(tiled)
-        chosen = np.repeat(tiled, counts)
-        ids, lengths, text_bounds = tokens.ids[chosen], lengths[chosen], _sums(sizes[kept])
+        counts = np.diff(tokens.offsets)
+        tiled = np.diff(_sums(self._lengths[tokens.ids])[tokens.offsets]) == sizes  # only these are looked at below
+        kept, chosen = np.flatnonzero(tiled), np.repeat(tiled, counts)
+        text_bounds = _sums(sizes[kept])
         data = np.frombuffer(b"".join([encoded[row] for row in kept]), np.uint8)
-        last = np.cumsum(lengths)
-        first = last - lengths  # of each token, in data
-        narrow = np.int32 if data.size + self._pool.size < 1 << 31 else np.int64  # half the memory traffic
-        shifts = np.repeat((self._begins[ids] - first).astype(narrow), lengths)
-        own = self._pool[shifts + np.arange(data.size, dtype=narrow)]
-        tiled[kept[np.searchsorted(text_bounds, np.flatnonzero(own != data), side="right") - 1]] = False
-        counted = _sums(
-            (data & 0xC0) != 0x80, narrow
-        )  # characters that begin before each byte of data, and in all of it
-        base = np.repeat(counted[text_bounds[:-1]], counts[kept])
-        starts, stops = np.zeros((2, tokens.ids.size), np.int64)
-        starts[chosen] = counted[first + 1] - 1 - base
-        stops[chosen] = counted[last] - base
+        characters = _sums(np.fromiter(map(len, texts), np.int64, len(texts))[kept])
+        bases = np.repeat(characters[:-1].astype(np.int32), counts[kept])
+        starts, stops = np.zeros((2, tokens.ids.size), np.int32)
+        places = np.flatnonzero(chosen)
+        at = seen = 0  # bytes of data, and characters that begin in them
+        for begin in range(0, places.size, _BLOCK):
+            block = places[begin : begin + _BLOCK]
+            own, first, last = self._spell(tokens.ids[block])
+            part = data[at : at + own.size]
+            wrong = at + np.flatnonzero(own != part)
+            tiled[kept[np.searchsorted(text_bounds, wrong, side="right") - 1]] = False
+            counted = _sums((part & 0xC0) != 0x80, np.int32) + np.int32(seen)
+            starts[block] = counted[first + 1] - 1 - bases[begin : begin + _BLOCK]
+            stops[block] = counted[last] - bases[begin : begin + _BLOCK]
+            at, seen = at + own.size, int(counted[-1])
         return starts, stops, tiled
+
+    def _spell(self, ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], IntArray, IntArray]:
+        """The bytes of tokens, one after another, and where those of each begin and end."""
+        lengths = self._lengths[ids]
+        last = np.cumsum(lengths, dtype=np.int64)
+        first = last - lengths
+        shifts = np.repeat((self._begins[ids] - first).astype(np.int32), lengths)
+        return self._pool[shifts + np.arange(shifts.size, dtype=np.int32)], first, last
 
 
 def _sums(values: npt.NDArray[Any], dtype: type[np.signedinteger[Any]] = np.int64) -> npt.NDArray[Any]:
