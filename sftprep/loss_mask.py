@@ -117,7 +117,8 @@ def span_mask(starts: Places, stops: Places, offsets: IntArray, spans: CharSpans
     straddling = np.zeros(len(offsets) - 1, np.int64)
     for at in range(0, len(starts), _BLOCK):
         block = slice(at, at + _BLOCK)
-        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(np.clip(offsets, at, at + _BLOCK)))
+        within = np.minimum(np.maximum(offsets, at), at + _BLOCK)
+        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(within))
         begins, ends = owner * stride + starts[block], owner * stride + stops[block]
         following = np.searchsorted(first[:-1], begins, side="right")  # the first span that starts after the token does
         inside = begins < last[following - 1]  # at 0 this reads the -1: no span starts before the token

@@ -21,14 +21,15 @@ from typing import Any, NamedTuple
 
 from sftprep.resolve import ResolvedTokenizer
 
-PIECE = 1 << 16  # characters: a longer text is cut behind so many, as soon as it may be
-_GROUP = 1 << 19  # characters that are encoded at once
+PIECE = 1 << 14  # characters: a longer text is cut behind so many, as soon as it may be
+_GROUP = 1 << 17  # characters that are encoded at once
+_MOST = 1 << 18  # characters of a piece that is not too long to be compared
 
-_RANGES = ("AZ", "az", "αω", "АЯ", "ая", "את", "กฮ", "ぁゖ", "ァヺ", "一龥", "가힣")
-_LETTERS = "".join(chr(code) for first, last in _RANGES for code in range(ord(first), ord(last) + 1))
-_LETTER = f"[{''.join(f'{first}-{last}' for first, last in _RANGES)}]"
+_RANGES = "A-Z a-z α-ω А-Я а-я א-ת ก-ฮ ぁ-ゖ ァ-ヺ 一-龥 가-힣"
+_LETTERS = "".join(chr(code) for each in _RANGES.split() for code in range(ord(each[0]), ord(each[2]) + 1))
+_LETTER = f"[{_RANGES.replace(' ', '')}]"
 _WHITE = " \n\t"
-_AFTER = _WHITE + ",.;:!?)0123456789，。、；：！？"  # noqa: RUF001  none of them joins the character before it
+_AFTER = _WHITE + ",.;:!?)0123456789，。、；：！？"  # none of them joins the character before it
 
 _OF_BYTE_LEVEL = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _ATOM = re.compile(
@@ -72,6 +73,11 @@ class TextCuts:
                 group.append(Piece(row, start, text[start:stop]))
                 size += stop - start
         yield group
+
+    def start_of(self, text: str) -> str:
+        """The text, or the start of one of which some piece would be very long: to be looked at as a text of its own."""
+        whole = len(text) <= _MOST or all(stop - start <= _MOST for start, stop in self._bounds(text))
+        return text if whole else text[:_MOST]
 
     def _bounds(self, text: str) -> Iterator[tuple[int, int]]:
         start = 0

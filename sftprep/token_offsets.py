@@ -12,7 +12,7 @@ takes, normalization), other added tokens stay what they are, and what is forged
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -74,14 +74,9 @@ class ExactEncoder:
         encoded or a place holds no control token.
         """
         placed = self.encode_with_starts(texts)
-        forged = np.flatnonzero(~self.only_at(placed, texts, controls)).tolist()
-        if not forged:
-            return placed
-        rows = split_places(placed)
-        plain = self.encode_forged([texts[row] for row in forged], [controls[row] for row in forged])
-        for row, other in zip(forged, split_places(plain), strict=True):
-            rows[row] = other
-        return join_places(rows)
+        forged = ~self.only_at(placed, texts, controls)
+        placed = emptied(placed, forged)
+        return replaced(placed, np.flatnonzero(forged), self.encode_forged, texts, controls)
 
     def encode_forged(
         self,
@@ -165,16 +160,15 @@ class ExactEncoder:
             for start, stop in zip(edges[::2], edges[1::2], strict=True)
         ]
         between = iter(split_places(as_text(pieces)))
-        whole = []
+        del pieces  # as long as the texts
+        parts, counts = [], []
         for text, places, edges in zip(texts, controls, cuts, strict=True):
-            parts = [_moved(next(between), 0)]
+            parts.append(next(between))
             for (start, stop), at in zip(places, edges[2::2], strict=True):
                 parts += [_one(self._controls[text[start:stop]], start, stop), _moved(next(between), at)]
-            ids = np.concatenate([part.tokens.ids for part in parts])
-            tokens = TokenBatch(ids, np.array([0, ids.size]))
-            starts, stops = (np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "stops"))
-            whole.append(PlacedTokens(tokens, starts, stops))
-        return join_places(whole)
+            counts.append(len(parts))
+        joined = join_places(parts)
+        return replace(joined, tokens=TokenBatch(joined.tokens.ids, joined.tokens.offsets[[0, *counts]]))
 
     def _encode_renamed(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         renamed = self._renamed
@@ -208,8 +202,10 @@ def _one(number: int, start: int, stop: int) -> PlacedTokens:
 
 
 def _moved(piece: PlacedTokens, by: int) -> PlacedTokens:
-    """The tokens of a piece of text that begins at code point `by`."""
-    return PlacedTokens(piece.tokens, piece.starts + by, piece.stops + by)
+    """The tokens of a piece of text that begins at code point `by`; the piece's own are changed."""
+    for positions in (piece.starts, piece.stops):
+        positions += np.int32(by)
+    return piece
 
 
 class _RenamedTokenizer:
@@ -286,6 +282,29 @@ def _place(tokenizer: Any, texts: Sequence[str], cuts: TextCuts) -> PlacedTokens
     return PlacedTokens(tokens, starts, stops)
 
 
+def emptied(placed: PlacedTokens, rows: npt.NDArray[np.bool_]) -> PlacedTokens:
+    """The same without the tokens of the texts where `rows` (B,) is True: a long one need not be in memory twice."""
+    if not rows.any():
+        return placed
+    counts = np.diff(placed.tokens.offsets)
+    kept, counts[rows] = np.repeat(~rows, counts), 0
+    tokens = TokenBatch(placed.tokens.ids[kept], np.concatenate([[0], np.cumsum(counts)]))
+    return PlacedTokens(tokens, placed.starts[kept], placed.stops[kept])
+
+
+def replaced(
+    placed: PlacedTokens, rows: npt.NDArray[np.int64], encode: Callable[..., PlacedTokens], *given: Sequence[Any]
+) -> PlacedTokens:
+    """The same with other tokens for the texts at `rows`. given: what `encode` takes, for all texts."""
+    if not rows.size:
+        return placed
+    parts, chosen = split_places(placed), rows.tolist()
+    others = encode(*([each[row] for row in chosen] for each in given))
+    for row, other in zip(chosen, split_places(others), strict=True):
+        parts[row] = other
+    return join_places(parts)
+
+
 def split_places(placed: PlacedTokens) -> list[PlacedTokens]:
     """Each text as a batch of its own."""
     bounds = placed.tokens.offsets
@@ -298,6 +317,8 @@ def split_places(placed: PlacedTokens) -> list[PlacedTokens]:
 
 def join_places(rows: Sequence[PlacedTokens]) -> PlacedTokens:
     """Batches of one text each as one batch."""
+    if len(rows) == 1:
+        return rows[0]
     offsets = np.cumsum([0, *(row.tokens.ids.size for row in rows)], dtype=np.int64)
     return PlacedTokens(
         TokenBatch(np.concatenate([row.tokens.ids for row in rows]), offsets),

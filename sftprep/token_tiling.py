@@ -8,7 +8,7 @@ takes white space around it, the text is reported as not tiled. Cost: some 20 ns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from sftprep.resolve import ResolvedTokenizer
-from sftprep.token_offsets import ExactEncoder, PlacedTokens, join_places, split_places
+from sftprep.token_offsets import ExactEncoder, PlacedTokens, emptied, replaced
 from sftprep.tokenizer import TokenBatch, TokenEngine
 
 IntArray = npt.NDArray[np.int64]
@@ -47,7 +47,8 @@ class TiledEncoder:
         if self.tiler is None:
             return self._exact.encode_with_starts(texts)
         placed, tiled = self._place(self.tiler, texts)
-        return _replace(placed, np.flatnonzero(~tiled), self._exact.encode_with_starts, texts)
+        placed = emptied(placed, ~tiled)
+        return replaced(placed, np.flatnonzero(~tiled), self._exact.encode_with_starts, texts)
 
     def encode_plain_text(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         """As `ExactEncoder.encode_plain_text`; what is forged, or not tiled, is left to that."""
@@ -55,34 +56,23 @@ class TiledEncoder:
             return self._exact.encode_plain_text(texts, controls)
         tiler = self.tiler
         placed, tiled = self._place(tiler, texts)
-        honest = self._exact.only_at(placed, texts, controls)
+        forged = tiled & ~self._exact.only_at(placed, texts, controls)
+        placed = emptied(placed, forged | ~tiled)
         encode_forged = partial(self._exact.encode_forged, as_text=partial(self._as_text, tiler))
-        placed = _replace(placed, np.flatnonzero(tiled & ~honest), encode_forged, texts, controls)
-        return _replace(placed, np.flatnonzero(~tiled), self._exact.encode_plain_text, texts, controls)
+        placed = replaced(placed, np.flatnonzero(forged), encode_forged, texts, controls)
+        return replaced(placed, np.flatnonzero(~tiled), self._exact.encode_plain_text, texts, controls)
 
     def _as_text(self, tiler: ByteTiler, texts: Sequence[str]) -> PlacedTokens:
         """As `ExactEncoder.as_text`: special tokens are text anyway where none was found."""
         placed, tiled = self._place(tiler, texts)
-        rest = np.flatnonzero(~tiled | self._exact.have_controls(placed.tokens))
-        return _replace(placed, rest, self._exact.as_text, texts)
+        rest = ~tiled | self._exact.have_controls(placed.tokens)
+        placed = emptied(placed, rest)
+        return replaced(placed, np.flatnonzero(rest), self._exact.as_text, texts)
 
     def _place(self, tiler: ByteTiler, texts: Sequence[str]) -> tuple[PlacedTokens, npt.NDArray[np.bool_]]:
         tokens = self._engine.encode(texts)
         starts, stops, tiled = tiler.place(texts, tokens)
         return PlacedTokens(tokens, starts, stops), tiled
-
-
-def _replace(
-    placed: PlacedTokens, rest: IntArray, encode: Callable[..., PlacedTokens], *given: Sequence[Any]
-) -> PlacedTokens:
-    """The same with other tokens for the texts at `rest`. given: what `encode` takes, for all texts."""
-    if not rest.size:
-        return placed
-    rows, chosen = split_places(placed), rest.tolist()
-    others = encode(*([each[row] for row in chosen] for each in given))
-    for row, other in zip(chosen, split_places(others), strict=True):
-        rows[row] = other
-    return join_places(rows)
 
 
 class ByteTiler:
