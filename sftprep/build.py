@@ -16,6 +16,7 @@ from sftprep.manifest import Manifest, load_manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
 from sftprep.plan import adopt_plan, first_conversations, hold, make_plan
 from sftprep.progress import BuildProgress, show_summary
+from sftprep.visible import visible
 
 
 def build_dataset(
@@ -37,7 +38,8 @@ def build_dataset(
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:
             if not quiet:
-                Console(stderr=True).print(f"{folder}: complete already; nothing to do")
+                done = f"{visible(str(folder))}: complete already; nothing to do"
+                Console(stderr=True).print(done, markup=False, soft_wrap=True)
             return load_manifest(folder)
         tasks = missing_tasks(plan, target)
         left = sum(place.stop - place.start for task in tasks for place in plan.splits[task].ranges)

@@ -11,6 +11,7 @@ import click
 from sftprep import __version__
 from sftprep.cli_endings import Group, end_quickly
 from sftprep.cli_options import build_config, build_options, overwrite_option, quiet_option, show_log
+from sftprep.visible import visible
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -52,12 +53,11 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     if quiet:
         return
     if adopted is None:
-        click.echo(f"{output}: complete already; nothing to do")
+        click.echo(visible(f"{output}: complete already; nothing to do"))
         return
     last = len(planned.splits) - 1
-    click.echo(
-        f"{last + 1} splits: run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
-    )
+    steps = f"run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
+    click.echo(visible(f"{last + 1} splits: {steps}"))
 
 
 @main.command()
@@ -72,7 +72,7 @@ def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: boo
     for task in tasks:
         done = work_on(folder, task, tokenizer)
         if not quiet:
-            click.echo(f"split {task}: {done}")
+            click.echo(visible(f"split {task}: {done}"))
 
 
 @main.command()
@@ -95,12 +95,13 @@ def commit(folder: Path, quiet: bool) -> None:
 @click.argument("rows", type=int, nargs=-1)
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
-def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None) -> None:
+@click.option("--force", is_flag=True, help="Show text by a tokenizer other than the one the dataset was built with.")
+def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, force: bool) -> None:
     """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
     show_log()
     from sftprep.preview import show_rows
 
-    show_rows(folder, rows, tokenizer, color)
+    show_rows(folder, rows, tokenizer, color, force=force)
 
 
 @main.command()

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from sftprep.engines import Progress as Step
 from sftprep.manifest import Manifest
+from sftprep.visible import visible
 
 _MEGA = 1e6
 
@@ -62,7 +64,7 @@ class BuildProgress:
         """Add what a worker reports."""
         if step.note and not self._bar.disable:
             with suppress(OSError):
-                self._bar.console.print(f"[dim]{step.note}")
+                self._bar.console.print(f"[dim]{escape(visible(step.note))}")
         self._conversations += step.conversations
         self._tokens += step.tokens
         self._bytes += step.bytes
@@ -94,7 +96,9 @@ def show_summary(
 ) -> None:
     """The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
     totals = manifest.totals
-    table = Table(title=f"{folder}", title_justify="left", title_style="bold", show_header=False, box=None)
+    table = Table(
+        title=escape(visible(str(folder))), title_justify="left", title_style="bold", show_header=False, box=None
+    )
     table.add_column(style="dim")
     table.add_column(justify="right", style="bold")
     table.add_column(style="dim")

@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +31,10 @@ GPT_4 = (
 
 
 @pytest.fixture
-def smallest_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def smallest_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every text is cut wherever that is allowed, and few pieces are encoded at once."""
     monkeypatch.setattr(text_cuts, "PIECE", 1)
     monkeypatch.setattr(text_cuts, "_GROUP", 100)
-    yield
 
 
 def whole(encoder: ExactEncoder, text: str, *, as_text: bool) -> list[tuple[int, int, int]]:
@@ -52,13 +51,24 @@ def whole(encoder: ExactEncoder, text: str, *, as_text: bool) -> list[tuple[int,
 def each(placed: PlacedTokens) -> list[list[tuple[int, int, int]]]:
     flat = list(zip(placed.tokens.ids.tolist(), placed.starts.tolist(), placed.stops.tolist(), strict=True))
     bounds = placed.tokens.offsets.tolist()
-    return [flat[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [flat[start:stop] for start, stop in pairwise(bounds)]
 
 
 def mixtures(tokens: list[str], count: int) -> list[str]:
     """Texts of letters, what may follow them at a cut, and what could reach across."""
     rng = random.Random(0)
-    pool = [*tokens, *"aZ中のя,.:;!?) \n\t09'’，。\u0301\u0338\u200d", "'s", "'LL", "  ", "\r\n", "don't", "3.14", "ſ", "ﬀ"]
+    pool = [
+        *tokens,
+        *"aZ中のя,.:;!?) \n\t09'’，。\u0301\u0338\u200d",
+        "'s",
+        "'LL",
+        "  ",
+        "\r\n",
+        "don't",
+        "3.14",
+        "ſ",
+        "ﬀ",
+    ]
     return ["".join(rng.choices(pool, k=rng.randint(2, 60))) for _ in range(count)]
 
 
@@ -66,8 +76,8 @@ def assert_cuts_change_nothing(resolved: ResolvedTokenizer, texts: list[str]) ->
     """How many pieces there were."""
     encoder = ExactEncoder(resolved)
     for as_text, placed in ((False, encoder.encode_with_starts(texts)), (True, encoder.as_text(texts))):
-        for text, given in zip(texts, each(placed), strict=True):
-            assert given == whole(encoder, text, as_text=as_text), text
+        for text, tokens in zip(texts, each(placed), strict=True):
+            assert tokens == whole(encoder, text, as_text=as_text), text
     ids = encoder.reference.encode(texts)
     placed = encoder.encode_with_starts(texts)
     assert np.array_equal(ids.ids, placed.tokens.ids)
@@ -90,7 +100,7 @@ def test_pieces_of_real_tokenizers_give_the_tokens_of_the_whole(shared_data: Pat
 def test_pieces_of_any_tokenizer_give_the_tokens_of_the_whole(
     tmp_path: Path, pattern: str | None, normalizer: normalizers.Normalizer | None
 ) -> None:
-    added = special("<s>", "a b", "<x,1>", "k9", lstrip=True) + [AddedToken("b\u037e", normalized=True)]
+    added = [*special("<s>", "a b", "<x,1>", "k9", lstrip=True), AddedToken("b\u037e", normalized=True)]
     resolved = resolve(train(pattern, added, normalizer, size=600), tmp_path)
     assert_cuts_change_nothing(resolved, [*TEXT, *mixtures([token.content for token in added], 300)])
 
