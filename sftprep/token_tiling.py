@@ -110,24 +110,26 @@ class ByteTiler:
         encoded = [text.encode() for text in texts]
         sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
         counts = np.diff(tokens.offsets)
-        tiled = np.diff(_sums(self._lengths[tokens.ids])[tokens.offsets]) == sizes  # only these are looked at below
+        tiled = _totals(self._lengths[tokens.ids], tokens.offsets) == sizes  # only these are looked at below
         kept, chosen = np.flatnonzero(tiled), np.repeat(tiled, counts)
-        text_bounds = _sums(sizes[kept])
         data = np.frombuffer(b"".join([encoded[row] for row in kept]), np.uint8)
-        characters = _sums(np.fromiter(map(len, texts), np.int64, len(texts))[kept])
-        bases = np.repeat(characters[:-1].astype(np.int32), counts[kept])
+        del encoded  # each array of a long text counts
+        text_bounds = _sums(sizes[kept])
+        bases = np.zeros(len(texts), np.int64)  # characters of data before each text
+        bases[kept] = _sums(np.fromiter(map(len, texts), np.int64, len(texts))[kept])[:-1]
         starts, stops = np.zeros((2, tokens.ids.size), np.int32)
-        places = np.flatnonzero(chosen)
         at = seen = 0  # bytes of data, and characters that begin in them
-        for begin in range(0, places.size, _BLOCK):
-            block = places[begin : begin + _BLOCK]
-            own, first, last = self._spell(tokens.ids[block])
+        for begin in range(0, tokens.ids.size, _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            some = chosen[block]
+            own, first, last = self._spell(tokens.ids[block][some])
             part = data[at : at + own.size]
             wrong = at + np.flatnonzero(own != part)
             tiled[kept[np.searchsorted(text_bounds, wrong, side="right") - 1]] = False
             counted = _sums((part & 0xC0) != 0x80, np.int32) + np.int32(seen)
-            starts[block] = counted[first + 1] - 1 - bases[begin : begin + _BLOCK]
-            stops[block] = counted[last] - bases[begin : begin + _BLOCK]
+            base = np.repeat(bases, np.diff(np.minimum(np.maximum(tokens.offsets, begin), begin + _BLOCK)))[some]
+            starts[block][some] = counted[first + 1] - 1 - base
+            stops[block][some] = counted[last] - base
             at, seen = at + own.size, int(counted[-1])
         return starts, stops, tiled
 
@@ -145,6 +147,15 @@ def _sums(values: npt.NDArray[Any], dtype: type[np.signedinteger[Any]] = np.int6
     sums = np.zeros(values.size + 1, dtype)
     np.cumsum(values, out=sums[1:])
     return sums
+
+
+def _totals(values: npt.NDArray[Any], bounds: IntArray) -> IntArray:
+    """(B,) the sum of values[bounds[b]:bounds[b + 1]] for each b."""
+    totals = np.zeros(bounds.size - 1, np.int64)
+    filled = np.diff(bounds) > 0
+    if filled.any():
+        totals[filled] = np.add.reduceat(values, bounds[:-1][filled], dtype=np.int64)
+    return totals
 
 
 def _bytes_of(vocabulary: Mapping[str, int]) -> tuple[npt.NDArray[np.uint8], IntArray, npt.NDArray[np.bool_]]:

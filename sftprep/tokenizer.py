@@ -158,7 +158,7 @@ def join_pieces(groups: Iterator[tuple[Sequence[Piece], TokenBatch]], texts: int
 
 def split_rows(batch: TokenBatch) -> list[npt.NDArray[np.uint32]]:
     """The ids of each text."""
-    return np.split(batch.ids, batch.offsets[1:-1])
+    return np.split(batch.ids, batch.offsets[1:-1])[: batch.offsets.size - 1]  # np.split gives one part at least
 
 
 def join_rows(rows: Sequence[npt.NDArray[np.uint32]]) -> TokenBatch:
