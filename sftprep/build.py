@@ -16,6 +16,7 @@ from sftprep.manifest import REJECTS, Manifest, load_manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
 from sftprep.plan import adopt_plan, hold, make_plan, no_temporaries
 from sftprep.progress import BuildProgress, show_summary
+from sftprep.visible import visible
 
 
 def build_dataset(
@@ -39,7 +40,8 @@ def build_dataset(
             manifest = load_manifest(folder)
             config.tolerance.check(manifest.totals, folder / REJECTS)
             if not quiet:
-                Console(stderr=True).print(f"{folder}: complete already; nothing to do")
+                done = f"{visible(str(folder))}: complete already; nothing to do"
+                Console(stderr=True).print(done, markup=False, soft_wrap=True)
             return manifest
         with no_temporaries(target):
             tasks = missing_tasks(plan, target)

@@ -20,6 +20,7 @@ from sftprep.cli_options import (
     show_log,
     work_options,
 )
+from sftprep.visible import visible
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -61,14 +62,13 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     if quiet:
         return
     if adopted is None:
-        click.echo(f"{output}: complete already; nothing to do")
+        click.echo(visible(f"{output}: complete already; nothing to do"))
         return
     last = len(planned.splits) - 1
     for each in planned.passed_over:
-        click.echo(f"not read: {each.count:,} {each.kind}, such as {each.example}", err=True)
-    click.echo(
-        f"{last + 1} splits: run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
-    )
+        click.echo(visible(f"not read: {each.count:,} {each.kind}, such as {each.example}"), err=True)
+    steps = f"run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
+    click.echo(visible(f"{last + 1} splits: {steps}"))
 
 
 @main.command()
@@ -84,7 +84,7 @@ def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: boo
     for task in tasks:
         done = work_on(folder, task, tokenizer, **call)
         if not quiet:
-            click.echo(f"split {task}: {done}")
+            click.echo(visible(f"split {task}: {done}"))
 
 
 @main.command()
@@ -110,12 +110,13 @@ def commit(folder: Path, quiet: bool, **call: Any) -> None:
 @click.argument("rows", type=int, nargs=-1)
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
-def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None) -> None:
+@click.option("--force", is_flag=True, help="Show text by a tokenizer other than the one the dataset was built with.")
+def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, force: bool) -> None:
     """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
     show_log()
     from sftprep.preview import show_rows
 
-    show_rows(folder, rows, tokenizer, color)
+    show_rows(folder, rows, tokenizer, color, force=force)
 
 
 @main.command()

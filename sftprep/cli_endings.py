@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from sftprep.errors import SftprepError
+from sftprep.visible import visible
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -30,7 +31,10 @@ class Group(click.Group):
             sys.unraisablehook = _not_raised
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            vars(error)["message"] = visible(error.message)
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
             _end_interrupted()
@@ -73,7 +77,7 @@ def end_quickly(command: click.Command) -> NoReturn:
 
 def _end(message: str, exit_code: int, color: str = "red") -> NoReturn:
     with suppress(OSError):  # standard error may be a file on the disk that is full
-        click.secho(message, fg=color, err=True)
+        click.secho(visible(message), fg=color, err=True)
     sys.exit(exit_code)
 
 

@@ -14,6 +14,7 @@ import click
 from sftprep import config
 from sftprep.config import BuildConfig
 from sftprep.errors import ConfigError
+from sftprep.visible import visible
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -177,7 +178,7 @@ class _Dim(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
         with suppress(OSError):
-            click.secho(self.format(record), dim=True, err=True)
+            click.secho(visible(self.format(record)), dim=True, err=True)
 
 
 def show_log(*, quiet: bool = False) -> None:

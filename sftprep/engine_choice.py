@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _ENTRY_FORMAT = "3"  # changes with what is compared, and with the form in which fastokens gets a tokenizer
 SAMPLE = 1000  # conversations that both engines encode before `fast` is used for the first time with a tokenizer
+_SAMPLED = 1 << 14  # characters from the start of each
 
 _CATEGORIES = "L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Co Cn"
 _SAFE_PROPERTIES = frozenset(_CATEGORIES.split())  # compared over all code points
@@ -50,7 +51,7 @@ def choose_engine(
     """The engine to use, which loads when it is first used, and the reason, for the log. wanted: `auto`, `fast`, `hf`.
 
     `auto` takes `fast` where it is known and shown to be equal, else `hf`. sample_texts: the first rendered
-    conversations of the job; at most SAMPLE are taken, and none once that many were compared for this tokenizer.
+    conversations of the job; the start of at most SAMPLE is taken, and none once that many were compared for this tokenizer.
     tokens: fastokens with this tokenizer, if it is loading already.
     Raises TokenizerError where `fast` is wanted and cannot be trusted.
     """
@@ -88,7 +89,7 @@ def _compared_engine(
     count, compared = read_entry("engines", entry, _passed) or (-1, "")
     if count >= SAMPLE:
         return engine, count
-    sample = list(islice(sample_texts, SAMPLE))
+    sample = [text[:_SAMPLED] for text in islice(sample_texts, SAMPLE)]
     if compared != _digest(sample):
         _log.info("comparing fastokens with tokenizers, on hostile texts and %s conversations", f"{len(sample):,}")
         if count < 0 and (trait := unsafe_trait(resolved)):

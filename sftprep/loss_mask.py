@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from sftprep.turns import Rendering
 
 IntArray = npt.NDArray[np.int64]
+Places = npt.NDArray[np.signedinteger[Any]]
 Mask = npt.NDArray[Any]  # bool, or float32 where some weight is neither 0 nor 1
 _BEYOND = np.iinfo(np.int64).max  # after every code point
+_BLOCK = 1 << 18  # tokens that are looked at together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,10 +93,10 @@ def char_spans(
     return CharSpans(columns[0], columns[1], columns[2], table[:, 3].astype(np.float32))
 
 
-def span_mask(starts: IntArray, stops: IntArray, offsets: IntArray, spans: CharSpans) -> tuple[Mask, IntArray]:
+def span_mask(starts: Places, stops: Places, offsets: IntArray, spans: CharSpans) -> tuple[Mask, IntArray]:
     """Train each token whose first character lies in a span; its weight is that of the span.
 
-    starts, stops: (T,) int64, the code points each token covers in its own conversation's text; tokens that share a
+    starts, stops: (T,) integers, the code points each token covers in its own conversation's text; tokens that share a
     character (byte-level pieces of it) share its start. offsets: (B + 1,) int64, the tokens of each conversation.
     Returns the mask (T,) bool or float32, and (B,) int64: how many tokens of each conversation begin before a
     trained span and reach into it. Those are not trained: the model never produces them in one piece at inference.
@@ -103,24 +105,29 @@ def span_mask(starts: IntArray, stops: IntArray, offsets: IntArray, spans: CharS
     weight = np.ones(len(spans.start), np.float32) if spans.weight is None else spans.weight
     used = (spans.stop > spans.start) & (weight != 0)
     conversation, weight = spans.conversation[used], weight[used]
-    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     stride = _stride(starts, stops, spans)
     first, last = conversation * stride + spans.start[used], conversation * stride + spans.stop[used]
     overlaps = np.flatnonzero(first[1:] < last[:-1])
     if overlaps.size:
         where = conversation[overlaps[0] + 1]
         raise TemplateError(f"conversation {where} of the batch: spans overlap; expected them one after another")
-    begins, ends = owner * stride + starts, owner * stride + stops
-    following = np.searchsorted(first, begins, side="right")  # the first span that starts after the token does
-    inside = begins < np.append(last, -1)[following - 1]  # at 0 this reads the -1: no span starts before the token
-    straddles = ~inside & (np.append(first, _BEYOND)[following] < ends)
-    straddling = np.bincount(owner[straddles], minlength=len(offsets) - 1)
-    if np.isin(weight, (0.0, 1.0)).all():
-        return inside, straddling
-    return np.where(inside, np.append(weight, np.float32(0))[following - 1], np.float32(0)), straddling
+    plain = bool(np.isin(weight, (0.0, 1.0)).all())
+    first, last, weight = np.append(first, _BEYOND), np.append(last, -1), np.append(weight, np.float32(0))
+    mask: Mask = np.zeros(len(starts), np.bool_ if plain else np.float32)
+    straddling = np.zeros(len(offsets) - 1, np.int64)
+    for at in range(0, len(starts), _BLOCK):
+        block = slice(at, at + _BLOCK)
+        within = np.minimum(np.maximum(offsets, at), at + _BLOCK)
+        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(within))
+        begins, ends = owner * stride + starts[block], owner * stride + stops[block]
+        following = np.searchsorted(first[:-1], begins, side="right")  # the first span that starts after the token does
+        inside = begins < last[following - 1]  # at 0 this reads the -1: no span starts before the token
+        straddling += np.bincount(owner[~inside & (first[following] < ends)], minlength=len(offsets) - 1)
+        mask[block] = inside if plain else np.where(inside, weight[following - 1], np.float32(0))
+    return mask, straddling
 
 
-def generation_mask(starts: IntArray, stops: IntArray, offsets: IntArray, blocks: CharSpans) -> npt.NDArray[np.bool_]:
+def generation_mask(starts: Places, stops: Places, offsets: IntArray, blocks: CharSpans) -> npt.NDArray[np.bool_]:
     """(T,) bool: the tokens of `{% generation %}` blocks, as Transformers' `return_assistant_tokens_mask` has them.
 
     Arguments as in `span_mask`, blocks in the order the template finished them. From
@@ -137,6 +144,6 @@ def generation_mask(starts: IntArray, stops: IntArray, offsets: IntArray, blocks
     return mask
 
 
-def _stride(starts: IntArray, stops: IntArray, spans: CharSpans) -> int:
+def _stride(starts: Places, stops: Places, spans: CharSpans) -> int:
     """More than any code point of the batch: `conversation * stride + code point` puts all texts on one axis."""
     return 1 + max(int(array.max(initial=0)) for array in (starts, stops, spans.start, spans.stop))

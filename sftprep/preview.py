@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import io
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.text import Text
 
-from sftprep.arrays import open_array, open_file
-from sftprep.errors import ConfigError, DatasetError
+from sftprep.arrays import open_array
+from sftprep.errors import ConfigError, DatasetError, TokenizerError
 from sftprep.manifest import Manifest, ShardEntry, load_manifest
+from sftprep.origins import read_origins
+from sftprep.visible import is_hostile, visible
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -35,7 +35,6 @@ FIRST_ROWS = 3
 
 _BROKEN = "\ufffd"  # what a decoder makes of bytes that are no whole character
 _LONGEST_GROUP = 16  # tokens that may share a character; four bytes at most, but a token may end in the next one's
-_HARMLESS = "\n\u200c\u200d"  # without the two joiners Persian, Hindi and emoji fall apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,10 @@ def render_tokens(
 def load_rows(dataset: Path, rows: Sequence[int]) -> Iterator[ShownConversation]:
     """Yield the conversations in `rows`, counted over all shards from 0. Raises as `render_rows` does."""
     manifest = load_manifest(dataset)
+    _check_rows(dataset, manifest, rows)
     ends = np.cumsum([shard.rows for shard in manifest.shards])
-    total = int(ends[-1]) if manifest.shards else 0
     opened: tuple[int, _Shard] | None = None
     for row in rows:
-        if not 0 <= row < total:
-            holds = f"has rows 0 to {total - 1}" if total else "holds no rows"
-            raise ConfigError(f"row {row}: {dataset} {holds}")
         index = int(np.searchsorted(ends, row, side="right"))
         if opened is None or opened[0] != index:
             opened = index, _Shard(dataset, manifest, manifest.shards[index])
@@ -98,14 +94,25 @@ def load_rows(dataset: Path, rows: Sequence[int]) -> Iterator[ShownConversation]
         yield from opened[1].conversations(row - first, row)
 
 
-def show_rows(folder: Path, rows: Sequence[int], tokenizer: str | None, color: bool | None) -> None:
+def _check_rows(dataset: Path, manifest: Manifest, rows: Sequence[int]) -> None:
+    total = sum(shard.rows for shard in manifest.shards)
+    for row in rows:
+        if not 0 <= row < total:
+            holds = f"has rows 0 to {total - 1}" if total else "holds no rows"
+            raise ConfigError(f"row {row}: {dataset} {holds}")
+
+
+def show_rows(
+    folder: Path, rows: Sequence[int], tokenizer: str | None, color: bool | None, *, force: bool = False
+) -> None:
     """Print rows, the first few unless some are named, to standard output. `color` None: only on a terminal.
 
-    `tokenizer` is a folder or hub name; one that did not build the dataset is used with a warning. Raises
-    TokenizerError where it cannot be loaded, and what `render_rows` raises.
+    `tokenizer` is a folder or hub name; one that did not build the dataset is used, with a warning, only by `force`.
+    Raises TokenizerError where it cannot be loaded or is another one, and what `render_rows` raises.
     """
     manifest = load_manifest(folder)
-    decode = None if tokenizer is None else _decoder(tokenizer, str(manifest.tokenizer.get("sha256")))
+    _check_rows(folder, manifest, rows)
+    decode = None if tokenizer is None else _decoder(tokenizer, str(manifest.tokenizer.get("sha256")), force=force)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to stop
     console = Console(force_terminal=color, no_color=color is False or None)
@@ -114,15 +121,20 @@ def show_rows(folder: Path, rows: Sequence[int], tokenizer: str | None, color: b
         console.print(text, soft_wrap=True)
 
 
-def _decoder(name: str, expected_sha256: str) -> Decode:
+def _decoder(name: str, expected_sha256: str, *, force: bool) -> Decode:
     from tokenizers import Tokenizer
 
     from sftprep.resolve import resolve_tokenizer
 
     resolved = resolve_tokenizer(name)
     if resolved.sha256 != expected_sha256:
-        warning = f"{name} is not the tokenizer that the dataset was built with: the text below may be wrong"
-        Console(stderr=True).print(warning, style="yellow", markup=False, highlight=False)
+        other = f"{name} is not the tokenizer that the dataset was built with"
+        if not force:
+            raise TokenizerError(
+                f"{other}: its sha256 differs from the manifest's; with --force it is used all the same"
+            )
+        warning = visible(f"{other}: the text below may be wrong")
+        Console(stderr=True).print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     decode: Decode = partial(Tokenizer.from_str(resolved.backend).decode, skip_special_tokens=False)
     return decode
 
@@ -141,7 +153,8 @@ class _Shard:
         fits = (row >= 0) & (row < entry.rows) & (start >= 0) & (length >= 0) & (start < manifest.width)
         if not (fits & (length <= manifest.width - start)).all() or (np.diff(row) < 0).any():
             raise DatasetError(f"{dataset / entry.name}.segments.npy: segments that lie outside the rows")
-        self._provenance = _read_provenance(dataset / entry.provenance, manifest, len(segments))
+        path = dataset / entry.provenance
+        self._origins = read_origins(path, manifest.files[path.name].bytes, len(segments))
 
     def conversations(self, row: int, shown_row: int) -> Iterator[ShownConversation]:
         """Yield what lies in the shard's row `row`."""
@@ -156,29 +169,13 @@ class _Shard:
             yield ShownConversation(
                 row=shown_row,
                 shard=self._name,
-                source=self._provenance["source"][segment],
-                line=self._provenance["line"][segment],
-                truncated=self._provenance["truncated"][segment],
+                source=self._origins["source"][segment],
+                line=int(self._origins["line"][segment]),
+                truncated=bool(self._origins["truncated"][segment]),
                 ids=np.concatenate([self._x[row, start : start + 1], self._y[row, targets]]).astype(np.int64),
                 trained=np.concatenate([[False], mask[targets]]),
                 trained_pads=int((mask & pads).sum()),
             )
-
-
-def _read_provenance(path: Path, manifest: Manifest, segments: int) -> dict[str, list[Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with open_file(path, manifest.files[path.name].bytes) as file:
-        try:
-            columns = {"source": pa.string(), "line": pa.int64(), "truncated": pa.bool_()}
-            table = pq.read_table(file, columns=list(columns)).cast(pa.schema(columns))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise DatasetError(f"{path}: no Parquet file with source, line and truncated") from error
-    if table.num_rows != segments or any(column.null_count for column in table.columns):
-        raise DatasetError(f"{path}: expected {segments} rows without gaps, one for each segment")
-    rows: dict[str, list[Any]] = table.to_pydict()
-    return rows
 
 
 def _header(shown: ShownConversation) -> Text:
@@ -192,9 +189,7 @@ def _header(shown: ShownConversation) -> Text:
     ]
     if shown.trained_pads:
         parts.append(f"and {shown.trained_pads} pads")
-    text = Text()
-    _append_visibly(text, " · ".join(parts).replace("\n", "\\n"), HEADER_STYLE)
-    return text.append("\n")
+    return Text().append(f"{visible(' · '.join(parts))}\n", HEADER_STYLE)
 
 
 def _pieces(ids: Sequence[int], decode: Decode | None) -> Iterator[tuple[int, str]]:
@@ -224,14 +219,9 @@ def _append_visibly(text: Text, piece: str, style: str) -> None:
     """Append `piece` so that it cannot harm a terminal and its white space is seen: escapes reversed, newlines marked."""
     if piece.isspace():
         piece = piece.replace(" ", "·")
-    for hostile, run in groupby(piece, _is_hostile):
+    for hostile, run in groupby(piece, lambda each: each != "\n" and is_hostile(each)):
         part = "".join(run)
         if hostile:
-            text.append(part.encode("unicode_escape").decode(), f"{style} reverse")
+            text.append(visible(part), f"{style} reverse")
         else:
             text.append(part.replace("\n", "↵\n"), style)
-
-
-def _is_hostile(character: str) -> bool:
-    """True for control and format characters: escape codes, bidirectional overrides, what is there but not seen."""
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _HARMLESS

@@ -21,6 +21,7 @@ from sftprep.inputs import PassedOver
 from sftprep.manifest import REJECTS, Manifest
 from sftprep.rejects import count_reasons
 from sftprep.shards import REJECT_KINDS
+from sftprep.visible import visible
 
 _MEGA = 1e6
 _FORGED = {
@@ -72,7 +73,7 @@ class BuildProgress:
         """Add what a worker reports."""
         if step.note and not self._bar.disable:
             with suppress(OSError):
-                self._bar.console.print(f"[dim]{step.note}")
+                self._bar.console.print(f"[dim]{escape(visible(step.note))}")
         self._conversations += step.conversations
         self._tokens += step.tokens
         self._bytes += step.bytes
@@ -108,7 +109,9 @@ def show_summary(
 ) -> None:
     """The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
     totals = manifest.totals
-    table = Table(title=f"{folder}", title_justify="left", title_style="bold", show_header=False, box=None)
+    table = Table(
+        title=escape(visible(str(folder))), title_justify="left", title_style="bold", show_header=False, box=None
+    )
     table.add_column(style="dim")
     table.add_column(justify="right", style="bold")
     table.add_column(style="dim")
@@ -122,10 +125,10 @@ def show_summary(
     for kind in REJECT_KINDS:
         table.add_row(kind, _warn(totals[kind]), "listed in rejects.jsonl" if totals[kind] else "")
     for reason in count_reasons(folder / REJECTS):
-        where = f"{reason.count:,} × {escape(reason.reason)}"
-        table.add_row("", "", f"{where} [dim](first {escape(reason.first)})")
+        where = f"{reason.count:,} × {escape(visible(reason.reason))}"
+        table.add_row("", "", f"{where} [dim](first {escape(visible(reason.first))})")
     if passed_over:
-        kinds = ", ".join(f"{each.count:,} {escape(each.kind)}" for each in passed_over)
+        kinds = ", ".join(f"{each.count:,} {escape(visible(each.kind))}" for each in passed_over)
         table.add_row("files not read", _warn(sum(each.count for each in passed_over)), kinds)
     if forged := totals.get("control_text", 0):
         table.add_row(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -17,11 +16,13 @@ from sftprep.apart import run_apart
 from sftprep.config import BuildConfig
 from sftprep.errors import SftprepError
 from sftprep.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
+from sftprep.origins import read_origins
 from sftprep.plan import Plan, make_plan
 from sftprep.prepare import Preparer
 from sftprep.shards import Prepared, file_path
 from sftprep.sources import read_records
 from sftprep.verify import Problem, verify_dataset
+from sftprep.visible import visible
 
 SAMPLED_SHARDS = 16
 SAMPLED_ROWS = 32  # of each sampled shard
@@ -36,12 +37,12 @@ def verify_command(folder: Path, *, fast: bool, sources: Sequence[str], tokenize
     if not problems and sources and tokenizer is not None:
         problems = run_apart(partial(verify_source, folder, sources, tokenizer), what="deriving rows anew")
     for problem in problems:
-        where = escape(str(folder / problem.file))
-        console.print(f"[red]{where}[/]: {escape(problem.what)}", highlight=False, soft_wrap=True)
+        where, what = (escape(visible(each)) for each in (str(folder / problem.file), problem.what))
+        console.print(f"[red]{where}[/]: {what}", highlight=False, soft_wrap=True)
     if not problems and not quiet:
         looked_at = "sizes and headers" if fast else "sizes, hashes, totals and rows"
         derived = ", and a sample of rows derived anew" if sources else ""
-        console.print(f"[green]{escape(str(folder))}: sound[/] ({looked_at}{derived})", soft_wrap=True)
+        console.print(f"[green]{escape(visible(str(folder)))}: sound[/] ({looked_at}{derived})", soft_wrap=True)
     return not problems
 
 
@@ -82,9 +83,10 @@ def _changes(plan: Plan, manifest: Manifest) -> Iterator[Problem]:
 def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) -> Iterator[Problem]:
     """Rows of one shard, spread over it, against what their records give now."""
     task = int(shard.name.removeprefix("shard-"))
-    provenance = pq.read_table(file_path(folder, task, "provenance")).to_pydict()
+    path = file_path(folder, task, "provenance")
+    origins = read_origins(path, path.stat().st_size, shard.segments)
     rows = np.unique(np.linspace(0, shard.rows - 1, SAMPLED_ROWS).astype(int)).tolist()
-    wanted = {(provenance["source"][row], provenance["byte_offset"][row]): row for row in rows}
+    wanted = {(origins["source"][row], int(origins["byte_offset"][row])): row for row in rows}
     found = {}
     for record in read_records(plan.splits[task], plan.sources):
         row = wanted.get((plan.sources[record.source].name, record.offset))

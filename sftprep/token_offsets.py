@@ -12,7 +12,7 @@ takes, normalization), other added tokens stay what they are, and what is forged
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -23,7 +23,8 @@ import orjson
 
 from sftprep.errors import ConversationError, TokenizerError, typed_errors
 from sftprep.resolve import ResolvedTokenizer
-from sftprep.tokenizer import HfEngine, TokenBatch, batch_of
+from sftprep.text_cuts import Piece, TextCuts
+from sftprep.tokenizer import HfEngine, TokenBatch, batch_of, join_pieces
 
 # Code points that are no characters, and that no normalizer or pattern knows. An alias is one of them and a number.
 _MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
@@ -37,8 +38,8 @@ class PlacedTokens:
     """Tokens, and the code points of their own text that each of them stands for."""
 
     tokens: TokenBatch  # T tokens
-    starts: npt.NDArray[np.int64]  # (T,) where the first character begins that a token is a part of
-    stops: npt.NDArray[np.int64]  # (T,) where the last one ends
+    starts: npt.NDArray[np.int32]  # (T,) where the first character begins that a token is a part of
+    stops: npt.NDArray[np.int32]  # (T,) where the last one ends
 
 
 class ExactEncoder:
@@ -63,7 +64,7 @@ class ExactEncoder:
 
     def encode_with_starts(self, texts: Sequence[str]) -> PlacedTokens:
         """Tokens of whole texts, as `AutoTokenizer` gives them. Raises TokenizerError if a text cannot be encoded."""
-        return _place(self.reference.tokenizer, texts)
+        return _place(self.reference.tokenizer, texts, self.reference.cuts)
 
     def encode_plain_text(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         """Tokens of texts in which a control token is one only at the given places, (start, stop) in text order.
@@ -73,14 +74,9 @@ class ExactEncoder:
         encoded or a place holds no control token.
         """
         placed = self.encode_with_starts(texts)
-        forged = np.flatnonzero(~self.only_at(placed, texts, controls)).tolist()
-        if not forged:
-            return placed
-        rows = split_places(placed)
-        plain = self.encode_forged([texts[row] for row in forged], [controls[row] for row in forged])
-        for row, other in zip(forged, split_places(plain), strict=True):
-            rows[row] = other
-        return join_places(rows)
+        forged = ~self.only_at(placed, texts, controls)
+        placed = emptied(placed, forged)
+        return replaced(placed, np.flatnonzero(forged), self.encode_forged, texts, controls)
 
     def encode_forged(
         self,
@@ -101,7 +97,7 @@ class ExactEncoder:
         tokenizer = self.reference.tokenizer
         tokenizer.encode_special_tokens = True
         try:
-            return _place(tokenizer, texts)
+            return _place(tokenizer, texts, self.reference.cuts)
         finally:
             tokenizer.encode_special_tokens = False
 
@@ -164,16 +160,15 @@ class ExactEncoder:
             for start, stop in zip(edges[::2], edges[1::2], strict=True)
         ]
         between = iter(split_places(as_text(pieces)))
-        whole = []
+        del pieces  # as long as the texts
+        parts, counts = [], []
         for text, places, edges in zip(texts, controls, cuts, strict=True):
-            parts = [_moved(next(between), 0)]
+            parts.append(next(between))
             for (start, stop), at in zip(places, edges[2::2], strict=True):
                 parts += [_one(self._controls[text[start:stop]], start, stop), _moved(next(between), at)]
-            ids = np.concatenate([part.tokens.ids for part in parts])
-            tokens = TokenBatch(ids, np.array([0, ids.size]))
-            starts, stops = (np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "stops"))
-            whole.append(PlacedTokens(tokens, starts, stops))
-        return join_places(whole)
+            counts.append(len(parts))
+        joined = join_places(parts)
+        return replace(joined, tokens=TokenBatch(joined.tokens.ids, joined.tokens.offsets[[0, *counts]]))
 
     def _encode_renamed(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         renamed = self._renamed
@@ -187,7 +182,7 @@ class ExactEncoder:
                     "text holds every noncharacter of Unicode; control tokens in it cannot be split"
                 )
             self._renamed = renamed = None  # two of them need not be in memory
-            self._renamed = renamed = _RenamedTokenizer(self._resolved, self._controls, mark)
+            self._renamed = renamed = _RenamedTokenizer(self._resolved, self._controls, mark, self.reference.cuts)
         return renamed.encode(texts, controls)
 
 
@@ -203,22 +198,27 @@ def _is_local(part: Any) -> bool:
 def _one(number: int, start: int, stop: int) -> PlacedTokens:
     """One token of one text."""
     tokens = TokenBatch(np.array([number], np.uint32), np.array([0, 1]))
-    return PlacedTokens(tokens, np.array([start]), np.array([stop]))
+    return PlacedTokens(tokens, np.array([start], np.int32), np.array([stop], np.int32))
 
 
 def _moved(piece: PlacedTokens, by: int) -> PlacedTokens:
-    """The tokens of a piece of text that begins at code point `by`."""
-    return PlacedTokens(piece.tokens, piece.starts + by, piece.stops + by)
+    """The tokens of a piece of text that begins at code point `by`; the piece's own are changed."""
+    for positions in (piece.starts, piece.stops):
+        positions += np.int32(by)
+    return piece
 
 
 class _RenamedTokenizer:
     """A tokenizer whose control tokens go by aliases that begin with `mark`."""
 
-    def __init__(self, resolved: ResolvedTokenizer, controls: Mapping[str, int], mark: str) -> None:
-        """Raises TokenizerError where control tokens of this tokenizer cannot be told from text."""
+    def __init__(self, resolved: ResolvedTokenizer, controls: Mapping[str, int], mark: str, cuts: TextCuts) -> None:
+        """cuts: where texts may be cut; an alias holds neither letters nor what may follow them at a cut.
+
+        Raises TokenizerError where control tokens of this tokenizer cannot be told from text.
+        """
         from tokenizers import Tokenizer
 
-        self.mark = mark
+        self.mark, self._cuts = mark, cuts
         self._aliases = {token: mark + chr(_NUMBERS + number) for number, token in enumerate(controls)}
         if any(mark in token.content for token in resolved.added_tokens):
             raise TokenizerError(
@@ -241,7 +241,7 @@ class _RenamedTokenizer:
 
     def encode(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         aliased = [self._put_aliases(text, places) for text, places in zip(texts, controls, strict=True)]
-        placed = _place(self._tokenizer, aliased)
+        placed = _place(self._tokenizer, aliased, self._cuts)
         bounds = placed.tokens.offsets
         for row, places in enumerate(controls):
             for positions in (placed.starts, placed.stops):
@@ -257,7 +257,7 @@ class _RenamedTokenizer:
         return "".join([*pieces, text[end:]])
 
 
-def _shifts(positions: npt.NDArray[np.int64], places: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
+def _shifts(positions: npt.NDArray[np.int32], places: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
     """What to add to (N,) positions in a text with aliases to get those in the text itself."""
     spans = np.array(places, np.int64).reshape(-1, 2)
     longer = np.cumsum(spans[:, 1] - spans[:, 0] - _ALIAS)
@@ -265,13 +265,44 @@ def _shifts(positions: npt.NDArray[np.int64], places: Sequence[tuple[int, int]])
     return np.concatenate([[0], longer])[np.searchsorted(alias_stops, positions, side="right")]
 
 
-def _place(tokenizer: Any, texts: Sequence[str]) -> PlacedTokens:
-    with typed_errors("tokenizers cannot encode a text"):
-        encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
-    tokens = batch_of(encodings)
-    flat = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
-    places = np.fromiter(flat, np.int64, 2 * tokens.ids.size)
-    return PlacedTokens(tokens, places[::2].copy(), places[1::2].copy())
+def _place(tokenizer: Any, texts: Sequence[str], cuts: TextCuts) -> PlacedTokens:
+    places = []
+
+    def place(pieces: Sequence[Piece]) -> TokenBatch:
+        with typed_errors("tokenizers cannot encode a text"):
+            encodings = tokenizer.encode_batch([piece.text for piece in pieces], add_special_tokens=False)
+        tokens = batch_of(encodings)
+        flat = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
+        begins = np.repeat(np.array([piece.start for piece in pieces], np.int32), np.diff(tokens.offsets))
+        places.append(np.fromiter(flat, np.int32, 2 * tokens.ids.size).reshape(-1, 2).T + begins)
+        return tokens
+
+    tokens = join_pieces(((pieces, place(pieces)) for pieces in cuts.groups(texts)), len(texts))
+    starts, stops = np.concatenate(places, axis=1)
+    return PlacedTokens(tokens, starts, stops)
+
+
+def emptied(placed: PlacedTokens, rows: npt.NDArray[np.bool_]) -> PlacedTokens:
+    """The same without the tokens of the texts where `rows` (B,) is True: a long one need not be in memory twice."""
+    if not rows.any():
+        return placed
+    counts = np.diff(placed.tokens.offsets)
+    kept, counts[rows] = np.repeat(~rows, counts), 0
+    tokens = TokenBatch(placed.tokens.ids[kept], np.concatenate([[0], np.cumsum(counts)]))
+    return PlacedTokens(tokens, placed.starts[kept], placed.stops[kept])
+
+
+def replaced(
+    placed: PlacedTokens, rows: npt.NDArray[np.int64], encode: Callable[..., PlacedTokens], *given: Sequence[Any]
+) -> PlacedTokens:
+    """The same with other tokens for the texts at `rows`. given: what `encode` takes, for all texts."""
+    if not rows.size:
+        return placed
+    parts, chosen = split_places(placed), rows.tolist()
+    others = encode(*([each[row] for row in chosen] for each in given))
+    for row, other in zip(chosen, split_places(others), strict=True):
+        parts[row] = other
+    return join_places(parts)
 
 
 def split_places(placed: PlacedTokens) -> list[PlacedTokens]:
@@ -286,6 +317,8 @@ def split_places(placed: PlacedTokens) -> list[PlacedTokens]:
 
 def join_places(rows: Sequence[PlacedTokens]) -> PlacedTokens:
     """Batches of one text each as one batch."""
+    if len(rows) == 1:
+        return rows[0]
     offsets = np.cumsum([0, *(row.tokens.ids.size for row in rows)], dtype=np.int64)
     return PlacedTokens(
         TokenBatch(np.concatenate([row.tokens.ids for row in rows]), offsets),

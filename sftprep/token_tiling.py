@@ -8,7 +8,7 @@ takes white space around it, the text is reported as not tiled. Cost: some 20 ns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,15 +17,17 @@ import numpy.typing as npt
 import orjson
 
 from sftprep.resolve import ResolvedTokenizer
-from sftprep.token_offsets import ExactEncoder, PlacedTokens, join_places, split_places
+from sftprep.token_offsets import ExactEncoder, PlacedTokens, emptied, replaced
 from sftprep.tokenizer import TokenBatch, TokenEngine
 
 IntArray = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int32]
 
 # In byte-level names a printable byte of Latin-1 stands for itself; the others are the characters from 256 on, in order.
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _UNPRINTABLE = sorted(set(range(256)) - set(_PRINTABLE))
-_UNKNOWN = 1 << 31  # bytes: the length of a token that no text is tiled with
+_UNKNOWN = (1 << 31) - 1  # bytes: the length of a token that no text is tiled with
+_BLOCK = 1 << 18  # tokens that are looked at together
 
 
 class TiledEncoder:
@@ -45,7 +47,8 @@ class TiledEncoder:
         if self.tiler is None:
             return self._exact.encode_with_starts(texts)
         placed, tiled = self._place(self.tiler, texts)
-        return _replace(placed, np.flatnonzero(~tiled), self._exact.encode_with_starts, texts)
+        placed = emptied(placed, ~tiled)
+        return replaced(placed, np.flatnonzero(~tiled), self._exact.encode_with_starts, texts)
 
     def encode_plain_text(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
         """As `ExactEncoder.encode_plain_text`; what is forged, or not tiled, is left to that."""
@@ -53,16 +56,18 @@ class TiledEncoder:
             return self._exact.encode_plain_text(texts, controls)
         tiler = self.tiler
         placed, tiled = self._place(tiler, texts)
-        honest = self._exact.only_at(placed, texts, controls)
+        forged = tiled & ~self._exact.only_at(placed, texts, controls)
+        placed = emptied(placed, forged | ~tiled)
         encode_forged = partial(self._exact.encode_forged, as_text=partial(self._as_text, tiler))
-        placed = _replace(placed, np.flatnonzero(tiled & ~honest), encode_forged, texts, controls)
-        return _replace(placed, np.flatnonzero(~tiled), self._exact.encode_plain_text, texts, controls)
+        placed = replaced(placed, np.flatnonzero(forged), encode_forged, texts, controls)
+        return replaced(placed, np.flatnonzero(~tiled), self._exact.encode_plain_text, texts, controls)
 
     def _as_text(self, tiler: ByteTiler, texts: Sequence[str]) -> PlacedTokens:
         """As `ExactEncoder.as_text`: special tokens are text anyway where none was found."""
         placed, tiled = self._place(tiler, texts)
-        rest = np.flatnonzero(~tiled | self._exact.have_controls(placed.tokens))
-        return _replace(placed, rest, self._exact.as_text, texts)
+        rest = ~tiled | self._exact.have_controls(placed.tokens)
+        placed = emptied(placed, rest)
+        return replaced(placed, np.flatnonzero(rest), self._exact.as_text, texts)
 
     def _place(self, tiler: ByteTiler, texts: Sequence[str]) -> tuple[PlacedTokens, npt.NDArray[np.bool_]]:
         tokens = self._engine.encode(texts)
@@ -70,24 +75,11 @@ class TiledEncoder:
         return PlacedTokens(tokens, starts, stops), tiled
 
 
-def _replace(
-    placed: PlacedTokens, rest: IntArray, encode: Callable[..., PlacedTokens], *given: Sequence[Any]
-) -> PlacedTokens:
-    """The same with other tokens for the texts at `rest`. given: what `encode` takes, for all texts."""
-    if not rest.size:
-        return placed
-    rows, chosen = split_places(placed), rest.tolist()
-    others = encode(*([each[row] for row in chosen] for each in given))
-    for row, other in zip(chosen, split_places(others), strict=True):
-        rows[row] = other
-    return join_places(rows)
-
-
 class ByteTiler:
     """Places the tokens of one byte-level tokenizer, whichever engine they come from."""
 
     def __init__(
-        self, pool: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+        self, pool: npt.NDArray[np.uint8], begins: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]
     ) -> None:
         """The bytes of token i are pool[begins[i]:begins[i] + lengths[i]]; begins and lengths: (size,)."""
         self._pool, self._begins, self._lengths = pool, begins, lengths
@@ -105,38 +97,49 @@ class ByteTiler:
         sizes = np.concatenate([sizes, np.array([len(content) for content in added], np.int64)])
         valid = np.concatenate([valid, np.ones(len(added), np.bool_)]) & (sizes > 0)
         ids = [*vocabulary.values(), *(token.id for token in resolved.added_tokens)]
-        begins, lengths = np.zeros(resolved.size, np.int64), np.full(resolved.size, _UNKNOWN)
+        begins, lengths = np.zeros(resolved.size, np.int32), np.full(resolved.size, _UNKNOWN, np.int32)
         begins[ids] = np.cumsum(sizes) - sizes  # an added token can be in the vocabulary, too: the last one holds
         lengths[ids] = np.where(valid, sizes, _UNKNOWN)
         return cls(pool, begins, lengths)
 
-    def place(self, texts: Sequence[str], tokens: TokenBatch) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
+    def place(self, texts: Sequence[str], tokens: TokenBatch) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
         """starts and stops: (T,) code points, as in PlacedTokens, of texts that are tiled; tiled: (B,).
 
         The texts must be encodable; tokens: what an engine gave for them.
         """
         encoded = [text.encode() for text in texts]
         sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        counts, lengths = np.diff(tokens.offsets), self._lengths[tokens.ids]
-        tiled = np.diff(_sums(lengths)[tokens.offsets]) == sizes  # only these are looked at below
-        kept = np.flatnonzero(tiled)
-        chosen = np.repeat(tiled, counts)
-        ids, lengths, text_bounds = tokens.ids[chosen], lengths[chosen], _sums(sizes[kept])
+        counts = np.diff(tokens.offsets)
+        tiled = _totals(self._lengths[tokens.ids], tokens.offsets) == sizes  # only these are looked at below
+        kept, chosen = np.flatnonzero(tiled), np.repeat(tiled, counts)
         data = np.frombuffer(b"".join([encoded[row] for row in kept]), np.uint8)
-        last = np.cumsum(lengths)
-        first = last - lengths  # of each token, in data
-        narrow = np.int32 if data.size + self._pool.size < 1 << 31 else np.int64  # half the memory traffic
-        shifts = np.repeat((self._begins[ids] - first).astype(narrow), lengths)
-        own = self._pool[shifts + np.arange(data.size, dtype=narrow)]
-        tiled[kept[np.searchsorted(text_bounds, np.flatnonzero(own != data), side="right") - 1]] = False
-        counted = _sums(
-            (data & 0xC0) != 0x80, narrow
-        )  # characters that begin before each byte of data, and in all of it
-        base = np.repeat(counted[text_bounds[:-1]], counts[kept])
-        starts, stops = np.zeros((2, tokens.ids.size), np.int64)
-        starts[chosen] = counted[first + 1] - 1 - base
-        stops[chosen] = counted[last] - base
+        del encoded  # each array of a long text counts
+        text_bounds = _sums(sizes[kept])
+        bases = np.zeros(len(texts), np.int64)  # characters of data before each text
+        bases[kept] = _sums(np.fromiter(map(len, texts), np.int64, len(texts))[kept])[:-1]
+        starts, stops = np.zeros((2, tokens.ids.size), np.int32)
+        at = seen = 0  # bytes of data, and characters that begin in them
+        for begin in range(0, tokens.ids.size, _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            some = chosen[block]
+            own, first, last = self._spell(tokens.ids[block][some])
+            part = data[at : at + own.size]
+            wrong = at + np.flatnonzero(own != part)
+            tiled[kept[np.searchsorted(text_bounds, wrong, side="right") - 1]] = False
+            counted = _sums((part & 0xC0) != 0x80, np.int32) + np.int32(seen)
+            base = np.repeat(bases, np.diff(np.minimum(np.maximum(tokens.offsets, begin), begin + _BLOCK)))[some]
+            starts[block][some] = counted[first + 1] - 1 - base
+            stops[block][some] = counted[last] - base
+            at, seen = at + own.size, int(counted[-1])
         return starts, stops, tiled
+
+    def _spell(self, ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], IntArray, IntArray]:
+        """The bytes of tokens, one after another, and where those of each begin and end."""
+        lengths = self._lengths[ids]
+        last = np.cumsum(lengths, dtype=np.int64)
+        first = last - lengths
+        shifts = np.repeat((self._begins[ids] - first).astype(np.int32), lengths)
+        return self._pool[shifts + np.arange(shifts.size, dtype=np.int32)], first, last
 
 
 def _sums(values: npt.NDArray[Any], dtype: type[np.signedinteger[Any]] = np.int64) -> npt.NDArray[Any]:
@@ -144,6 +147,15 @@ def _sums(values: npt.NDArray[Any], dtype: type[np.signedinteger[Any]] = np.int6
     sums = np.zeros(values.size + 1, dtype)
     np.cumsum(values, out=sums[1:])
     return sums
+
+
+def _totals(values: npt.NDArray[Any], bounds: IntArray) -> IntArray:
+    """(B,) the sum of values[bounds[b]:bounds[b + 1]] for each b."""
+    totals = np.zeros(bounds.size - 1, np.int64)
+    filled = np.diff(bounds) > 0
+    if filled.any():
+        totals[filled] = np.add.reduceat(values, bounds[:-1][filled], dtype=np.int64)
+    return totals
 
 
 def _bytes_of(vocabulary: Mapping[str, int]) -> tuple[npt.NDArray[np.uint8], IntArray, npt.NDArray[np.bool_]]:

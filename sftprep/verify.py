@@ -20,6 +20,7 @@ import orjson
 from sftprep.arrays import open_array, open_file
 from sftprep.errors import SftprepError
 from sftprep.manifest import MANIFEST, REJECTS, Manifest, ShardEntry, load_manifest
+from sftprep.origins import read_origins
 from sftprep.shards import REJECT_KINDS
 
 _BLOCK_BYTES = 1 << 20
@@ -128,9 +129,11 @@ class _Check:
 
     def _provenance(self, shard: ShardEntry, segments: Array, trained: Array) -> None:
         """Each segment's origin and counts, against segments and mask. Adds to what was found."""
-        columns = _read_provenance(self._folder / shard.provenance, len(segments))
-        if isinstance(columns, str):
-            self.problems.append(Problem(shard.provenance, columns))
+        path = self._folder / shard.provenance
+        try:
+            columns = read_origins(path, self._manifest.files[path.name].bytes, len(segments))
+        except SftprepError as error:
+            self.problems.append(_problem(path, error))
             return
         names = {each.name for each in self._manifest.inputs}
         wrong = {
@@ -201,24 +204,3 @@ def _row_problems(
                 seen.add(what)
                 row, column = np.unravel_index(np.argmax(bad), bad.shape)
                 yield Problem(f"{shard.name}.{kind}.npy", f"row {begin + row}, column {column}: {what}")
-
-
-def _read_provenance(path: Path, segments: int) -> dict[str, Array] | str:
-    """(S,) arrays by column, or what is wrong with the file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = {"line": pa.int64(), "byte_offset": pa.int64(), "tokens": pa.int32(), "trained_tokens": pa.int32()}
-    schema = pa.schema({"source": pa.dictionary(pa.int32(), pa.string()), **kinds, "truncated": pa.bool_()})
-    try:
-        with open_file(path) as file, pq.ParquetFile(file) as parquet:
-            if not parquet.schema_arrow.equals(schema):
-                return f"columns {', '.join(parquet.schema_arrow.names)}; expected {', '.join(schema.names)}, of their types"
-            if parquet.metadata.num_rows != segments:
-                return f"{parquet.metadata.num_rows} rows; the shard has {segments} segments"
-            table = parquet.read()
-    except (pa.ArrowException, OSError, ValueError, SftprepError) as error:
-        return f"not a readable Parquet file ({type(error).__name__})"
-    if any(column.null_count for column in table.columns):
-        return "holds nulls"
-    return {name: table[name].to_numpy() for name in table.column_names}

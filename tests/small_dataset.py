@@ -115,6 +115,20 @@ def npy(array: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def origins(names: Sequence[str]) -> pa.Table:
+    """Provenance of one conversation of two ids from each of these files."""
+    count = len(names)
+    table = {
+        "source": pa.array(names).dictionary_encode(),
+        "line": np.arange(count) + 1,
+        "byte_offset": np.arange(count) * 100,
+        "tokens": np.full(count, 2, np.int32),
+        "trained_tokens": np.ones(count, np.int32),
+        "truncated": np.zeros(count, np.bool_),
+    }
+    return pa.table(table)
+
+
 def parquet(table: pa.Table) -> bytes:
     stream = io.BytesIO()
     pq.write_table(table, stream)

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
-from small_dataset import npy, parquet, rewrite, write_dataset
+from small_dataset import npy, origins, parquet, rewrite, write_dataset
 from tokenizers import Tokenizer, decoders, models
 
-from sftprep.errors import ConfigError, DatasetError
+from sftprep.errors import ConfigError, DatasetError, TokenizerError
 from sftprep.preview import PROMPT_STYLES, TRAINED_STYLES, load_rows, render_rows, render_tokens, show_rows
 from sftprep.sample import TOKENIZER
 
@@ -225,8 +225,7 @@ def test_trained_pads_are_counted_though_pads_are_hidden(dataset: Path) -> None:
 
 def test_a_hostile_file_name_is_escaped(dataset: Path) -> None:
     manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
-    table = pa.table({"source": ["\x1b[2J\n.jsonl"], "line": [1], "truncated": [False]})
-    rewrite(dataset, manifest, "shard-00000.provenance.parquet", parquet(table))
+    rewrite(dataset, manifest, "shard-00000.provenance.parquet", parquet(origins(["\x1b[2J\n.jsonl"])))
 
     [text] = render_rows(dataset, [0], letters)
 
@@ -236,7 +235,9 @@ def test_a_hostile_file_name_is_escaped(dataset: Path) -> None:
 @pytest.mark.parametrize("row", [3, -1, 10**20])
 def test_a_row_that_is_not_there_is_named(dataset: Path, row: int) -> None:
     with pytest.raises(ConfigError, match=rf"row {row}: .* has rows 0 to 2"):
-        list(load_rows(dataset, [row]))
+        next(load_rows(dataset, [0, row]))  # before any row is shown
+    with pytest.raises(ConfigError, match=rf"row {row}: "):
+        show_rows(dataset, [0, row], "no such tokenizer", None)  # before it is loaded
 
 
 @pytest.mark.parametrize(
@@ -254,10 +255,10 @@ def test_segments_outside_the_rows_are_refused(dataset: Path, segments: list[lis
     "provenance",
     [
         b"PAR1 is not enough PAR1",
-        parquet(pa.table({"source": ["a"], "line": [1]})),
-        parquet(pa.table({"source": ["a", "b"], "line": [1, 2], "truncated": [False, False]})),
-        parquet(pa.table({"source": ["a"], "line": ["one"], "truncated": [False]})),
-        parquet(pa.table({"source": ["a"], "line": pa.nulls(1, pa.int64()), "truncated": [False]})),
+        parquet(origins(["a"]).drop_columns("truncated")),
+        parquet(origins(["a", "b"])),
+        parquet(origins(["a"]).set_column(1, "line", pa.array(["one"]))),
+        parquet(origins(["a"]).set_column(1, "line", pa.nulls(1, pa.int64()))),
     ],
     ids=["not parquet", "column missing", "too many rows", "line is text", "line is null"],
 )
@@ -285,7 +286,11 @@ def test_show_rows_with_colours_and_text(
     ids = SAMPLE.encode("What is a loss mask?<|im_end|>").ids
     write_dataset(dataset, [[(ids, [0] * (len(ids) - 1) + [1])]], max_length=64)
 
-    show_rows(dataset, [0], str(TOKENIZER), True)
+    with pytest.raises(TokenizerError, match=r"not the tokenizer that the dataset was built with: .*--force"):
+        show_rows(dataset, [0], str(TOKENIZER), True)
+    assert capsys.readouterr().out == ""
+
+    show_rows(dataset, [0], str(TOKENIZER), True, force=True)
 
     output, warning = capsys.readouterr()
     assert "\x1b[1;38;5;34m" in output or "\x1b[1;38;5;28m" in output

@@ -131,7 +131,7 @@ def test_metaspace_positions(scheme: str, tmp_path: Path) -> None:
 def assert_tiles(tiler: ByteTiler, encoder: ExactEncoder, texts: Sequence[str]) -> list[bool]:
     exact = encoder.encode_with_starts(texts)
     starts, stops, tiled = tiler.place(texts, exact.tokens)
-    assert (starts.dtype, stops.dtype, tiled.dtype) == (np.int64, np.int64, np.bool_)
+    assert (starts.dtype, stops.dtype, tiled.dtype) == (np.int32, np.int32, np.bool_)
     known = np.repeat(tiled, np.diff(exact.tokens.offsets))
     assert np.array_equal(starts[known], exact.starts[known])
     assert np.array_equal(stops[known], exact.stops[known])
