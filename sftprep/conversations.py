@@ -48,6 +48,12 @@ class Conversation:
     # Roles, where messages have nothing but PLAIN, in that order, and text; None where that is not so, or was not looked at.
     plain_roles: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
 
+    def forget(self) -> None:
+        """Give back the memory of what the messages say; roles and weights stay."""
+        for message in self.messages:
+            for key in message.keys() - {"role"}:
+                del message[key]
+
 
 def parse_conversation(data: bytes, record_format: str = "auto", place: tuple[int, ...] = ()) -> Conversation:
     """Decode a record and bring it into the one schema.

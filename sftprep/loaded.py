@@ -24,6 +24,7 @@ from sftprep.token_offsets import ExactEncoder
 from sftprep.token_tiling import TiledEncoder
 from sftprep.tokenizer import TokenEngine
 
+_LARGE = 8 << 20  # bytes: from here on memory is the system's again as soon as it is freed
 _OBJECTS = 100_000  # the cyclic collector runs after so many new ones: a batch makes some ten thousand, hardly a cycle
 
 
@@ -39,7 +40,9 @@ class Loaded:
     reason: str  # why this engine, for the log
 
     def warm(self) -> None:
-        """Load all now."""
+        """Load all now, Arrow too, which every worker needs."""
+        import pyarrow.parquet  # noqa: F401
+
         self.engine.begin()
         self.engine.reference.encode(["warm"])
         _ = self.tiled.tiler, self.exact.pieces_suffice
@@ -54,7 +57,9 @@ def _settle() -> None:
     gc.freeze()
     gc.set_threshold(_OBJECTS)
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+        libc, mmap_threshold = ctypes.CDLL(None), -3
+        libc.mallopt(mmap_threshold, _LARGE)  # else what a long record has taken is seldom given back
+        libc.malloc_trim(0)
 
 
 def load(

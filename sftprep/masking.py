@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ from sftprep.turns import Rendering, TurnMarks
 Stage = Callable[[str], AbstractContextManager[None]]  # puts the time spent inside on that stage's account
 FORGED = "message text spells a control token"
 _MOST_COMPILED = 4096  # shapes of conversations kept in ids
+_LONG = 1 << 18  # characters: less is nothing to save memory of
 _TOKENIZED = 5  # of so many sampled conversations, one is tokenized by the reference: that takes most of the exact way
 
 
@@ -102,9 +104,10 @@ class Masker:
         with self._stage("mask"):
             mask, ok = self._fast_mask(conversations, marks, batch)
         rest = [index for index in np.flatnonzero(~ok).tolist() if index not in failed]
-        exact = self._exactly(
-            [conversations[index] for index in rest], [(texts[index], marks[index]) for index in rest]
-        )
+        known = [(texts[index], marks[index]) if len(texts[index]) < _LONG else None for index in rest]
+        for index in rest:
+            texts[index] = ""  # a long one need not be in memory twice
+        exact = self._exactly([conversations[index] for index in rest], known)
         failed |= {rest[index]: reason for index, reason in exact.failed.items()}
         self._compare(
             conversations, [index for index in sampled if ok[index] and index not in failed], texts, batch, mask
@@ -176,7 +179,7 @@ class Masker:
         return message_weights(roles, self._config.train_on, conversation.weights)
 
     def _exactly(
-        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, TurnMarks]] | None = None
+        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, TurnMarks] | None] = ()
     ) -> Exact:
         """The exact way: Jinja's own text, ids with their places in it, masks by character.
 
@@ -186,6 +189,9 @@ class Masker:
             return Exact(_NO_TOKENS, np.zeros(0, np.bool_), {}, [], 0)
         with self._stage("exact way"):
             renderings, failed = self._render_exactly(conversations, replayed)
+            for conversation, rendering in zip(conversations, renderings, strict=True):
+                if len(rendering.text) >= _LONG:
+                    conversation.forget()
             forged = [bool(rendering.forged) for rendering in renderings]
             if self._config.control_tokens == "reject":
                 failed |= {index: FORGED for index, spelled in enumerate(forged) if spelled and index not in failed}
@@ -196,15 +202,15 @@ class Masker:
             return Exact(placed.tokens, mask, failed, forged, int(straddling.sum()))
 
     def _render_exactly(
-        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, TurnMarks]] | None
+        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, TurnMarks] | None]
     ) -> tuple[list[Rendering], dict[int, str]]:
         renderings, failed = [], {}
-        for index, conversation in enumerate(conversations):
+        for index, (conversation, known) in enumerate(zip_longest(conversations, replayed)):
             try:
-                if replayed is None:
+                if known is None:
                     rendering = self._templates.render(conversation)
                 else:
-                    rendering = self._templates.rendering_of(conversation, *replayed[index])
+                    rendering = self._templates.rendering_of(conversation, *known)
             except ConversationError as error:
                 rendering, failed[index] = _NOTHING, str(error)
             renderings.append(rendering)

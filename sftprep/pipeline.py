@@ -25,7 +25,17 @@ from sftprep.own_files import remove_folder
 from sftprep.plan import PLAN, Plan, clean_up, read_plan, work_folder
 from sftprep.prepare import Preparer
 from sftprep.records import Record
-from sftprep.shards import REJECTS, Prepared, ShardReceipt, ShardWriter, Totals, file_path, read_receipt, shard_name
+from sftprep.shards import (
+    REJECTS,
+    Prepared,
+    ShardReceipt,
+    ShardWriter,
+    Totals,
+    file_path,
+    read_receipt,
+    shard_name,
+    warm_parquet,
+)
 from sftprep.sources import read_batches
 from sftprep.storage import (
     StagedFile,
@@ -48,6 +58,7 @@ class Job:
         loaded = loaded or load(plan.config)
         if loaded.resolved.sha256 != plan.tokenizer["sha256"]:
             raise ConfigError(f"{plan.config.tokenizer}: the tokenizer has changed since the plan was made")
+        warm_parquet()
         self._plan, self._folder = plan, folder
         self._dtype = dtype_for(loaded.resolved.size)
         self._names = [source.name for source in plan.sources]

@@ -236,7 +236,8 @@ def adopt_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Path | None:
         refuse_strangers(folder, begun=False)
     make_folder(target)
     remove_temporaries(target)
-    publish_bytes(path, plan.to_bytes())
+    with no_temporaries(target):
+        publish_bytes(path, plan.to_bytes())
     _make_folders(target)
     return target
 

@@ -249,6 +249,13 @@ def provenance_table(batches: list[Provenance], source_names: Sequence[str]) -> 
     return sink.getbuffer()
 
 
+def warm_parquet() -> None:
+    """Let Arrow take what it reserves at its first table, a gigabyte of address space: later it would count against the
+    limits of a template that runs meanwhile."""
+    long, short = np.zeros(0, np.int64), np.zeros(0, np.int32)
+    provenance_table([Provenance(short, long, long, short, short, np.zeros(0, np.bool_))], [])
+
+
 def read_receipt(folder: Path, task: int, fingerprint: str) -> ShardReceipt | None:
     """The receipt of a split, or None where there is none, or none of this plan."""
     try:
