@@ -17,7 +17,7 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -276,7 +276,8 @@ def test_an_error_of_one_worker_ends_another_at_its_work(lab: Lab, out: Path) ->
         wait_for(lambda: "stopped by SIGSTOP" in log.read_text(), "its second file")
         with traced(failing, lab.folder / "failing.log", *syncs, "inject=fsync:error=ENOSPC"):
             wait_for(lambda: failing not in running.processes(), "the error")
-            os.kill(at_work, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # who does not end for some seconds is killed
+                os.kill(at_work, signal.SIGCONT)
             ended = lab.builds.end(running)
     assert ended.code == 1
     assert re.search(rf"^Error: {out}/\S+: No space left on device$", ended.output, re.MULTILINE), ended.output
