@@ -35,7 +35,9 @@ def run_apart(step: Callable[[], T], *, what: str, seconds: float | None = None,
     context = multiprocessing.get_context("fork")
     limits = nullcontext() if seconds is None and memory is None else Bounded(what, seconds, memory)
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(step, limits, theirs, os.getpid()), daemon=True)
+    child = context.Process(
+        target=_answer, args=(step, limits, theirs, os.getpid())
+    )  # not a daemon: it may have children
     try:
         with signals_held():
             child.start()

@@ -27,6 +27,8 @@ def refuse_strangers(folder: Path, *, begun: bool = True) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise DatasetError(f"{folder}: not a folder")
+    if begun and folder.is_symlink():
+        raise DatasetError(f"{folder}: a link, which cannot be replaced; name the folder itself")
     for path, own in _entries(folder):
         name = path.relative_to(folder).as_posix()
         if not (own if begun else name == LOCK_NAME or _TEMPORARY.fullmatch(name)):

@@ -219,7 +219,7 @@ def _wait_for_lock(path: Path, kind: int, patience: float) -> int:
     """The descriptor of a lock file, locked. Raises OSError, or BusyError when the time is over."""
     deadline = time.monotonic() + patience
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             if _is_same_file(descriptor, path):  # else: the last holder removed it between our open and our lock
