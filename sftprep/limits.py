@@ -21,7 +21,7 @@ from sftprep.errors import ConversationError
 SECONDS = 30.0  # of processor time
 MEMORY = 1 << 30  # bytes, beside what the process holds already
 UNLIMITED = 1 << 62  # bytes
-OUT_OF_TIME = signal.SIGVTALRM  # what ends a process that is out of time
+OUT_OF_TIME = signal.SIGPROF  # what ends a process that is out of time
 MOST_LOST = (
     10  # conversations that exceed their limits one after another: then it is not their fault but the template's
 )
@@ -56,12 +56,12 @@ class Bounded:
         if used is not None:
             most = [limit for limit in self._limits if limit != resource.RLIM_INFINITY]
             resource.setrlimit(resource.RLIMIT_AS, (min([used + self._memory, *most]), self._limits[1]))
-        self._clock = signal.setitimer(signal.ITIMER_VIRTUAL, self._seconds)
+        self._clock = signal.setitimer(signal.ITIMER_PROF, self._seconds)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.setitimer(signal.ITIMER_VIRTUAL, *self._clock)
+        signal.setitimer(signal.ITIMER_PROF, *self._clock)
         resource.setrlimit(resource.RLIMIT_AS, self._limits)
         if isinstance(error, MemoryError):
             raise LimitError(f"{self._what} needs more than {self._memory >> 20:,} MB of memory on it") from None

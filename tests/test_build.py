@@ -541,3 +541,14 @@ def test_overwrite_builds_a_damaged_dataset_anew(tmp_path: Path) -> None:
         (tmp_path / "out" / name).write_bytes(b"")
         build_dataset(BuildConfig((source,), TOKENIZER), tmp_path / "out", overwrite=True)
         assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
+
+
+def test_rows_are_derived_anew_by_the_command(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", GOOD, GOOD)
+    build(tmp_path / "out", source)
+    options = ["--source", source, "-t", TOKENIZER]
+    sound = sftprep("verify", str(tmp_path / "out"), *options)
+    assert (sound.returncode, "derived anew" in " ".join(sound.stderr.split())) == (0, True), sound.stderr
+    write(tmp_path / "a.jsonl", GOOD, GOOD, GOOD)
+    changed = sftprep("verify", str(tmp_path / "out"), *options)
+    assert (changed.returncode, "internal error" in changed.stderr) == (1, False), changed.stderr

@@ -117,7 +117,7 @@ def test_a_worker_that_stands_still_before_its_first_task_is_replaced(
     assert any("was killed by SIGKILL" in each.note for each in reports)
 
 
-@pytest.mark.parametrize("name", ["SIGVTALRM", "SIGSEGV", "SIGABRT", "SIGBUS"])
+@pytest.mark.parametrize("name", ["SIGPROF", "SIGSEGV", "SIGABRT", "SIGBUS"])
 def test_an_item_that_ends_its_worker_is_left_out(tmp_path: Path, name: str) -> None:
     for item in ("item-1-4", "item-1-7", "item-3-4"):
         (tmp_path / item).write_text(name)
@@ -134,13 +134,13 @@ def test_a_process_killed_from_outside_is_not_its_items_fault(tmp_path: Path) ->
 
 def test_item_after_item_that_ends_its_worker_stops_the_job(tmp_path: Path) -> None:
     for number in range(MOST_LOST):
-        (tmp_path / f"item-1-{number}").write_text("SIGVTALRM")
+        (tmp_path / f"item-1-{number}").write_text("SIGPROF")
     with pytest.raises(
         TemplateError, match=rf"^file-1:\d: .*does not come to an end on it, as on {MOST_LOST - 1} before"
     ):
         run(tmp_path, 3, 1)
     for number in range(1, MOST_LOST):  # one less in a row, and a task done before the next ones
-        (tmp_path / f"item-2-{number}").write_text("SIGVTALRM")
+        (tmp_path / f"item-2-{number}").write_text("SIGPROF")
     (tmp_path / "item-1-0").unlink()
     run(tmp_path, 3, 1)
     assert (tmp_path / "done-2").exists()

@@ -102,7 +102,7 @@ def test_what_is_within_limits_is_not_changed() -> None:
         rendering = template_of(zoo.CHATML).render(conversation(messages))
     assert len(rendering.spans) == 1000
     assert resource.getrlimit(resource.RLIMIT_AS) == limits
-    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+    assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
 
 
 def test_text_without_end_costs_its_conversation() -> None:
@@ -116,14 +116,14 @@ def test_an_error_in_the_body_lifts_the_limits() -> None:
         with pytest.raises(LimitError if error is MemoryError else error), Bounded("it"):
             raise error
         assert resource.getrlimit(resource.RLIMIT_AS) == limits
-        assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+        assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
 
 
 def test_limits_inside_limits_give_the_clock_back() -> None:
     with Bounded("outer", 100):
         with Bounded("inner", 1):
-            assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] < 2
-        assert 2 < signal.getitimer(signal.ITIMER_VIRTUAL)[0] < 101
+            assert signal.getitimer(signal.ITIMER_PROF)[0] < 2
+        assert 2 < signal.getitimer(signal.ITIMER_PROF)[0] < 101
 
 
 def test_a_suspect_outlives_the_process() -> None:
