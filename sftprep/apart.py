@@ -37,7 +37,7 @@ def run_apart(step: Callable[[], T], *, what: str, seconds: float | None = None,
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(
         target=_answer, args=(step, limits, theirs, os.getpid())
-    )  # not a daemon: it may have children
+    )  # no daemon: those have no children
     try:
         with signals_held():
             child.start()

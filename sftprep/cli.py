@@ -172,7 +172,7 @@ def cache(action: str | None, as_json: bool) -> None:
         return
     where = folder or "no home folder, and $SFTPREP_CACHE names none"
     rest = "removed" if action else f"of at most {LIMIT / 1e6:.0f}"
-    click.echo(f"{where}: {size.entries} entries, {size.bytes / 1e6:,.1f} MB {rest}")
+    click.echo(f"{visible(str(where))}: {size.entries} entries, {size.bytes / 1e6:,.1f} MB {rest}")
 
 
 def run() -> NoReturn:

@@ -9,12 +9,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
-ERRORS = (
-    OSError,
-    ValueError,
-    lzma.LZMAError,
-    zlib.error,
-)  # that a stream raises for damage; pyarrow's are the first two
+# What a stream raises for damage; pyarrow's errors are the first two.
+ERRORS = (OSError, ValueError, lzma.LZMAError, zlib.error)
 
 _CHUNK = 1 << 16  # bytes read at a time: what a decoder leaves of them is copied
 _XZ_MEMORY = 256 << 20  # bytes; `xz -9` needs 65 MiB

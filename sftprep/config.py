@@ -124,12 +124,14 @@ def reject_limit(max_rejects: str | None, records: int) -> int | None:
     """`--max-rejects` as a number of records: "20" is 20, "0.5%" of `records` rounded down, None is no limit."""
     if max_rejects is None:
         return None
+    from decimal import Decimal  # exact: 0.57 % of 10,000 is 57, and floats make 56 of it
+
     text = max_rejects.strip()
     try:
-        limit = float(text[:-1]) * records / 100 if text.endswith("%") else int(text)
-    except ValueError:
+        limit = Decimal(text[:-1]) * records / 100 if text.endswith("%") else Decimal(int(text))
+    except (ValueError, ArithmeticError):
         raise ConfigError(f"--max-rejects {max_rejects!r}: give a number such as 20, or a share such as 0.5%") from None
-    if not 0 <= limit < float("inf"):
+    if not limit.is_finite() or limit < 0:
         raise ConfigError(f"--max-rejects {max_rejects!r}: must not be negative")
     return int(limit)
 

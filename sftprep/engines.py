@@ -35,7 +35,7 @@ _MOST_TRIES = 2
 _GRACE_SECONDS = 5.0
 _TICK_SECONDS = 1.0
 FORKS = sys.platform == "linux"  # workers share what is loaded; elsewhere fork is unsafe or absent
-_OF_AN_ITEM = {OUT_OF_TIME, *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)}
+_OF_AN_ITEM = {OUT_OF_TIME, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
 HANG_SECONDS = 300.0  # a worker that reports nothing for so long is taken for dead; a batch takes a few seconds
 
 
@@ -58,7 +58,7 @@ class Order:
     task: int
     lost: Mapping[Item, str] = field(default_factory=dict)  # items to leave out, and why
     careful: bool = (
-        False  # a process died or hung at it and nobody knows of which item: take them one by one, within limits
+        False  # a process died or hung at it, nobody knows of which item: take them one by one, within limits
     )
 
 
@@ -78,10 +78,10 @@ class _Process:
     process: BaseProcess
     connection: Connection
     suspect: Suspect
+    heard: float  # when it last reported
     tasks: set[int] = field(default_factory=set)
     at: int = -1  # the task it was given last: the others wait for the disk
     ready: bool = False
-    heard: float = field(default_factory=lambda: monotonic())  # when it last reported
 
 
 def run_tasks(
@@ -166,7 +166,7 @@ class _Pool:
         try:
             with signals_held():
                 process.start()
-                self._members.append(_Process(process, ours, suspect))
+                self._members.append(_Process(process, ours, suspect, monotonic()))
                 theirs.close()
         except OSError as error:
             raise WorkerError(f"a worker process cannot be started: {error.strerror}") from error

@@ -22,9 +22,7 @@ SECONDS = 30.0  # of processor time
 MEMORY = 1 << 30  # bytes, beside what the process holds already
 UNLIMITED = 1 << 62  # bytes
 OUT_OF_TIME = signal.SIGPROF  # what ends a process that is out of time
-MOST_LOST = (
-    10  # conversations that exceed their limits one after another: then it is not their fault but the template's
-)
+MOST_LOST = 10  # conversations that exceed their limits, of a split or in a row: then the template is at fault
 _STATM = "/proc/self/statm"  # its first number: pages of address space in use
 _PAGE = resource.getpagesize()
 

@@ -31,11 +31,11 @@ def refuse_strangers(folder: Path, *, begun: bool = True) -> None:
         raise DatasetError(f"{folder}: a link, which cannot be replaced; name the folder itself")
     for path, own in _entries(folder):
         name = path.relative_to(folder).as_posix()
-        if not (own if begun else name == LOCK_NAME or _TEMPORARY.fullmatch(name)):
+        if begun and not own:
+            raise DatasetError(f"{folder}: would be replaced, and holds {name}, which is not sftprep's; move it away")
+        if not begun and name != LOCK_NAME and not _TEMPORARY.fullmatch(name):
             raise DatasetError(
                 f"{folder}: not empty and no dataset of sftprep (it holds {name}); choose another folder"
-                if not begun
-                else f"{folder}: would be replaced, and holds {name}, which is not sftprep's; move it away"
             )
     for name, mark in _MARKS.items() if begun else ():
         path = folder / name

@@ -206,13 +206,19 @@ def folder_lock(folder: Path, *, shared: bool = False, create: bool = True, pati
                 _write_holder(descriptor)
         yield
     finally:
-        with suppress(OSError):  # the lock ends with the process at the latest; its file alone keeps nobody out
-            if descriptor >= 0:
-                if shared:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where others hold it, too
-                if _is_same_file(descriptor, path):
-                    path.unlink()
-                os.close(descriptor)
+        if descriptor >= 0:
+            _let_go(path, descriptor)
+
+
+def _let_go(path: Path, descriptor: int) -> None:
+    """Give a lock up, and its file if nobody else holds it: alone it keeps nobody out."""
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where others share it
+            if _is_same_file(descriptor, path):
+                path.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def _wait_for_lock(path: Path, kind: int, patience: float) -> int:

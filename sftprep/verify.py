@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from sftprep.arrays import open_array, open_file
 from sftprep.errors import SftprepError
 from sftprep.manifest import MANIFEST, REJECTS, Manifest, ShardEntry, load_manifest
 from sftprep.origins import read_origins
+from sftprep.rejects import count_reasons
 from sftprep.shards import REJECT_KINDS
 
 _BLOCK_BYTES = 1 << 20
@@ -79,13 +79,12 @@ class _Check:
         if not self._read_file(REJECTS):
             return None
         kinds: Counter[str] = Counter()
-        with open_file(self._folder / REJECTS) as file:
-            for number, line in enumerate(() if self._fast else file, 1):
-                try:
-                    kinds[str(orjson.loads(line)["kind"])] += 1
-                except (ValueError, TypeError, KeyError):
-                    self.problems.append(Problem(REJECTS, f"line {number}: not a record with a kind"))
-                    return None
+        try:
+            for reason in () if self._fast else count_reasons(self._folder / REJECTS):
+                kinds[reason.kind] += reason.count
+        except SftprepError as error:
+            self.problems.append(_problem(self._folder / REJECTS, error))
+            return None
         return kinds
 
     def _read_file(self, name: str) -> bool:

@@ -18,7 +18,7 @@ import pytest
 
 from sftprep import engines, limits
 from sftprep.build import build_dataset
-from sftprep.config import BuildConfig
+from sftprep.config import BuildConfig, reject_limit
 from sftprep.errors import ConversationError, DatasetError, InputError, TemplateError, TokenizerError
 from sftprep.manifest import Manifest, load_manifest
 from sftprep.masking import Masker
@@ -154,6 +154,7 @@ def test_too_many_rejects_fail_the_job(tmp_path: Path) -> None:
         build(tmp_path / "one", source, max_rejects="1")
     with pytest.raises(InputError, match="more than 1"):
         build(tmp_path / "share", source, max_rejects="49%")
+    assert (reject_limit("0.57%", 10_000), reject_limit("1.13%", 10_000), reject_limit("0.5%", 199)) == (57, 113, 0)
     build(tmp_path / "half", source, max_rejects="50%")
 
 

@@ -139,6 +139,9 @@ def test_a_lock_has_one_holder_or_many_sharing(tmp_path: Path) -> None:
             pass
     assert list(folder.iterdir()) == []
     with folder_lock(folder, shared=True):
+        with folder_lock(folder, shared=True):  # who leaves while others are in it holds nothing any more
+            before = len(list(Path("/proc/self/fd").iterdir()))
+        assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
         assert _lock_elsewhere(folder, shared=True)
         assert not _lock_elsewhere(folder, shared=False)
     assert list(folder.iterdir()) == []
