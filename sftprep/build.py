@@ -12,9 +12,10 @@ from rich.console import Console
 from sftprep.config import BuildConfig
 from sftprep.engines import FORKS, Progress, run_tasks
 from sftprep.fast_tokens import BegunTokenizer
-from sftprep.manifest import REJECTS, Manifest, load_manifest
+from sftprep.folder import adopt_plan, complete_manifest, hold, no_temporaries
+from sftprep.manifest import REJECTS, Manifest
 from sftprep.pipeline import Job, commit_dataset, missing_tasks
-from sftprep.plan import adopt_plan, hold, make_plan, no_temporaries
+from sftprep.plan import make_plan
 from sftprep.progress import BuildProgress, show_summary
 from sftprep.visible import visible
 
@@ -37,7 +38,7 @@ def build_dataset(
     with hold(folder):
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:
-            manifest = load_manifest(folder)
+            manifest = complete_manifest(folder)
             config.tolerance.check(manifest.totals, folder / REJECTS)
             if not quiet:
                 done = f"{visible(str(folder))}: complete already; nothing to do"

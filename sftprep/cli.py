@@ -54,7 +54,8 @@ def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
 def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     """Write plan.json: inputs, splits, options. Then run `work` once per split, anywhere, then `commit`."""
     config = build_config({**options, "output": output})
-    from sftprep.plan import adopt_plan, hold, make_plan
+    from sftprep.folder import adopt_plan, hold
+    from sftprep.plan import make_plan
 
     planned, _ = make_plan(config)
     with hold(output):
@@ -94,8 +95,8 @@ def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: boo
 def commit(folder: Path, quiet: bool, **call: Any) -> None:
     """Check that every split is done and write the manifest: from then on it is a dataset."""
     from sftprep.config import Tolerance
+    from sftprep.folder import hold, read_passed_over
     from sftprep.pipeline import commit_dataset
-    from sftprep.plan import hold, read_passed_over
     from sftprep.progress import show_summary
 
     with hold(folder, create=False):

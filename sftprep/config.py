@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -127,13 +128,11 @@ def reject_limit(max_rejects: str | None, records: int) -> int | None:
     from decimal import Decimal  # exact: 0.57 % of 10,000 is 57, and floats make 56 of it
 
     text = max_rejects.strip()
-    try:
+    with suppress(ValueError, ArithmeticError):
         limit = Decimal(text[:-1]) * records / 100 if text.endswith("%") else Decimal(int(text))
-    except (ValueError, ArithmeticError):
-        raise ConfigError(f"--max-rejects {max_rejects!r}: give a number such as 20, or a share such as 0.5%") from None
-    if not limit.is_finite() or limit < 0:
-        raise ConfigError(f"--max-rejects {max_rejects!r}: must not be negative")
-    return int(limit)
+        if limit >= 0:
+            return int(limit)
+    raise ConfigError(f"--max-rejects {max_rejects!r}: expected a number such as 20, or a share such as 0.5%")
 
 
 def url_scheme(place: str) -> str | None:

@@ -1,52 +1,73 @@
-"""Which files of an output folder are sftprep's, by their whole names: no others are ever removed."""
+"""Which files of an output folder are sftprep's: those that its plan or its manifest vouches for. No others are removed.
+
+Beside a plan that is whatever has the whole name of a file that sftprep makes; beside a manifest, what it lists; without
+either, what a build leaves that is killed before it has a plan.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
-from sftprep.errors import DatasetError
-from sftprep.storage import LOCK_NAME, naming
+from sftprep.errors import DatasetError, SftprepError
+from sftprep.manifest import MANIFEST, load_manifest
+from sftprep.shards import RECEIPTS, REJECTS
+from sftprep.storage import LOCK_NAME, is_lock, naming
 
-_FILE = r"manifest\.json|plan\.json|rejects\.jsonl|shard-\d{5,}\.(?:(?:X|Y|mask|segments)\.npy|provenance\.parquet)"
+PLAN = "plan.json"
+_MARK = b'"sftprep'  # in every plan and manifest: the version that made it, their format
+_PLAN_HEAD = b'{\n "checksum": '
+
+_DATASET = r"manifest\.json|rejects\.jsonl|shard-\d{5,}\.(?:(?:X|Y|mask|segments)\.npy|provenance\.parquet)"
 _SHARES = r"receipts/(?:{0}\d{{5,}}\.json)|rejects/(?:{0}\d{{5,}}\.jsonl)"
 _STAGED = r"\.tmp-\d+-[0-9a-f]+-"  # as `storage.StagedFile` makes them
-_TEMPORARY = re.compile(rf"{_STAGED}(?:{_FILE})|{_SHARES.format(_STAGED)}")
-_OWN = re.compile(rf"receipts|rejects|\.lock|{_FILE}|{_SHARES.format('')}|{_TEMPORARY.pattern}")
-_MARKS = {"manifest.json": b'"sftprep"', "plan.json": b'"sftprep-plan"'}  # what these hold if they are sftprep's
+_HALF_PLAN = re.compile(rf"{_STAGED}plan\.json")
+_TEMPORARY = re.compile(rf"{_STAGED}(?:plan\.json|{_DATASET})|{_SHARES.format(_STAGED)}")
+_PLANNED = re.compile(rf"receipts|rejects|plan\.json|{_DATASET}|{_SHARES.format('')}|{_TEMPORARY.pattern}")
 
 
-def refuse_strangers(folder: Path, *, begun: bool = True) -> None:
-    """Raise DatasetError where the folder is no folder, or holds what is not sftprep's.
+def has_plan(folder: Path) -> bool:
+    """Whether a plan of sftprep's is in the folder, whole or damaged."""
+    return _is_marked(folder / PLAN)
 
-    begun: False where there is no work of sftprep's in it yet that anybody knows of: then only what the beginning of a
-    build leaves when it is killed may be there.
-    """
+
+def has_manifest(folder: Path) -> bool:
+    """Whether a manifest of sftprep's is in the folder, whole or damaged."""
+    return _is_marked(folder / MANIFEST)
+
+
+def refuse_strangers(folder: Path) -> None:
+    """Raise DatasetError where the folder is no folder, or holds what is not sftprep's."""
     if folder.exists() and not folder.is_dir():
         raise DatasetError(f"{folder}: not a folder")
-    if begun and folder.is_symlink():
+    strangers = [path.relative_to(folder) for path, own in _entries(folder) if not own]
+    if strangers and (has_plan(folder) or has_manifest(folder)):
+        raise DatasetError(
+            f"{folder}: would be replaced, and holds {strangers[0]}, which is not sftprep's; move it away"
+        )
+    if strangers:
+        raise DatasetError(
+            f"{folder}: not empty and no dataset of sftprep (it holds {strangers[0]}); choose another folder"
+        )
+
+
+def refuse_to_replace(folder: Path) -> None:
+    """Raise DatasetError where the folder may not be replaced by another: strangers, a link, or the place of the call."""
+    if folder.is_symlink():
         raise DatasetError(f"{folder}: a link, which cannot be replaced; name the folder itself")
-    for path, own in _entries(folder):
-        name = path.relative_to(folder).as_posix()
-        if begun and not own:
-            raise DatasetError(f"{folder}: would be replaced, and holds {name}, which is not sftprep's; move it away")
-        if not begun and name != LOCK_NAME and not _TEMPORARY.fullmatch(name):
-            raise DatasetError(
-                f"{folder}: not empty and no dataset of sftprep (it holds {name}); choose another folder"
-            )
-    for name, mark in _MARKS.items() if begun else ():
-        path = folder / name
-        if path.is_file() and mark not in path.read_bytes() and not any(folder.glob("shard-*")):
-            raise DatasetError(f"{path}: not of sftprep; choose another folder")
+    if Path.cwd().is_relative_to(os.path.realpath(folder)):
+        raise DatasetError(f"{folder}: would be replaced, and this is run in it; run it elsewhere")
+    refuse_strangers(folder)
 
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left behind. Only for the holder of the folder's lock."""
-    for path, _ in _entries(folder):
-        if _TEMPORARY.fullmatch(path.relative_to(folder).as_posix()):
+    for path, own in _entries(folder):
+        if own and _TEMPORARY.fullmatch(path.relative_to(folder).as_posix()):
             _unlink(path)
 
 
@@ -54,7 +75,8 @@ def remove_own(folder: Path, *patterns: str) -> None:
     """Remove those of sftprep's files in a folder whose names match one of the patterns, subfolders with their files."""
     own = [path for path, own in _entries(folder) if own]
     doomed = [path for path in own if any(fnmatch(path.relative_to(folder).parts[0], each) for each in patterns)]
-    for path in sorted(doomed, reverse=True):  # what is in a folder before the folder
+    inside_first = sorted(doomed, reverse=True)
+    for path in sorted(inside_first, key=lambda path: path.name in (PLAN, MANIFEST)):  # what vouches for the rest, last
         if path.is_dir() and not path.is_symlink():
             with suppress(OSError):  # it holds a stranger
                 path.rmdir()
@@ -63,30 +85,57 @@ def remove_own(folder: Path, *patterns: str) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of sftprep's, if it is there. Raises DatasetError, and removes nothing, if it holds anything else."""
-    refuse_strangers(folder)
-    remove_own(folder, "*")
-    if folder.is_dir():
-        with naming(folder):
+    """Remove what is sftprep's in a folder, and the folder if nothing else is in it."""
+    if not folder.is_symlink():
+        remove_own(folder, "*")
+        with suppress(OSError):
             folder.rmdir()
+
+
+def _is_marked(path: Path) -> bool:
+    with naming(path):
+        return path.is_file() and _MARK in path.read_bytes()
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
     """What is in a folder, and whether it is sftprep's; what is in a stranger's folder is not looked at."""
     if not folder.is_dir():
         return
+    vouched = _vouched(folder)
     with naming(folder):
         paths = sorted(folder.iterdir())
     for path in paths:
         is_folder = path.is_dir() and not path.is_symlink()
-        own = bool(_OWN.fullmatch(path.name)) and is_folder == (path.name in ("receipts", "rejects"))
+        own = is_lock(path) if path.name == LOCK_NAME else vouched(path.name)
+        own = own and is_folder == (path.name in (RECEIPTS, REJECTS))
         yield path, own
         if own and is_folder:
             with naming(path):
                 inner = sorted(path.iterdir())
             for each in inner:
-                own = bool(_OWN.fullmatch(f"{path.name}/{each.name}"))
-                yield each, own and (each.is_symlink() or not each.is_dir())
+                yield each, vouched(f"{path.name}/{each.name}") and (each.is_symlink() or not each.is_dir())
+
+
+def _vouched(folder: Path) -> Callable[[str], bool]:
+    """Tells whether what has that name in the folder is sftprep's."""
+    if has_plan(folder):
+        return lambda name: bool(_PLANNED.fullmatch(name))
+    if not has_manifest(folder):
+        return lambda name: bool(_HALF_PLAN.fullmatch(name)) and _is_half_plan(folder / name)
+    try:
+        listed = {MANIFEST, *load_manifest(folder).files}
+    except SftprepError:  # damaged, or of another version
+        return lambda name: bool(re.fullmatch(_DATASET, name))
+    return listed.__contains__
+
+
+def _is_half_plan(path: Path) -> bool:
+    """Whether the file is the beginning of a plan: room is made for all of it before it is written."""
+    with naming(path):
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return _PLAN_HEAD.startswith(file.read(len(_PLAN_HEAD)).rstrip(b"\0"))
 
 
 def _unlink(path: Path) -> None:

@@ -17,12 +17,13 @@ from sftprep import __version__
 from sftprep.config import Tolerance
 from sftprep.engines import Order, Progress, run_tasks
 from sftprep.errors import ConfigError, DatasetError, InputError
+from sftprep.folder import clean_up, complete_manifest, make_subfolders, read_plan, work_folder
 from sftprep.limits import UNLIMITED, Bounded, Item, Suspect
 from sftprep.loaded import Loaded, load
 from sftprep.manifest import MANIFEST, FileEntry, InputEntry, Manifest, ShardEntry, load_manifest
 from sftprep.manifest import REJECTS as REJECTS_FILE
-from sftprep.own_files import remove_folder
-from sftprep.plan import PLAN, Plan, clean_up, read_plan, work_folder
+from sftprep.own_files import has_manifest, has_plan, refuse_to_replace, remove_folder
+from sftprep.plan import Plan
 from sftprep.prepare import Preparer
 from sftprep.records import Record
 from sftprep.shards import (
@@ -114,12 +115,12 @@ def _left_out(record: Record, lost: Mapping[Item, str]) -> Record:
 
 def missing_tasks(plan: Plan, folder: Path) -> list[int]:
     """Splits without a receipt that holds: every file it names is there with its size and hash."""
-    return [task for task in range(len(plan.splits)) if not _is_done(plan, folder, task)]
+    return [task for task in range(len(plan.splits)) if not _done(plan, folder, task)]
 
 
-def _is_done(plan: Plan, folder: Path, task: int) -> bool:
+def _done(plan: Plan, folder: Path, task: int) -> ShardReceipt | None:
     receipt = read_receipt(folder, task, plan.fingerprint)
-    return receipt is not None and not _wrong_files(receipt, folder, hashes=True)
+    return receipt if receipt and not _wrong_files(receipt, folder, hashes=True) else None
 
 
 def _wrong_files(receipt: ShardReceipt, folder: Path, *, hashes: bool) -> list[Path]:
@@ -135,16 +136,20 @@ def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) 
     """Do one split of the plan in `folder`, if it is not done, in a process of its own.
 
     tokenizer: where it lies on this machine. call: CALL_OPTIONS. Returns what was done, in words. Raises DatasetError
-    where there is no plan, ConfigError where it has no such split.
+    where there is no plan, ConfigError where it has no such split, InputError where it is done and this call does not put
+    up with what was rejected.
     """
-    if (folder / MANIFEST).exists() and work_folder(folder) == folder:
-        load_manifest(folder)
+    tolerance = Tolerance(call.get("on_error", _TOLERANT.on_error))
+    if has_manifest(folder) and work_folder(folder) == folder:
+        tolerance.check(complete_manifest(folder).totals, folder / REJECTS_FILE)
         return "the dataset is complete"
     _planned_task(folder, task)  # before anything is changed
     with folder_lock(folder, shared=True, create=False):
         plan = _planned_task(folder, task)
         target = work_folder(folder)
-        if _is_done(plan, target, task):
+        make_subfolders(target)
+        if done := _done(plan, target, task):
+            tolerance.check(asdict(done.totals), file_path(target, task, REJECTS))
             return "done before"
         plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer or plan.config.tokenizer, **call))
         run_tasks(partial(Job, plan, target), [task], 1, lambda progress: None, plan.describe)
@@ -168,11 +173,13 @@ def commit_dataset(folder: Path, tolerance: Tolerance = _TOLERANT) -> Manifest:
     train on or this call does not put up with what was rejected.
     """
     target = work_folder(folder)
-    if not (target / PLAN).exists() and (folder / MANIFEST).exists():
-        manifest = load_manifest(folder)
+    if not has_plan(target) and has_manifest(folder):
+        manifest = complete_manifest(folder)
         tolerance.check(manifest.totals, folder / REJECTS_FILE)
         return manifest
     plan = read_plan(target)
+    if target != folder:
+        refuse_to_replace(folder)
     receipts = _receipts(plan, target)
     totals = Totals()
     for receipt in receipts:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
@@ -18,21 +18,16 @@ from sftprep.apart import run_apart
 from sftprep.checksum import with_checksum, without_checksum
 from sftprep.config import BuildConfig, fingerprint
 from sftprep.conversations import Conversation, parse_conversation
-from sftprep.errors import ConversationError, DatasetError, InputError, StorageError, TemplateError
+from sftprep.errors import ConversationError, DatasetError, InputError, TemplateError
 from sftprep.fast_tokens import BegunTokenizer
 from sftprep.inputs import PassedOver
 from sftprep.limits import Item, LimitError
 from sftprep.loaded import Loaded, load
-from sftprep.manifest import MANIFEST, load_manifest
-from sftprep.own_files import refuse_strangers, remove_folder, remove_own, remove_temporaries
-from sftprep.shards import RECEIPTS, REJECTS
 from sftprep.sources import SourceInfo, Split, find_sources, plan_splits, read_records
-from sftprep.storage import folder_lock, make_folder, naming, publish_bytes
 from sftprep.templates import probe, template_text
 
 _log = logging.getLogger(__name__)
 
-PLAN = "plan.json"
 _MUCH = 1 << 30  # bytes: reading so much takes some seconds
 _CHECKED_SHARE, _CHECKED_LEAST = 250, 200  # rows masked both ways: 1 in 250, at least 200
 
@@ -156,156 +151,3 @@ def first_conversations(
         for record in read_records(split, sources):
             with suppress(ConversationError):
                 yield parse_conversation(record.data, config.record_format)
-
-
-def new_folder(folder: Path) -> Path:
-    """Where a dataset is built that replaces the one in `folder`: beside it, on the same file system."""
-    absolute = folder.absolute()
-    return absolute.with_name(f".{absolute.name}.new")
-
-
-def work_folder(folder: Path) -> Path:
-    """Where the plan under way for `folder` is: in it, or beside it while an older dataset is replaced."""
-    return new_folder(folder) if (new_folder(folder) / PLAN).exists() else folder
-
-
-@contextmanager
-def hold(folder: Path, *, create: bool = True) -> Iterator[None]:
-    """Hold the lock of a folder to plan or build in it; with `create` it is made if there is none.
-
-    Raises DatasetError, and has changed nothing, where there is neither a dataset nor a plan, but something else or, without
-    `create`, nothing.
-    """
-    if not (folder / MANIFEST).exists() and not (work_folder(folder) / PLAN).exists():
-        if not create:
-            raise _no_plan(folder)
-        refuse_strangers(folder, begun=False)
-    with folder_lock(folder, create=create):
-        yield
-
-
-@contextmanager
-def no_temporaries(folder: Path) -> Iterator[None]:
-    """However the body ends, no temporary file is left in the folder, which is held."""
-    try:
-        yield
-    finally:
-        remove_temporaries(folder)
-
-
-def adopt_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Path | None:
-    """Write plan.json, or find that it is there already. Call inside `hold`.
-
-    Returns the folder to work in, or None where the dataset is complete. With `overwrite` a dataset, even the same one or
-    a damaged one, is built anew beside the old. Raises DatasetError, and has changed nothing, where the folder holds
-    another dataset or plan, naming what differs.
-    """
-    if (folder / MANIFEST).exists():
-        if not overwrite:
-            manifest = load_manifest(folder)
-            if manifest.fingerprint == plan.fingerprint:
-                clean_up(folder)
-                remove_folder(new_folder(folder))
-                return None
-            old = {
-                "config": manifest.config,
-                "inputs": [asdict(each) for each in manifest.inputs],
-                "tokenizer": manifest.tokenizer,
-            }
-            raise _refusal(folder, "holds a dataset made from", manifest.sftprep, old, plan)
-        target = new_folder(folder)
-        refuse_strangers(target)
-    else:
-        target = folder
-    if overwrite:
-        refuse_strangers(folder)
-    path = target / PLAN
-    if path.exists():
-        with naming(path):
-            old_plan = Plan.from_bytes(path.read_bytes(), path) if not overwrite else _plan_or_none(path)
-        if old_plan and old_plan.fingerprint == plan.fingerprint:
-            remove_temporaries(target)
-            _make_folders(target)
-            return target
-        if not overwrite and old_plan:
-            raise _refusal(folder, "holds an unfinished build with", __version__, old_plan.facts(), plan)
-        _forget(target)
-    elif target != folder:
-        remove_folder(target)  # an older dataset that was replaced, but not yet removed when its build was killed
-    else:
-        refuse_strangers(folder, begun=False)
-    make_folder(target)
-    remove_temporaries(target)
-    with no_temporaries(target):
-        publish_bytes(path, plan.to_bytes())
-    _make_folders(target)
-    return target
-
-
-def _make_folders(folder: Path) -> None:
-    """After the plan, which tells that what else is in the folder belongs to sftprep."""
-    make_folder(folder / RECEIPTS)
-    make_folder(folder / REJECTS)
-
-
-def _plan_or_none(path: Path) -> Plan | None:
-    try:
-        return Plan.from_bytes(path.read_bytes(), path)
-    except DatasetError:
-        return None
-
-
-def _refusal(folder: Path, what: str, version: str, old: dict[str, Any], plan: Plan) -> DatasetError:
-    """Name what differs between the plan and what is in the folder."""
-    new = plan.facts()
-    changed = [] if version == __version__ else [f"sftprep version ({version}, now {__version__})"]
-    for name, value in new["config"].items():
-        before = old["config"].get(name)
-        if before != value:
-            shown = "" if name == "chat_template" else f" ({before!r}, now {value!r})"
-            changed.append(f"option {name.replace('_', '-')}{shown}")
-    if old["tokenizer"] != new["tokenizer"]:
-        changed.append("tokenizer or its template")
-    old_inputs = {each["name"]: each["sha256"] for each in old["inputs"]}
-    new_inputs = {each["name"]: each["sha256"] for each in new["inputs"]}
-    names = sorted(old_inputs.keys() | new_inputs.keys())
-    changed += [f"input {name}" for name in names if old_inputs.get(name) != new_inputs.get(name)]
-    if not changed:
-        changed.append("order of the inputs")
-    return DatasetError(f"{folder}: {what} another {', '.join(changed)}; use --overwrite, or another folder")
-
-
-def _forget(folder: Path) -> None:
-    """Remove an unfinished build: receipts first, so that nobody takes the rest for work done. Its plan stays until
-    another one takes its place."""
-    for name in (RECEIPTS, REJECTS, "shard-*"):
-        remove_own(folder, name)
-
-
-def read_plan(folder: Path) -> Plan:
-    """The plan in a folder. Raises DatasetError where there is none."""
-    path = folder / PLAN
-    try:
-        return Plan.from_bytes(path.read_bytes(), path)
-    except FileNotFoundError:
-        raise _no_plan(folder) from None
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
-
-
-def _no_plan(folder: Path) -> DatasetError:
-    what = "no plan here; make one with `sftprep plan` or `sftprep build`" if folder.is_dir() else "no such folder"
-    return DatasetError(f"{folder}: {what}")
-
-
-def read_passed_over(folder: Path) -> tuple[PassedOver, ...]:
-    """What the plan under way for `folder` passes over; nothing where there is none."""
-    target = work_folder(folder)
-    return read_plan(target).passed_over if (target / PLAN).exists() else ()
-
-
-def clean_up(folder: Path) -> None:
-    """Remove what only an unfinished build needs; its plan last."""
-    remove_own(folder, RECEIPTS, REJECTS)
-    remove_temporaries(folder)
-    remove_own(folder, PLAN)

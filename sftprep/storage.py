@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -210,6 +211,19 @@ def folder_lock(folder: Path, *, shared: bool = False, create: bool = True, pati
             _let_go(path, descriptor)
 
 
+def is_lock(path: Path) -> bool:
+    """Whether a file is a lock of sftprep's: it says who holds it, or nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        content = os.pread(descriptor, 1000, 0) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b"?"
+        return not content or bool(_holder(content))
+    finally:
+        os.close(descriptor)
+
+
 def _let_go(path: Path, descriptor: int) -> None:
     """Give a lock up, and its file if nobody else holds it: alone it keeps nobody out."""
     try:
@@ -225,6 +239,8 @@ def _wait_for_lock(path: Path, kind: int, patience: float) -> int:
     """The descriptor of a lock file, locked. Raises OSError, or BusyError when the time is over."""
     deadline = time.monotonic() + patience
     while True:
+        if os.path.lexists(path) and not is_lock(path):
+            raise StorageError(f"{path}: not a lock of sftprep's; move it away, or choose another folder")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -232,7 +248,7 @@ def _wait_for_lock(path: Path, kind: int, patience: float) -> int:
                 return descriptor
         except BlockingIOError:
             if time.monotonic() > deadline:
-                holder = _read_holder(descriptor)
+                holder = _holder(os.pread(descriptor, 1000, 0)) or "another process"
                 os.close(descriptor)
                 raise BusyError(f"{path.parent}: in use by {holder}; wait for it, or choose another folder") from None
             time.sleep(0.02)
@@ -252,9 +268,10 @@ def _write_holder(descriptor: int) -> None:
     os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
-def _read_holder(descriptor: int) -> str:
+def _holder(content: bytes) -> str:
+    """Who holds a lock, by its file; "" if it does not say so."""
     try:
-        holder = json.loads(os.pread(descriptor, 1000, 0))
+        holder = json.loads(content)
         return f"process {int(holder['pid'])} on {holder['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from random import Random
 
 import pytest
 from faults.builds import OLD, SAMPLE, Lab, hashes, laboratory
-
-from sftprep.shards import read_receipt
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +28,16 @@ def unfinished(lab: Lab) -> Path:
 
 
 def tree(folder: Path) -> dict[str, tuple[str, int]]:
-    """Every file and folder around `folder` with its contents and the time of its last change."""
+    """Every file, link and folder around `folder` with its contents and the time of its last change."""
     around = folder.parent
-    return {
-        name: (digest, (around / name).lstat().st_mtime_ns if digest else 0) for name, digest in hashes(around).items()
-    }
+    seen = {}
+    for path in sorted(around.rglob("*")):
+        if path.is_symlink():
+            content = f"link to {path.readlink()}"
+        else:
+            content = path.read_text("latin-1") if path.is_file() else "not a file"
+        seen[path.relative_to(around).as_posix()] = (content, path.lstat().st_mtime_ns if path.is_file() else 0)
+    return seen
 
 
 def thesis(lab: Lab, out: Path) -> None:
@@ -87,12 +89,115 @@ def begun(lab: Lab, out: Path) -> None:
     shutil.copytree(lab.folder / "unfinished", out)
 
 
+def foreign_lock(lab: Lab, out: Path) -> None:
+    out.mkdir()
+    (out / ".lock").write_text("package-lock 3")
+
+
+def pipe_for_lock(lab: Lab, out: Path) -> None:
+    dataset(lab, out)
+    os.mkfifo(out / ".lock")
+
+
+def link_for_lock(lab: Lab, out: Path) -> None:
+    dataset(lab, out)
+    (out.parent / "mine").write_text("")
+    (out / ".lock").symlink_to(out.parent / "mine")
+
+
+def foreign_temporary(lab: Lab, out: Path) -> None:
+    out.mkdir()
+    (out / ".tmp-12-ab-manifest.json").write_text("not yours")
+
+
+def foreign_half_plan(lab: Lab, out: Path) -> None:
+    out.mkdir()
+    (out / ".tmp-12-ab-plan.json").write_text("not yours")
+
+
+def receipts_alone(lab: Lab, out: Path) -> None:
+    (out / "receipts").mkdir(parents=True)
+    (out / "receipts" / "00000.json").write_text("not yours")
+
+
+def dataset_with_a_shard_more(lab: Lab, out: Path) -> None:
+    dataset(lab, out)
+    (out / "shard-00009.X.npy").write_text("not yours")
+
+
+def dataset_with_a_floor_plan(lab: Lab, out: Path) -> None:
+    dataset(lab, out)
+    (out / "plan.json").write_text('{"rooms": 9}')
+
+
+def dataset_beside_rejects(lab: Lab, out: Path) -> None:
+    dataset(lab, out)
+    (out.parent / f".{out.name}.new").mkdir()
+    (out.parent / f".{out.name}.new" / "rejects.jsonl").write_text("not yours")
+
+
+def dataset_beside_a_floor_plan(lab: Lab, out: Path) -> None:
+    dataset(lab, out)
+    floor_plan(lab, out.parent / f".{out.name}.new")
+
+
+def dataset_beside_a_file(lab: Lab, out: Path) -> None:
+    dataset(lab, out)
+    (out.parent / f".{out.name}.new").write_text("not yours")
+
+
+def dataset_beside_a_link(lab: Lab, out: Path) -> None:
+    dataset(lab, out)
+    dataset(lab, out.parent / "other")
+    (out.parent / f".{out.name}.new").symlink_to(out.parent / "other")
+
+
+def dataset_behind_a_link(lab: Lab, out: Path) -> None:
+    dataset(lab, out.parent / "other")
+    out.symlink_to(out.parent / "other")
+
+
+def dataset_without_a_file(lab: Lab, out: Path) -> None:
+    shutil.copytree(lab.folder / "expected", out)
+    (out / "shard-00001.mask.npy").unlink()
+
+
+def dataset_with_a_short_file(lab: Lab, out: Path) -> None:
+    shutil.copytree(lab.folder / "expected", out)
+    os.truncate(out / "shard-00001.mask.npy", 200)
+
+
+def begun_with_a_link(lab: Lab, out: Path) -> None:
+    begun(lab, out)
+    shutil.move(out / "receipts", out.parent / "receipts")
+    (out / "receipts").symlink_to(out.parent / "receipts")
+
+
 def a_file(lab: Lab, out: Path) -> None:
     out.write_text("not yours")
 
 
 Maker = Callable[[Lab, Path], None]
-STRANGERS = [thesis, web_page, floor_plan, web_manifest_alone, a_file]
+STRANGERS = [
+    thesis,
+    web_page,
+    floor_plan,
+    web_manifest_alone,
+    a_file,
+    foreign_lock,
+    foreign_temporary,
+    foreign_half_plan,
+    receipts_alone,
+]
+BESIDE = [
+    dataset_beside_a_stranger,
+    dataset_beside_rejects,
+    dataset_beside_a_floor_plan,
+    dataset_beside_a_file,
+    dataset_beside_a_link,
+]
+NOT_LOCKED = [pipe_for_lock, link_for_lock]
+INCOMPLETE = [dataset_without_a_file, dataset_with_a_short_file]
 REFUSED: list[tuple[Maker, list[str], str]] = [
     *((maker, ["build"], "") for maker in STRANGERS),
     *((maker, ["build", "--overwrite"], "") for maker in STRANGERS),
@@ -107,7 +212,18 @@ REFUSED: list[tuple[Maker, list[str], str]] = [
     (dataset, ["plan"], "holds a dataset made from another option max-length"),
     (dataset_with_notes, ["build", "--overwrite"], "notes.txt, which is not sftprep's"),
     (dataset_with_notes, ["plan", "--overwrite"], "notes.txt, which is not sftprep's"),
-    (dataset_beside_a_stranger, ["build", "--overwrite"], "thesis.tex, which is not sftprep's"),
+    (dataset_with_a_shard_more, ["build", "--overwrite"], "shard-00009.X.npy, which is not sftprep's"),
+    (dataset_with_a_floor_plan, ["plan", "--overwrite"], "plan.json, which is not sftprep's"),
+    (dataset_behind_a_link, ["build", "--overwrite"], "a link, which cannot be replaced"),
+    *((maker, ["build", "--overwrite"], ".out.new: ") for maker in BESIDE),
+    *((maker, ["plan", "--overwrite"], ".out.new: ") for maker in BESIDE),
+    *((maker, [*command], "not a lock") for maker in NOT_LOCKED for command in (["build"], ["plan"], ["commit"])),
+    *((maker, ["build", "--max-length", "64"], "shard-00001.mask.npy: missing, or of") for maker in INCOMPLETE),
+    *((maker, ["plan", "--max-length", "64"], "shard-00001.mask.npy: missing, or of") for maker in INCOMPLETE),
+    *((maker, ["commit"], "shard-00001.mask.npy: missing, or of") for maker in INCOMPLETE),
+    *((maker, ["work", "--task", "0"], "shard-00001.mask.npy: missing, or of") for maker in INCOMPLETE),
+    (begun_with_a_link, ["build"], "receipts: a link"),
+    (begun_with_a_link, ["work", "--task", "0"], "receipts: a link"),
     (begun, ["build", *OLD], "unfinished build with another option max-length"),
     (begun, ["plan", *OLD], "unfinished build with another option max-length"),
     (begun, ["commit"], "2 of 3 splits are not done: 0, 2"),
@@ -116,7 +232,7 @@ REFUSED: list[tuple[Maker, list[str], str]] = [
     (begun, ["work", "--task", "0", "--tokenizer", "nowhere/at/all"], "nowhere"),
     (begun, ["build", "nowhere.jsonl"], "nowhere.jsonl"),
     (begun, ["build", "--tokenizer", "nowhere/at/all"], "nowhere"),
-    (begun, ["build", "--max-rejects", "-1"], "must not be negative"),
+    (begun, ["build", "--max-rejects", "-1"], "expected a number such as 20"),
     (begun, ["verify"], "manifest.json"),
     (begun, ["inspect"], "manifest.json"),
 ]
@@ -169,144 +285,63 @@ def test_a_dataset_may_be_replaced_and_nothing_else_goes(lab: Lab, out: Path) ->
     assert {each.name for each in out.parent.iterdir()} == {"out", "beside.txt"}
 
 
+@pytest.mark.parametrize(
+    "command", [["build"], ["build", "--overwrite"], ["plan"], ["commit"], ["work", "--task", "0"]]
+)
+def test_the_root_of_the_file_system_is_no_dataset(lab: Lab, out: Path, command: list[str]) -> None:
+    name, *more = command
+    arguments = [name, *lab.command("/", *more)[1:]] if name in ("build", "plan") else [name, "/", *more]
+    ended = lab.builds.run(*arguments)
+    assert (ended.code, "/: the root of a file system cannot be a dataset" in ended.output) == (1, True), ended.output
+
+
+def test_a_dataset_is_not_replaced_from_within(lab: Lab, out: Path) -> None:
+    dataset(lab, out)
+    before = tree(out)
+    for place in (".", "../out", str(out)):
+        ended = lab.builds.run(*lab.command(place, "--overwrite"), folder=out)
+        assert (ended.code, "would be replaced, and this is run in it" in ended.output) == (1, True), ended.output
+        assert tree(out) == before
+    ended = lab.builds.run(*lab.command("."), folder=out)  # complete, with other options: refused, as from without
+    assert "holds a dataset made from another option max-length" in ended.output
+    (out.parent / "empty").mkdir()
+    assert lab.builds.run(*lab.command("."), folder=out.parent / "empty").code == 0
+    assert hashes(out.parent / "empty") == lab.expected
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [dataset_beside_a_stranger, dataset_beside_rejects, dataset_beside_a_floor_plan, dataset_beside_a_file, begun],
+)
+def test_what_is_beside_a_complete_dataset_is_no_matter(lab: Lab, out: Path, beside: Maker) -> None:
+    """But an unfinished build that was to replace it goes."""
+    if beside is begun:
+        dataset(lab, out)
+        begun(lab, out.parent / ".out.new")
+    else:
+        beside(lab, out)
+    before = tree(out)
+    ended = lab.builds.run(*lab.command(out, *OLD))
+    assert (ended.code, "nothing to do" in ended.output) == (0, True), ended.output
+    if beside is begun:
+        assert hashes(out.parent) == {f"out/{name}": digest for name, digest in lab.old.items()} | {"out": ""}
+    else:
+        assert tree(out) == before
+
+
+def test_a_floor_plan_in_a_complete_dataset_is_kept(lab: Lab, out: Path) -> None:
+    dataset_with_a_floor_plan(lab, out)
+    receipts_alone(lab, out.parent / "others")
+    shutil.move(out.parent / "others" / "receipts", out / "receipts")
+    before = tree(out)
+    for command in (lab.command(out, *OLD), ["commit", str(out)], ["work", str(out), "--task", "0"]):
+        assert lab.builds.run(*command).code == 0
+        assert tree(out) == before
+
+
 def test_notes_in_a_dataset_do_not_keep_it_from_being_complete(lab: Lab, out: Path) -> None:
     shutil.copytree(lab.folder / "expected", out)
     (out / "notes.txt").write_text("mine")
     ended = lab.builds.run(*lab.command(out))
     assert (ended.code, "nothing to do" in ended.output) == (0, True)
     assert (out / "notes.txt").read_text() == "mine"
-
-
-# -- the option of this call counts: there are 6 rejects among 151 records ------------------------------------------------
-
-
-def test_limits_are_of_the_call(lab: Lab, out: Path) -> None:
-    ended = lab.builds.run(*lab.command(out, "--max-rejects", "0"))
-    assert ended.code == 1
-    assert "6 of 151 records rejected, more than 0" in ended.output
-    assert not (out / "manifest.json").exists()
-    ended = lab.builds.run(*lab.command(out, "--max-rejects", "5"))
-    assert (ended.code, "more than 5" in ended.output) == (1, True)
-    assert lab.builds.run(*lab.command(out, "--max-rejects", "6")).code == 0
-    assert hashes(out) == lab.expected
-    for stricter in (["--max-rejects", "5"], ["--max-rejects", "1%"], ["--on-error", "stop"]):
-        ended = lab.builds.run(*lab.command(out, *stricter))
-        assert (ended.code, "records rejected" in ended.output) == (1, True), ended.output
-        assert hashes(out) == lab.expected
-    assert lab.builds.run(*lab.command(out)).code == 0
-
-
-def test_a_limit_that_failed_is_got_past_by_overwriting_too(lab: Lab, out: Path) -> None:
-    assert lab.builds.run(*lab.command(out, "--max-rejects", "0", "--overwrite")).code == 1
-    assert lab.builds.run(*lab.command(out, "--overwrite")).code == 0
-    assert hashes(out) == lab.expected
-
-
-def test_steps_have_limits_of_their_own(lab: Lab, out: Path) -> None:
-    """Whatever the plan was given: it keeps none of them."""
-    strict = ["--max-rejects", "0", "--on-error", "stop", "--workers", "7", "--trust-remote-code"]
-    assert lab.builds.run("plan", *lab.command(out, *strict)[1:]).code == 0
-    planned = json.loads((out / "plan.json").read_text())["config"]
-    assert not planned.keys() & {"max_rejects", "on_error", "workers", "trust_remote_code", "strict"}
-    ended = lab.builds.run("work", str(out), "--task", "0", "--on-error", "stop")
-    assert ended.code == 1
-    assert "chat-0.jsonl:11: not JSON" in ended.output
-    assert not list(out.rglob(".tmp-*"))
-    for task in "012":
-        assert lab.builds.run("work", str(out), "--task", task).code == 0
-    for refused in (["--max-rejects", "5"], ["--on-error", "stop"]):
-        ended = lab.builds.run("commit", str(out), *refused)
-        assert (ended.code, "records rejected" in ended.output) == (1, True)
-    assert lab.builds.run("commit", str(out), "--max-rejects", "4%").code == 0
-    assert hashes(out) == lab.expected
-    assert lab.builds.run("commit", str(out), "--max-rejects", "0").code == 1
-    assert lab.builds.run("commit", str(out)).code == 0
-
-
-CODE = """
-from transformers import PreTrainedTokenizerFast
-from pathlib import Path
-Path({marker!r}).touch()
-class Custom(PreTrainedTokenizerFast):
-    pass
-"""
-
-
-def test_nobodys_code_is_run_unless_this_call_says_so(lab: Lab, out: Path) -> None:
-    """Whatever plan.json says: it is a file that anybody may have written."""
-    tokenizer, marker = out.parent / "tokenizer", out.parent / "ran"
-    shutil.copytree(SAMPLE / "tokenizer", tokenizer)
-    config = json.loads((tokenizer / "tokenizer_config.json").read_text())
-    config["auto_map"] = {"AutoTokenizer": [None, "custom.Custom"]}
-    config["tokenizer_class"] = "Custom"
-    (tokenizer / "tokenizer_config.json").write_text(json.dumps(config))
-    (tokenizer / "custom.py").write_text(CODE.format(marker=str(marker)))
-    arguments = lab.command(out, "-t", str(tokenizer), "--trust-remote-code")
-    assert lab.builds.run("plan", *arguments[1:]).code == 0
-    assert marker.exists()
-    marker.unlink()
-    ended = lab.builds.run("work", str(out), "--task", "0")
-    assert ended.code == 1, ended.output
-    assert "trust" in ended.output
-    assert not marker.exists()
-    assert lab.builds.run("work", str(out), "--task", "0", "--trust-remote-code").code == 0
-    assert marker.exists()
-
-
-# -- plan.json and receipts that were changed ---------------------------------------------------------------------------
-
-
-def flipped(data: bytes, random: Random) -> bytes:
-    changed = bytearray(data)
-    changed[random.randrange(len(data))] ^= 1 << random.randrange(8)
-    return bytes(changed)
-
-
-@pytest.fixture(scope="module")
-def done(lab: Lab) -> Path:
-    """All splits done, nothing committed."""
-    folder = lab.folder / "done"
-    assert lab.builds.run("plan", *lab.command(folder)[1:]).code == 0
-    for task in "012":
-        assert lab.builds.run("work", str(folder), "--task", task).code == 0
-    return folder
-
-
-@pytest.mark.parametrize("name", ["plan.json", "receipts/00001.json"])
-def test_a_changed_bit_is_refused_or_changes_nothing(lab: Lab, done: Path, out: Path, name: str) -> None:
-    """By what reads them, 200 times; by the commands, some of these times."""
-    from sftprep.errors import DatasetError
-    from sftprep.plan import Plan, read_plan
-
-    shutil.copytree(done, out)
-    random, whole = Random(name), (out / name).read_bytes()
-    plan = read_plan(done)
-    receipt = read_receipt(done, 1, plan.fingerprint)
-    accepted = 0
-    for number in range(200):
-        (out / name).write_bytes(flipped(whole, random))
-        if name == "plan.json":
-            try:
-                assert Plan.from_bytes((out / name).read_bytes(), out / name) == plan
-                accepted += 1
-            except DatasetError:
-                pass
-        else:
-            found = read_receipt(out, 1, plan.fingerprint)
-            assert found in (receipt, None)
-            accepted += found is not None
-        if number % 40 == 0:
-            ended = lab.builds.run("commit", str(out))
-            if ended.code == 0:
-                assert hashes(out) == lab.expected
-                shutil.rmtree(out)
-                shutil.copytree(done, out)
-            else:
-                assert ended.code == 1
-                assert "Traceback" not in ended.output
-                assert not (out / "manifest.json").exists()
-    assert accepted < 40  # a bit of white space, at most
-    (out / name).write_bytes(flipped(whole, Random(1)))
-    ended = lab.builds.run(*lab.command(out, *["--overwrite"] * (name == "plan.json")))
-    assert ended.code == 0, ended.output
-    assert hashes(out) == lab.expected
