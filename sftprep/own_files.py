@@ -20,7 +20,7 @@ from sftprep.storage import LOCK_NAME, is_lock, naming
 
 PLAN = "plan.json"
 _MARK = b'"sftprep'  # in every plan and manifest: the version that made it, their format
-_PLAN_HEAD = b'{\n "checksum": '
+_HEAD = b'{\n "checksum": '
 
 _DATASET = r"manifest\.json|rejects\.jsonl|shard-\d{5,}\.(?:(?:X|Y|mask|segments)\.npy|provenance\.parquet)"
 _SHARES = r"receipts/(?:{0}\d{{5,}}\.json)|rejects/(?:{0}\d{{5,}}\.jsonl)"
@@ -32,12 +32,12 @@ _PLANNED = re.compile(rf"receipts|rejects|plan\.json|{_DATASET}|{_SHARES.format(
 
 def has_plan(folder: Path) -> bool:
     """Whether a plan of sftprep's is in the folder, whole or damaged."""
-    return _is_marked(folder / PLAN)
+    return _is_ours(folder / PLAN)
 
 
 def has_manifest(folder: Path) -> bool:
     """Whether a manifest of sftprep's is in the folder, whole or damaged."""
-    return _is_marked(folder / MANIFEST)
+    return _is_ours(folder / MANIFEST)
 
 
 def refuse_strangers(folder: Path) -> None:
@@ -92,9 +92,11 @@ def remove_folder(folder: Path) -> None:
             folder.rmdir()
 
 
-def _is_marked(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
+    """Whether a plan or manifest is of sftprep: whole or half or damaged, by how it begins or by what is said in it."""
     with naming(path):
-        return path.is_file() and _MARK in path.read_bytes()
+        data = path.read_bytes() if path.is_file() else b"?"
+    return _MARK in data or _HEAD.startswith(data[: len(_HEAD)].rstrip(b"\0"))  # room is made before it is written
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
@@ -121,21 +123,12 @@ def _vouched(folder: Path) -> Callable[[str], bool]:
     if has_plan(folder):
         return lambda name: bool(_PLANNED.fullmatch(name))
     if not has_manifest(folder):
-        return lambda name: bool(_HALF_PLAN.fullmatch(name)) and _is_half_plan(folder / name)
+        return lambda name: bool(_HALF_PLAN.fullmatch(name)) and _is_ours(folder / name)
     try:
         listed = {MANIFEST, *load_manifest(folder).files}
     except SftprepError:  # damaged, or of another version
         return lambda name: bool(re.fullmatch(_DATASET, name))
     return listed.__contains__
-
-
-def _is_half_plan(path: Path) -> bool:
-    """Whether the file is the beginning of a plan: room is made for all of it before it is written."""
-    with naming(path):
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return _PLAN_HEAD.startswith(file.read(len(_PLAN_HEAD)).rstrip(b"\0"))
 
 
 def _unlink(path: Path) -> None:
