@@ -1,13 +1,19 @@
 """JSON that says so when it was changed: an object with the sha256 of its other keys under `checksum`.
 
-The hash is over the object's one compact spelling with sorted keys, so white space may differ and nothing else.
+The hash is over the object's one compact spelling with sorted keys, so white space may differ and nothing else. It tells
+of damage, not of who wrote it: so what is read is checked against the types of what it becomes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # hex sha256
 
 
 def with_checksum(stated: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import date as day
 from typing import Any
 
 from sftprep import FORMAT_VERSION, __version__
@@ -95,6 +96,11 @@ class BuildConfig:
         if self.mask != "turns" and (self.train_on != "assistant" or not self.train_end_of_turn):
             raise ConfigError(f"--train-on and --no-train-end-of-turn need --mask turns, not --mask {self.mask}")
         reject_limit(self.max_rejects, 0)
+        if self.date is not None:
+            try:
+                day.fromisoformat(self.date)
+            except ValueError:
+                raise ConfigError(f"--date {self.date}: expected a day such as 2026-01-31") from None
 
     @property
     def tolerance(self) -> Tolerance:

@@ -11,14 +11,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+import msgspec
 
 from sftprep import FORMAT_VERSION, __version__
 from sftprep.apart import run_apart
-from sftprep.checksum import with_checksum, without_checksum
+from sftprep.checksum import Hash, with_checksum, without_checksum
 from sftprep.config import BuildConfig, fingerprint
 from sftprep.conversations import Conversation, parse_conversation
-from sftprep.errors import ConversationError, DatasetError, InputError, TemplateError
+from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, TemplateError
 from sftprep.fast_tokens import BegunTokenizer
 from sftprep.inputs import PassedOver
 from sftprep.limits import Item, LimitError
@@ -28,8 +30,20 @@ from sftprep.templates import probe, template_text
 
 _log = logging.getLogger(__name__)
 
+_MADE = ("sftprep-plan", FORMAT_VERSION, __version__)  # its format, version and sftprep
 _MUCH = 1 << 30  # bytes: reading so much takes some seconds
 _CHECKED_SHARE, _CHECKED_LEAST = 250, 200  # rows masked both ways: 1 in 250, at least 200
+
+
+class PlannedTokenizer(TypedDict):
+    """What the manifest says of tokenizer and template."""
+
+    sha256: Hash
+    chat_template_sha256: Hash
+    vocab_size: Annotated[int, msgspec.Meta(ge=1, le=2**32)]
+    pad_id: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+    tokenizers: str  # versions
+    transformers: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,7 @@ class Plan:
     config: BuildConfig
     sources: tuple[SourceInfo, ...]
     splits: tuple[Split, ...]
-    tokenizer: dict[str, Any]  # what the manifest says of tokenizer and template
+    tokenizer: PlannedTokenizer
     fingerprint: str
     passed_over: tuple[PassedOver, ...] = ()  # files of the inputs' folders that are not read
 
@@ -69,9 +83,7 @@ class Plan:
     def to_bytes(self) -> bytes:
         """plan.json: also holds where inputs and tokenizer lie on this machine, which no dataset file does."""
         stated = {
-            "format": "sftprep-plan",
-            "version": FORMAT_VERSION,
-            "sftprep": __version__,
+            **dict(zip(("format", "version", "sftprep"), _MADE, strict=True)),
             "fingerprint": self.fingerprint,
             "config": self.config.planned_options(),
             "tokenizer": self.tokenizer,
@@ -86,24 +98,27 @@ class Plan:
         """Raises DatasetError where the bytes are no plan this version can follow, or were changed."""
         try:
             stated = without_checksum(data)
-            if (stated["format"], stated["version"], stated["sftprep"]) != (
-                "sftprep-plan",
-                FORMAT_VERSION,
-                __version__,
-            ):
+            if (stated["format"], stated["version"], stated["sftprep"]) != _MADE:
                 made = f"made by sftprep {stated['sftprep']}, this is {__version__}"
                 raise DatasetError(f"{path}: {made}; use that version, or --overwrite")
-            options = stated["config"]
-            return cls(
-                BuildConfig(**{**options, "inputs": tuple(options["inputs"])}),
-                tuple(SourceInfo(**source) for source in stated["sources"]),
-                tuple(Split.from_dict(split) for split in stated["splits"]),
-                stated["tokenizer"],
-                stated["fingerprint"],
-                tuple(PassedOver(**each) for each in stated["passed_over"]),
-            )
-        except (ValueError, TypeError, KeyError) as error:
-            raise DatasetError(f"{path}: not a plan of sftprep, or it was changed; use --overwrite") from error
+            plan = msgspec.convert(stated, cls)
+            plan.check()
+        except (ValueError, TypeError, KeyError, ConfigError) as error:
+            raise DatasetError(
+                f"{path}: not a plan of sftprep, or it was changed ({error}); use --overwrite"
+            ) from error
+        return plan
+
+    def check(self) -> None:
+        """Raise ValueError where one part of the plan contradicts another."""
+        if fingerprint(self.facts()) != self.fingerprint:
+            raise ValueError("its fingerprint is another's")
+        if [split.index for split in self.splits] != list(range(len(self.splits))) or not self.splits:
+            raise ValueError("splits are missing")
+        for split in self.splits:
+            for place in split.ranges:
+                if place.source >= len(self.sources) or place.start > place.stop:
+                    raise ValueError("a split goes beyond the inputs")
 
 
 def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> tuple[Plan, Loaded]:
@@ -132,12 +147,13 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
     loaded = load(config, tokenizer, controls, first_conversations(config, sources, splits))
     config = replace(config, tokenizer_engine=loaded.engine.name)
-    stated = {
+    stated: PlannedTokenizer = {
         "sha256": resolved.sha256,
         "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
         "vocab_size": resolved.size,
         "pad_id": resolved.pad_id,
-        **resolved.versions,
+        "tokenizers": resolved.versions["tokenizers"],
+        "transformers": resolved.versions["transformers"],
     }
     plan = Plan(config, tuple(sources), tuple(splits), stated, "", found.passed_over)
     return replace(plan, fingerprint=fingerprint(plan.facts())), loaded

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 
 from sftprep.cache import read_entry, write_entry
@@ -32,7 +33,6 @@ _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _FILE_KINDS = {".json", ".jinja", ".model", ".txt", ".tiktoken", ".codes", ".tokenizer"}  # all that Transformers reads
 _NO_TOKENIZER = {"config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"}
 _TEMPLATE_FOLDER = "additional_chat_templates"
-_FLAGS = ("special", "lstrip", "rstrip", "normalized", "single_word")  # of an AddedToken
 _MEMORY = 4 << 30  # bytes of address space; ten times what a tokenizer of 128,000 ids takes
 _CACHED_BYTES = 256 << 20  # a folder with more than that under such names is not worth hashing
 
@@ -148,18 +148,7 @@ def to_json(resolved: ResolvedTokenizer) -> bytes:
 
 def _from_json(contents: bytes) -> ResolvedTokenizer:
     """The inverse of `to_json`. Raises an exception of some kind for anything else."""
-    fields = orjson.loads(contents)
-    fields["added_tokens"] = tuple(AddedToken(**token) for token in fields["added_tokens"])
-    resolved = ResolvedTokenizer(**fields)
-    added = resolved.added_tokens
-    words = [resolved.backend, resolved.sha256, *(token.content for token in added)]
-    for mapping in (resolved.chat_templates, resolved.special_tokens, resolved.versions):
-        words += mapping.values()
-    ids = [each for each in (resolved.bos_id, resolved.eos_id) if each is not None]
-    numbers = [*ids, resolved.pad_id, resolved.size, *(token.id for token in added)]
-    flags = [getattr(token, name) for token in added for name in _FLAGS]
-    if {*map(type, words)} != {str} or {*map(type, numbers)} != {int} or {*map(type, flags)} - {bool}:
-        raise TypeError("not a tokenizer")
+    resolved = msgspec.json.decode(contents, type=ResolvedTokenizer)
     resolved.steps()
     return resolved
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from sftprep.checksum import with_checksum, without_checksum
+from sftprep.checksum import Count, Hash, with_checksum, without_checksum
 from sftprep.errors import StorageError
 from sftprep.rows import Rows
 from sftprep.storage import StagedFile, sync_folder
@@ -22,6 +23,7 @@ ARRAYS = ("X", "Y", "mask")
 RECEIPTS = "receipts"
 REJECTS = "rejects"
 REJECT_KINDS = ("rejected", "dropped")  # by a fault of its own; because nothing of it would be trained
+FileKind = Annotated[str, msgspec.Meta(pattern=r"^(?:X|Y|mask|segments|provenance|rejects)\Z")]
 _MOST_ROWS = 10**15  # sizes the space left for an .npy header, whose length must not depend on the row count
 
 
@@ -81,9 +83,9 @@ class Totals:
 class ShardReceipt:
     """Proof that one split is done: what was published under which size and hash. `files` is empty without rows."""
 
-    task: int
-    fingerprint: str
-    files: dict[str, tuple[int, str]]  # kind ("X", ..., "rejects") -> bytes, hex sha256
+    task: Count
+    fingerprint: Hash
+    files: dict[FileKind, tuple[Count, Hash]]
     totals: Totals = field(default_factory=Totals)
 
     def to_bytes(self) -> bytes:
@@ -94,10 +96,10 @@ class ShardReceipt:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ShardReceipt:
-        """Raises ValueError, TypeError or KeyError where the bytes are no receipt, or were changed."""
+        """Raises ValueError or TypeError where the bytes are no receipt, or were changed."""
         stated = without_checksum(data)
-        files = {str(kind): (int(size), str(sha256)) for kind, (size, sha256) in stated["files"].items()}
-        return cls(int(stated["task"]), str(stated["fingerprint"]), files, Totals(*map(int, stated["totals"])))
+        totals = Totals(*msgspec.convert(stated.pop("totals", None), list[Count]))
+        return replace(msgspec.convert(stated, cls), totals=totals)
 
     def paths(self, folder: Path) -> dict[str, Path]:
         """Where the receipt's files lie in `folder`, by kind."""
@@ -264,6 +266,6 @@ def read_receipt(folder: Path, task: int, fingerprint: str) -> ShardReceipt | No
         return None
     except OSError as error:
         raise StorageError(f"{receipt_path(folder, task)}: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError):
         return None
     return receipt if (receipt.task, receipt.fingerprint) == (task, fingerprint) else None

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from sftprep.checksum import Count, Hash
 from sftprep.compressed import codec_of
 from sftprep.errors import InputError
 from sftprep.inputs import CHUNK, Source, find_sources, holds_array, read_chunks
@@ -42,31 +42,26 @@ COMPRESSED_RANGES = 8  # at most, of one compressed file: every range costs a de
 class SourceInfo(Source):
     """One input file, after it was read once."""
 
-    sha256: str  # of the bytes on disk
-    records: int  # lines that are not blank, or elements of the file's array
+    sha256: Hash  # of the bytes on disk
+    records: Count  # lines that are not blank, or elements of the file's array
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
     """Whole lines of one source."""
 
-    source: int  # index into the sources
-    start: int  # bytes of the uncompressed text, the start of a line
-    stop: int  # bytes, the start of the next range's line or the end
-    first_line: int  # 1-based line number at `start`
+    source: Count  # index into the sources
+    start: Count  # bytes of the uncompressed text, the start of a line
+    stop: Count  # bytes, the start of the next range's line or the end
+    first_line: Count  # 1-based line number at `start`
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
     """One task's share of the inputs."""
 
-    index: int
+    index: Count
     ranges: tuple[Range, ...]  # in the order of the inputs
-
-    @classmethod
-    def from_dict(cls, stated: Mapping[str, Any]) -> Split:
-        """The inverse of `dataclasses.asdict`. Raises KeyError or TypeError for anything else."""
-        return cls(stated["index"], tuple(Range(**place) for place in stated["ranges"]))
 
 
 @dataclass(frozen=True, slots=True)
