@@ -238,7 +238,6 @@ def test_a_damaged_entry_is_replaced(folder: Path, cache: Path, monkeypatch: pyt
         lambda fields: b"",
         lambda fields: b"[]",
         lambda fields: b"[" * 100_000,
-        lambda fields: {**fields, "vocabulary": 403},
         lambda fields: {name: value for name, value in fields.items() if name != "pad_id"},
         lambda fields: {**fields, "size": "403"},
         lambda fields: {**fields, "eos_id": True},
