@@ -42,9 +42,9 @@ def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     from sftprep.fast_tokens import begin_tokenizer
 
     tokenizer = begin_tokenizer(config)  # while the rest is imported
-    from sftprep.build import build_dataset
+    from sftprep.progress import watched_build
 
-    build_dataset(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
+    watched_build(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
 
 
 @main.command()
@@ -147,9 +147,16 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
 def demo(output: Path) -> None:
     """The main job on the built-in sample: build, then a few rows in colour."""
     show_log()
-    from sftprep.build import run_demo
+    from importlib.resources import as_file, files
 
-    run_demo(output)
+    from sftprep.config import BuildConfig
+    from sftprep.preview import show_rows
+    from sftprep.progress import watched_build
+
+    with as_file(files("sftprep") / "sample") as sample:
+        tokenizer = str(sample / "tokenizer")
+        watched_build(BuildConfig((str(sample / "conversations.jsonl"),), tokenizer, max_length=512), output)
+        show_rows(output, (), tokenizer, None)
 
 
 @main.command()

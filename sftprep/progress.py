@@ -11,14 +11,19 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sftprep.build import Watch, build_dataset
+from sftprep.config import BuildConfig
 from sftprep.engines import Progress as Step
+from sftprep.fast_tokens import BegunTokenizer
 from sftprep.inputs import PassedOver
 from sftprep.manifest import REJECTS, Manifest
+from sftprep.plan import Plan
 from sftprep.rejects import count_reasons
 from sftprep.shards import REJECT_KINDS
 from sftprep.visible import visible
@@ -36,13 +41,33 @@ class _Console(Console):
         """Nobody reads any more; rich would exit."""
 
 
-class BuildProgress:
+def watched_build(
+    config: BuildConfig,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+    tokenizer: BegunTokenizer | None = None,
+) -> None:
+    """Build a dataset before the user's eyes. Raises as `build_dataset` does."""
+    with BuildProgress(quiet) as progress:
+        manifest = build_dataset(config, folder, overwrite=overwrite, watch=progress, tokenizer=tokenizer)
+    if quiet:
+        return
+    if progress.plan is None:
+        click.echo(visible(f"{folder}: complete already; nothing to do"), err=True)
+    else:
+        show_summary(manifest, folder, progress.plan.passed_over, progress)
+
+
+class BuildProgress(Watch):
     """A bar over the input's bytes, with conversations, tokens/s and MB/s. Drawn on standard error."""
 
-    def __init__(self, total_bytes: int, quiet: bool) -> None:
-        self._conversations = self._tokens = self._bytes = self._replayed = 0
+    def __init__(self, quiet: bool) -> None:
+        self.plan: Plan | None = None  # once work begins
         self.seconds: dict[str, float] = {}  # of all processes, by stage of the work
-        self._begin = time.monotonic()
+        self._conversations = self._tokens = self._bytes = self._replayed = 0
+        self._created = self._begin = time.monotonic()
         # refreshed from `update`, not from a thread: worker processes are forked while it is shown
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
@@ -54,20 +79,27 @@ class BuildProgress:
             auto_refresh=False,
             disable=quiet,
         )
-        self._task = self._bar.add_task("tokenizing", total=total_bytes, counts="")
+        self._task = self._bar.add_task("tokenizing", total=None, counts="")
         self._drawn = 0.0
 
     def __enter__(self) -> BuildProgress:
+        return self
+
+    def begin(self, plan: Plan, left: int) -> None:
+        """Show the bar."""
+        self.plan = plan
+        self._begin = time.monotonic()
+        self._bar.update(self._task, total=left)
         with suppress(OSError):
             self._bar.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._draw()
-        with suppress(OSError):
-            self._bar.stop()
+        if self.plan is not None:
+            self._draw()
+            with suppress(OSError):
+                self._bar.stop()
 
     def update(self, step: Step) -> None:
         """Add what a worker reports."""
@@ -82,6 +114,11 @@ class BuildProgress:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         if time.monotonic() - self._drawn > 0.1:
             self._draw()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was made."""
+        return time.monotonic() - self._created
 
     @property
     def replayed_share(self) -> float:
@@ -104,7 +141,6 @@ def show_summary(
     manifest: Manifest,
     folder: Path,
     passed_over: Sequence[PassedOver],
-    seconds: float | None = None,
     work: BuildProgress | None = None,
 ) -> None:
     """The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
@@ -138,9 +174,9 @@ def show_summary(
         table.add_row("silent turns", _warn(silent), "the template prints nothing of them but their end")
     if unended := totals.get("unended_turns", 0):
         table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")
-    if seconds is not None:
-        rate = sum(each.bytes for each in manifest.inputs) / seconds / _MEGA
-        table.add_row("time", f"{seconds:.1f} s", f"{rate:.1f} MB/s")
+    if work is not None:
+        rate = sum(each.bytes for each in manifest.inputs) / work.elapsed / _MEGA
+        table.add_row("time", f"{work.elapsed:.1f} s", f"{rate:.1f} MB/s")
     if work is not None and work.seconds:
         whole = sum(work.seconds.values())
         shares = [
