@@ -111,8 +111,9 @@ class Templates:
             return preset_rule(config.mask, encode, special["bos_token"], special["eos_token"])
         if config.mask != "scan":
             return None
+        header, end = self.scan_texts()
         offsets = {"start_offset": config.scan_start_offset, "end_offset": config.scan_end_offset}
-        return scan_rule(*self.scan_texts(), encode, **offsets)
+        return scan_rule(header, end, encode, **offsets)
 
     def scan_texts(self) -> tuple[str, str]:
         """What stands before and at the end of an answer: as given, else seen in a small conversation. Raises TemplateError."""

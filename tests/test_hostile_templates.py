@@ -76,7 +76,9 @@ SLICES = (
 WIDTH = "{{ '{0[0]:{0[1]}}'.format(['a', 2000000000]) | length }}"
 
 
-@pytest.mark.parametrize("bomb", [SLICES, WIDTH, ENDLESS, HOARD, TOO_LONG, "{{ 'a' * 10 ** 11 }}", "{{ 10 ** (10 ** 10) }}"])
+@pytest.mark.parametrize(
+    "bomb", [SLICES, WIDTH, ENDLESS, HOARD, TOO_LONG, "{{ 'a' * 10 ** 11 }}", "{{ 10 ** (10 ** 10) }}"]
+)
 def test_a_template_that_explodes_on_plain_talk_is_refused_before_anything_is_made(tmp_path: Path, bomb: str) -> None:
     source = write(tmp_path / "a.jsonl", GOOD)
     with pytest.raises(TemplateError, match="plain talk"):
