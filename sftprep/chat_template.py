@@ -262,6 +262,8 @@ class ChatTemplate:
         for messages in TALK:
             try:
                 self._render(self.variables(Conversation(messages, None, {}, None)), ())
+            except LimitError:
+                raise
             except ConversationError:
                 continue
             except TemplateError:
@@ -277,6 +279,8 @@ class ChatTemplate:
             try:
                 marked = template.mark(variables)
                 found.append((marked, self._trace(variables, (), marked.text, words=True), variables["messages"]))
+            except LimitError:
+                raise
             except ConversationError:
                 continue
         return found

@@ -217,11 +217,22 @@ def build_config(options: dict[str, Any]) -> BuildConfig:
         kwargs[name] = config.template_value(text)
     values["template_kwargs"] = kwargs
     if options["chat_template"]:
-        try:
-            values["chat_template"] = options["chat_template"].read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{options['chat_template']}: {error}") from error
+        values["chat_template"] = _template_in(options["chat_template"])
     return config.BuildConfig(**values)
+
+
+def _template_in(path: Path) -> str:
+    """The text of a file. Raises ConfigError where it cannot be a chat template."""
+    try:
+        if not path.is_file():  # a pipe that nobody writes into would be waited for
+            raise ConfigError(f"{path}: not a regular file; expected one with a Jinja chat template")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(config.MOST_TEMPLATE + 1)  # more than that is refused
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not text:
+        raise ConfigError(f"{path}: is empty; expected a Jinja chat template")
+    return text
 
 
 def _cores() -> int:

@@ -14,6 +14,7 @@ from jinja2 import nodes
 from sftprep.epilogue import epilogue_of
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
+from sftprep.limits import LimitError
 from sftprep.reasons import reason_of
 from sftprep.sandbox import Sandbox
 from sftprep.trail import TEXT_MARKS, Mark, Region, Trail, marked_text, regions_of
@@ -68,8 +69,8 @@ class CompiledTemplate:
 
         Messages are known as the items of `variables["messages"]`, by identity. held_back: also mark loops whose text
         goes to a macro or `set` block, which changes what the template sees of it.
-        Raises ConversationError where the template refuses or prints more than MOST_CHARS, TemplateError where marks in
-        held-back text change what is printed.
+        Raises ConversationError where the template refuses, LimitError where it prints more than MOST_CHARS, TemplateError
+        where marks in held-back text change what is printed.
         """
         trail = Trail(variables["messages"], textual=held_back)
         self.run(variables, trail)
@@ -121,7 +122,7 @@ def _is_generation(node: nodes.Node) -> bool:
 
 
 def _refuse_length() -> None:
-    raise ConversationError(f"the chat template prints more than {MOST_CHARS:,} characters")
+    raise LimitError(f"the chat template prints more than {MOST_CHARS:,} characters")
 
 
 def _line_in(trace: TracebackType | None, template: jinja2.Template) -> int | None:

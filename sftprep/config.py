@@ -8,8 +8,10 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import date as day
-from typing import Any
+from datetime import date
+from functools import cache
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from sftprep import FORMAT_VERSION, __version__
 from sftprep.errors import ConfigError, InputError
@@ -19,6 +21,8 @@ CONTROL_TOKENS = ("split", "reject", "allow")
 TOKENIZER_ENGINES = ("auto", "fast", "hf")
 FORMATS = ("auto", "messages", "conversations", "sharegpt", "alpaca", "prompt-completion")
 DEFAULT_MAX_LENGTH = 1024
+MOST_LEVELS = 100  # of a value, as of a record
+MOST_TEMPLATE = 1 << 20  # characters; published ones have up to 30,000
 CALL_OPTIONS = frozenset(  # never those of an earlier call
     {"strict", "trust_remote_code", "workers", "on_error", "max_rejects"}
 )
@@ -74,6 +78,7 @@ class BuildConfig:
     strict: bool = False  # refuse folders and globs with files in them that are not read
 
     def __post_init__(self) -> None:
+        self._check_values()
         for given in self.inputs:
             if scheme := url_scheme(given):
                 raise ConfigError(f"{given}: inputs behind {scheme}:// cannot be read yet; give files on this machine")
@@ -96,11 +101,34 @@ class BuildConfig:
         if self.mask != "turns" and (self.train_on != "assistant" or not self.train_end_of_turn):
             raise ConfigError(f"--train-on and --no-train-end-of-turn need --mask turns, not --mask {self.mask}")
         reject_limit(self.max_rejects, 0)
+
+    def _check_values(self) -> None:
+        """Values may come from a manifest, or a program. Raises ConfigError for any that no option has."""
+        for name, kinds in _kinds().items():
+            value = getattr(self, name)
+            if type(value) not in kinds:
+                raise ConfigError(f"{name} is of type {type(value).__name__}; expected {kinds[0].__name__}")
+            if name in _EXECUTION_OPTIONS:
+                continue
+            try:
+                json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+                deep = _levels(value) > MOST_LEVELS
+            except (ValueError, TypeError):
+                what = "text that is not UTF-8, or a number that is not finite"
+                raise ConfigError(f"{name} has {what}, which no manifest can hold") from None
+            except RecursionError:
+                deep = True
+            if deep:
+                raise ConfigError(f"{name} is nested deeper than {MOST_LEVELS} levels")
+        if self.chat_template is not None and len(self.chat_template) > MOST_TEMPLATE:
+            raise ConfigError(
+                f"a chat template of {len(self.chat_template):,} characters; expected {MOST_TEMPLATE:,} at most"
+            )
         if self.date is not None:
             try:
-                day.fromisoformat(self.date)
+                date.fromisoformat(self.date)
             except ValueError:
-                raise ConfigError(f"--date {self.date}: expected a day such as 2026-01-31") from None
+                raise ConfigError(f"--date {self.date}: expected YYYY-MM-DD") from None
 
     @property
     def tolerance(self) -> Tolerance:
@@ -119,6 +147,20 @@ class BuildConfig:
     def planned_options(self) -> dict[str, Any]:
         """The options that are kept from one call to the next: in plan.json."""
         return {name: value for name, value in asdict(self).items() if name not in CALL_OPTIONS}
+
+
+def _levels(value: Any) -> int:
+    """Of lists and dictionaries in each other."""
+    inside = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_levels, inside), default=0) if isinstance(value, (dict, list)) else 0
+
+
+@cache
+def _kinds() -> dict[str, tuple[type, ...]]:
+    """What type each option may have."""
+    hints = get_type_hints(BuildConfig)
+    given = {name: get_args(hint) if isinstance(hint, UnionType) else (hint,) for name, hint in hints.items()}
+    return {name: tuple(get_origin(kind) or kind for kind in kinds) for name, kinds in given.items()}
 
 
 def fingerprint(facts: dict[str, Any]) -> str:
@@ -151,7 +193,7 @@ def template_value(text: str) -> Any:
     """The value in `--template-kwarg name=value`: JSON where it parses (false, 3, "x", [1]), else the text itself."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"True": True, "False": False, "None": None}.get(text, text)
 
 

@@ -64,6 +64,10 @@ def parse_conversation(data: bytes, record_format: str = "auto", place: tuple[in
     try:
         record = orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        try:
+            data.decode()
+        except UnicodeDecodeError as wrong:
+            raise ConversationError(f"not UTF-8 at byte {wrong.start} of the record; expected JSON in UTF-8") from error
         raise ConversationError(f"not JSON: {error.msg} at character {error.pos}") from error
     if type(record) is not dict:
         raise ConversationError(f"the record is {kind_of(record)}; expected an object")

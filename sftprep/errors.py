@@ -51,11 +51,20 @@ class WorkerError(SftprepError):
 
 
 @contextmanager
-def typed_errors(what: str) -> Iterator[None]:
-    """Whatever a library raises, a Rust panic included, as a TokenizerError. Its own words may quote the text."""
+def typed_errors(what: str, *, in_its_words: bool = False) -> Iterator[None]:
+    """Whatever a library raises, a Rust panic included, as a TokenizerError.
+
+    in_its_words: with what it says first; only where that cannot quote text of a conversation.
+    """
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        raise TokenizerError(f"{what}: {type(error).__name__}") from error
+        said = f": {first_line(error)}" if in_its_words else ""
+        raise TokenizerError(f"{what}: {type(error).__name__}{said}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, if that is short; else the start of it."""
+    return str(error).strip().partition("\n")[0][:300]

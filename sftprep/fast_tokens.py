@@ -40,7 +40,7 @@ class FastTokens:
     @cached_property
     def tokenizer(self) -> Any:
         """A `fastokens.Tokenizer`, loaded when it is first needed. Raises TokenizerError where fastokens refuses it."""
-        with typed_errors("fastokens cannot load it"):
+        with typed_errors("fastokens cannot load it", in_its_words=True):
             return self._loading.result() if self._loading else self._load()
 
     def _load(self) -> Any:

@@ -30,7 +30,7 @@ Item = tuple[int, ...]  # up to three numbers that tell what a process is at
 
 
 class LimitError(ConversationError):
-    """A step took more time or memory than it may have."""
+    """A step took more time or memory, or printed more, than it may."""
 
 
 class Bounded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.progress import Progress
 
 from sftprep.apart import run_apart
 from sftprep.config import BuildConfig
-from sftprep.errors import SftprepError
+from sftprep.errors import ConfigError, DatasetError, SftprepError
 from sftprep.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from sftprep.origins import read_origins
 from sftprep.plan import Plan, make_plan
@@ -53,8 +54,11 @@ def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[
     Raises SftprepError where inputs or tokenizer cannot be read.
     """
     manifest = load_manifest(folder)
-    config = BuildConfig(inputs=tuple(sources), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
-    plan, loaded = make_plan(config)
+    try:
+        config = BuildConfig(inputs=(), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
+    except (ConfigError, TypeError) as error:  # of other options than there are
+        raise DatasetError(f"{folder / MANIFEST}: 'config' is not what this version writes") from error
+    plan, loaded = make_plan(replace(config, inputs=tuple(sources)))
     problems = list(_changes(plan, manifest))
     if problems:
         return problems

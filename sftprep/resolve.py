@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +25,13 @@ import msgspec
 import orjson
 
 from sftprep.cache import read_entry, write_entry
-from sftprep.errors import TokenizerError
+from sftprep.errors import TokenizerError, typed_errors
+from sftprep.visible import visible
 
 _log = logging.getLogger(__name__)
 
 _ENTRY_FORMAT = b"2"  # changes with the meaning of a cached ResolvedTokenizer
+_PANIC = re.compile(r"thread .* panicked at .*:$")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _FILE_KINDS = {".json", ".jinja", ".model", ".txt", ".tiktoken", ".codes", ".tokenizer"}  # all that Transformers reads
 _NO_TOKENIZER = {"config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"}
@@ -133,12 +136,22 @@ def resolve_tokenizer(
     _log.info("asking Transformers about the tokenizer%s", kept)
     ask = {"name": name, "trust_remote_code": trust_remote_code, "memory": memory_limit}
     contents = _ask_transformers(ask, name_or_folder, offline=offline, time_limit=limit)
+    with typed_errors(f"{name_or_folder}: Transformers makes something of it that is no tokenizer"):
+        found = _from_json(contents)
     if seen:
         if _is_still(seen, name_or_folder):
             write_entry("tokenizer", seen.digest, contents)
         else:
             _log.warning("%s: changed while it was read; what was found is not kept", name_or_folder)
-    return _from_json(contents)
+    return found
+
+
+def last_words(stderr: bytes) -> str:
+    """Why a process died, of all that it printed: of Rust what follows its first panic, else the last line."""
+    lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("note: ")]
+    panics = (said for line, said in pairwise(lines) if _PANIC.match(line))
+    return visible(next(panics, lines[-1] if lines else "it said nothing")[:300])
 
 
 def to_json(resolved: ResolvedTokenizer) -> bytes:
@@ -217,7 +230,7 @@ def _ask_transformers(ask: dict[str, Any], shown_name: str, *, offline: bool, ti
         start += "from sftprep.tokenizer_process import answer; answer(ask); import os; os._exit(0)"  # frees nothing
         request = orjson.dumps(ask | {"answer": str(answer), "path": sys.path})
         one_thread = {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}  # each thread reserves memory
-        environment = os.environ | one_thread | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+        environment = os.environ | one_thread | {"RUST_BACKTRACE": "0"} | ({"HF_HUB_OFFLINE": "1"} if offline else {})
         try:
             done = subprocess.run(
                 [sys.executable, "-I", "-c", start, request],
@@ -231,8 +244,10 @@ def _ask_transformers(ask: dict[str, Any], shown_name: str, *, offline: bool, ti
             raise TokenizerError(f"{shown_name}: took more than {time_limit:g} seconds to load") from None
         contents = answer.read_bytes() if answer.is_file() else b""
     if done.returncode or not contents:
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
-        raise TokenizerError(f"{shown_name}: the process that loads it died with code {done.returncode}: {last}")
+        from sftprep.apart import how_it_ended
+
+        said = f"the process that loads it {how_it_ended(done.returncode)}: {last_words(done.stderr)}"
+        raise TokenizerError(f"{shown_name}: {said}")
     if contents.startswith(b'{"error":'):
         raise TokenizerError(f"{shown_name}: {orjson.loads(contents)['error']}")
     return contents

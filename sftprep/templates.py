@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from sftprep.chat_template import ChatTemplate
+from sftprep.compiled_template import MOST_CHARS
 from sftprep.config import BuildConfig
 from sftprep.conversations import Conversation
 from sftprep.errors import ConfigError, ConversationError, TemplateError
@@ -43,6 +44,8 @@ def probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
                 raise
             except ConversationError:  # some templates want a system message, or none
                 continue
+        if config.mask == "scan":
+            templates.scan_texts()
     except LimitError as error:
         raise TemplateError(f"{error}, which is plain talk") from None
     return templates.control_tokens
@@ -88,7 +91,9 @@ class Templates:
 
     def replay(self, conversation: Conversation) -> tuple[str, TurnMarks]:
         """By replay, where the shape of the conversation is known."""
-        return self._replay(conversation).render(conversation)
+        text, marks = self._replay(conversation).render(conversation)
+        self._lost_in_a_row = 0
+        return text, marks
 
     def rendering_of(self, conversation: Conversation, text: str, marks: TurnMarks) -> Rendering:
         """The rendering behind what `replay` gave; by Jinja only if its marks do not tell."""
@@ -106,23 +111,30 @@ class Templates:
             return preset_rule(config.mask, encode, special["bos_token"], special["eos_token"])
         if config.mask != "scan":
             return None
-        header, end = config.scan_header, config.scan_end
-        if header is None or end is None:
-            found = self._header_and_end()
-            header, end = header or found[0], end or found[1]
+        header, end = self.scan_texts()
         offsets = {"start_offset": config.scan_start_offset, "end_offset": config.scan_end_offset}
         return scan_rule(header, end, encode, **offsets)
 
-    def _header_and_end(self) -> tuple[str, str]:
-        """What stands before and at the end of an answer, seen in a small conversation."""
+    def scan_texts(self) -> tuple[str, str]:
+        """What stands before and at the end of an answer: as given, else seen in a small conversation. Raises TemplateError."""
+        header, end = self._config.scan_header, self._config.scan_end
+        if header is not None and end is not None:
+            return header, end
         template = self._open(self._plain.template.source, frozenset({"assistant"})).template
-        rendering = template.render(_TALK)
+        remedy = "give --scan-header and --scan-end"
+        try:
+            with self._guard(_TALK):
+                rendering = template.render(_TALK)
+        except LimitError:
+            raise
+        except ConversationError as error:
+            raise TemplateError(f"{error}, which is plain talk; {remedy}") from error
         for span in rendering.spans[:1]:
-            header = rendering.text[span.turn : span.start]
+            found = rendering.text[span.turn : span.start]
             ends = [rendering.text[start:stop] for start, stop in rendering.controls if stop == span.stop]
-            if header and ends:
-                return header, ends[0]
-        raise TemplateError("the chat template shows no header or no end token; give --scan-header and --scan-end")
+            if found and ends:
+                return header or found, end or ends[0]
+        raise TemplateError(f"the chat template shows no header or no end token; {remedy}")
 
     @contextmanager
     def _guard(self, conversation: Conversation) -> Iterator[None]:
@@ -134,6 +146,9 @@ class Templates:
                 yield
             self._lost_in_a_row = 0
         except LimitError as error:
+            said = (message.get("content") for message in conversation.messages)
+            if sum(len(text) for text in said if isinstance(text, str)) > MOST_CHARS:
+                raise  # no template could print it
             self._lost_in_a_row += 1
             if self._lost_in_a_row >= MOST_LOST:
                 raise TemplateError(f"{error}; so did the {MOST_LOST - 1} before it, and the job stops") from None

@@ -11,14 +11,16 @@ import contextlib
 import hashlib
 import sys
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from sftprep.errors import TokenizerError, typed_errors
+from sftprep.errors import TokenizerError, first_line, typed_errors
 from sftprep.hostile_text import hostile_texts
 from sftprep.resolve import AddedToken, ResolvedTokenizer, to_json
+from sftprep.visible import visible
 
 _KEPT_OUT = ("torch", "tensorflow", "jax", "flax")
 
@@ -31,7 +33,7 @@ def answer(ask: dict[str, Any]) -> None:
     try:
         contents = to_json(resolve_here(ask["name"], trust_remote_code=ask["trust_remote_code"]))
     except TokenizerError as error:
-        contents = orjson.dumps({"error": str(error)})
+        contents = orjson.dumps({"error": visible(str(error))})  # which makes text of it, whatever it quotes
     Path(ask["answer"]).write_bytes(contents)
 
 
@@ -57,13 +59,10 @@ def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedToken
     _compare(tokenizer, own, [token.content for token in added])
     vocabulary = stated["model"]["vocab"]
     largest = max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
-    templates = tokenizer.chat_template or {}
-    if not isinstance(templates, str) and not (isinstance(templates, dict) and all(map(_is_text, templates.values()))):
-        raise TokenizerError(f"its chat_template is of type {type(templates).__name__}; expected text")
     return ResolvedTokenizer(
         backend=own_text,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
-        chat_templates={"default": templates} if isinstance(templates, str) else templates,
+        chat_templates=_chat_templates(tokenizer.chat_template),
         special_tokens=tokenizer.special_tokens_map,
         added_tokens=added,
         bos_id=tokenizer.bos_token_id,
@@ -74,8 +73,15 @@ def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedToken
     )
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _chat_templates(stated: object) -> dict[str, str]:
+    """By name. Raises TokenizerError for what is no text."""
+    templates: dict[Any, Any] = stated if isinstance(stated, dict) else {"default": stated} if stated else {}
+    for part in chain.from_iterable(templates.items()):
+        if not isinstance(part, str):
+            raise TokenizerError(f"its chat_template has a part of type {type(part).__name__}; expected text")
+        with typed_errors("its chat_template is no text"):  # but half of a character
+            part.encode()
+    return templates
 
 
 def _limit_memory(size: int) -> None:
@@ -91,11 +97,11 @@ def _load(name: str, trust_remote_code: bool) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     except ImportError as error:
-        raise TokenizerError(f"it needs a package that is not installed: {_first_line(error)}") from error
+        raise TokenizerError(f"it needs a package that is not installed: {first_line(error)}") from error
     except Exception as error:  # files from strangers: whatever they make Transformers raise
         if not trust_remote_code and "trust_remote_code" in str(error):
             raise TokenizerError("it runs code of its own; if you trust it, ask for trust_remote_code") from error
-        raise TokenizerError(f"Transformers cannot load it: {type(error).__name__}: {_first_line(error)}") from error
+        raise TokenizerError(f"Transformers cannot load it: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _with_short_merges(text: str, stated: dict[str, Any]) -> tuple[str, Any]:
@@ -113,21 +119,17 @@ def _with_short_merges(text: str, stated: dict[str, Any]) -> tuple[str, Any]:
             own = Tokenizer.from_str(shorter)
             if own.to_str() == text:
                 return shorter, own
-    with typed_errors("it cannot be read back"):
+    with typed_errors("it cannot be read back", in_its_words=True):
         return text, Tokenizer.from_str(text)
 
 
 def _compare(tokenizer: Any, own: Any, contents: list[str]) -> None:
     """Raise TokenizerError where the tokenizer does more to a text than its backend, read back as `own`, does."""
     texts = hostile_texts(contents)
-    with typed_errors("it cannot encode a text"):
+    with typed_errors("it cannot encode a text", in_its_words=True):
         ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
         own_ids = [encoding.ids for encoding in own.encode_batch(texts, add_special_tokens=False)]
     if ids != own_ids:
         raise TokenizerError(
             f"its class {type(tokenizer).__name__} changes what its tokenizer.json gives; not supported"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:300]

@@ -161,8 +161,16 @@ def test_the_formats_are_those_of_the_configuration() -> None:
         (b'{"messages": [', "not JSON: "),
         (b"{} {}", "not JSON: "),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "not JSON: "),
-        (b'{"messages": [{"role": "user", "content": "\xed\xa0\x80"}]}', "not JSON: "),
-        (b'{"messages": [{"role": "user", "content": "\xff"}]}', "not JSON: "),
+        (
+            b'{"messages": [{"role": "user", "content": "\xed\xa0\x80"}]}',
+            "not UTF-8 at byte 43 of the record; expected",
+        ),
+        (b'{"messages": [{"role": "user", "content": "\xff"}]}', "not UTF-8 at byte 43 of the record; expected"),
+        (
+            b'{"messages": [{"role": "user", "content": "\xc3\xa9 \xe9"}]}',
+            "not UTF-8 at byte 46 of the record; expected",
+        ),
+        ('{"messages": []}'.encode("utf-16"), "not UTF-8 at byte 0 of the record; expected"),
         (b'{"messages": [{"role": "user", "content": "x", "weight": NaN}]}', "not JSON: "),
         (b'{"messages": [{"role": "user", "content": "x", "weight": 1e999}]}', "not JSON: "),
         (b'{"messages": ' + b"[" * 2000 + b"]" * 2000 + b"}", "not JSON: "),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from test_build import GOOD, SAMPLE, TOKENIZER, build, rejects, write
 
-from sftprep import limits
+from sftprep import compiled_template, limits, templates
 from sftprep.errors import ConfigError, TemplateError, TokenizerError
 
 CHATML = (
@@ -19,6 +19,7 @@ CHATML = (
 )
 NESTED = "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}"
 ENDLESS = NESTED + "{% set a = ns.l %}" + NESTED + "{{ a == ns.l }}"
+TOO_LONG = "{% for i in range(17) %}{{ 'a' * 10 ** 6 }}{% endfor %}"
 HOARD = "{{ ('a' * 10 ** 9) | length }}{% set s = 'a' * 10 ** 10 %}"
 BOOM = {"messages": [{"role": "user", "content": "boom"}, GOOD["messages"][1]]}
 
@@ -36,7 +37,11 @@ def at_boom(bomb: str) -> str:
 
 @pytest.mark.parametrize(
     ("bomb", "said"),
-    [(ENDLESS, "the chat template or the tokenizer does not come to an end on it"), (HOARD, "needs more than 300 MB")],
+    [
+        (ENDLESS, "the chat template or the tokenizer does not come to an end on it"),
+        (HOARD, "needs more than 300 MB"),
+        (TOO_LONG, "prints more than 16,777,216 characters"),
+    ],
 )
 def test_a_bomb_costs_one_record_each(tmp_path: Path, bomb: str, said: str) -> None:
     source = write(tmp_path / "a.jsonl", GOOD, BOOM, GOOD, GOOD, BOOM, GOOD)
@@ -54,7 +59,7 @@ def test_the_same_bytes_from_any_number_of_workers(tmp_path: Path) -> None:
     assert one == three
 
 
-@pytest.mark.parametrize("bomb", [ENDLESS, HOARD])
+@pytest.mark.parametrize("bomb", [ENDLESS, HOARD, TOO_LONG])
 def test_bomb_after_bomb_stops_the_job(tmp_path: Path, bomb: str) -> None:
     few = write(tmp_path / "few.jsonl", *[BOOM] * (limits.MOST_LOST - 1), GOOD)
     assert build(tmp_path / "few", few, chat_template=at_boom(bomb)).totals["rejected"] == limits.MOST_LOST - 1
@@ -71,7 +76,9 @@ SLICES = (
 WIDTH = "{{ '{0[0]:{0[1]}}'.format(['a', 2000000000]) | length }}"
 
 
-@pytest.mark.parametrize("bomb", [SLICES, WIDTH, ENDLESS, HOARD, "{{ 'a' * 10 ** 11 }}", "{{ 10 ** (10 ** 10) }}"])
+@pytest.mark.parametrize(
+    "bomb", [SLICES, WIDTH, ENDLESS, HOARD, TOO_LONG, "{{ 'a' * 10 ** 11 }}", "{{ 10 ** (10 ** 10) }}"]
+)
 def test_a_template_that_explodes_on_plain_talk_is_refused_before_anything_is_made(tmp_path: Path, bomb: str) -> None:
     source = write(tmp_path / "a.jsonl", GOOD)
     with pytest.raises(TemplateError, match="plain talk"):
@@ -113,3 +120,33 @@ def test_a_template_that_is_no_text(tmp_path: Path, cache: Path, template: Any) 
 
 def test_the_sample_is_within_narrow_limits(tmp_path: Path) -> None:
     assert build(tmp_path / "out", str(SAMPLE / "conversations.jsonl"), tokenizer=TOKENIZER).totals["rejected"] == 0
+
+
+def at_greeting(bomb: str) -> str:
+    return "{% if messages[0].content == 'Hello' %}" + bomb + "{% endif %}" + CHATML
+
+
+@pytest.mark.parametrize("bomb", [ENDLESS, HOARD, TOO_LONG])
+def test_a_template_that_explodes_where_a_scan_looks_is_refused_before_anything_is_made(
+    tmp_path: Path, bomb: str
+) -> None:
+    source = write(tmp_path / "a.jsonl", GOOD)
+    with pytest.raises(TemplateError, match="plain talk"):
+        build(tmp_path / "out", source, chat_template=at_greeting(bomb), mask="scan")
+    assert not (tmp_path / "out").exists()
+
+
+def test_losses_with_replayed_conversations_between_them_are_not_in_a_row(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", *[GOOD] * 20, *[BOOM, GOOD] * (limits.MOST_LOST + 5))
+    manifest = build(tmp_path / "out", source, chat_template=at_boom(HOARD))
+    assert manifest.totals["rejected"] == limits.MOST_LOST + 5
+
+
+def test_records_that_no_template_could_print_do_not_stop_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled_template, "MOST_CHARS", 10_000)
+    monkeypatch.setattr(templates, "MOST_CHARS", 10_000)
+    long = {"messages": [{"role": "user", "content": "x" * 10_001}, GOOD["messages"][1]]}
+    source = write(tmp_path / "a.jsonl", *[long] * (limits.MOST_LOST + 5), GOOD)
+    assert build(tmp_path / "out", source, chat_template=CHATML).totals["rejected"] == limits.MOST_LOST + 5

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, models
 from sftprep import resolve
 from sftprep.cache import write_entry
 from sftprep.errors import TokenizerError
-from sftprep.resolve import ResolvedTokenizer, resolve_tokenizer
+from sftprep.resolve import ResolvedTokenizer, last_words, resolve_tokenizer
 from sftprep.tokenizer import dtype_for
 from sftprep.tokenizer_process import resolve_here
 from tests.conftest import TOKENIZERS
@@ -419,8 +419,68 @@ def test_a_tokenizer_that_explodes_costs_a_process(tmp_path: Path) -> None:
 
     bomb = train()
     bomb.normalizer = normalizers.Sequence([normalizers.Replace(" ", " " * 999) for _ in range(9)])
-    with pytest.raises(TokenizerError, match="t: the process that loads it died"):
+    with pytest.raises(
+        TokenizerError, match="t: the process that loads it was killed by SIGABRT: memory allocation of"
+    ):
         resolve_tokenizer(str(save(bomb, tmp_path / "t")), memory_limit=512 << 20)
+
+
+def with_json(folder: Path, **parts: Any) -> str:
+    """The folder, with other parts in its tokenizer.json."""
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | parts), encoding="utf-8")
+    return str(folder)
+
+
+def test_a_panic_is_told_by_what_it_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUST_BACKTRACE", "1")
+    name = with_json(folder, pre_tokenizer={"type": "FixedLength", "length": 0})
+    with pytest.raises(TokenizerError) as caught:
+        resolve_tokenizer(name)
+    assert str(caught.value) == f"{name}: it cannot encode a text: PanicException: chunk size must be non-zero"
+    name = with_json(folder, normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"})
+    with pytest.raises(TokenizerError) as caught:
+        resolve_tokenizer(name)
+    assert str(caught.value).startswith(f"{name}: the process that loads it ended with exit code 1: Precompiled: Error")
+
+
+def test_memory_that_rust_does_not_get_is_told(folder: Path) -> None:
+    """It ends the process without an exception, and its last line is how to see more."""
+    vocabulary = {**json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"], "vocab": {"a": 2**31}}
+    name = with_json(folder, model={**vocabulary, "merges": []}, added_tokens=[])
+    with pytest.raises(TokenizerError, match=r"was killed by SIGABRT: memory allocation of \d+ bytes failed$"):
+        resolve_tokenizer(name)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        ("", "it said nothing"),
+        ("one\ntwo\n\n", "two"),
+        ("thread 'main' panicked at a.rs:1:2:\nboom \x1b[31m\nnote: run with `RUST_BACKTRACE=1`", "boom \\x1b[31m"),
+        (
+            "thread '<unnamed>' (7) panicked at a.rs:1:2:\nfirst\nthread '<unnamed>' (7) panicked at b.rs:1:2:\nsecond\n"
+            "thread caused non-unwinding panic. aborting.\n",
+            "first",
+        ),
+    ],
+)
+def test_last_words(stderr: str, words: str) -> None:
+    assert last_words(stderr.encode()) == words
+
+
+@pytest.mark.parametrize("template", ["\ud800", {"default": 3}, [{"name": 3, "template": "x"}], {"\ud800": "x"}])
+def test_a_chat_template_that_is_no_text(template: Any, tmp_path: Path) -> None:
+    name = str(save(train(), tmp_path / "tokenizer", {"chat_template": template}))
+    with pytest.raises(TokenizerError, match=r"its chat_template (has a part of type|is no text: UnicodeEncodeError)"):
+        resolve_here(name)
+
+
+def test_what_is_no_tokenizer_to_sftprep_is_a_typed_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = json.loads(resolve.to_json(resolve_here(str(folder)))) | {"special_tokens": {"bos_token": ["<s>"]}}
+    monkeypatch.setattr(resolve, "_ask_transformers", lambda *_, **__: json.dumps(stated).encode())
+    with pytest.raises(TokenizerError, match="something of it that is no tokenizer: ValidationError"):
+        resolve_tokenizer(str(folder))
 
 
 def test_an_error_that_survives_pickling() -> None:
