@@ -20,7 +20,9 @@ from sftprep.errors import ConversationError
 from sftprep.messages import ROLES
 
 _NONCHARACTERS = "".join(map(chr, range(0xFDD0, 0xFDF0)))
-_SYMBOLS = range(0x1D300, 0x1D357)  # hardly ever used, and left as they are where Python shows a string as code
+_SYMBOLS = range(
+    0x4DC0, 0x4E00
+)  # hexagrams: hardly ever used, and left as they are where Python shows a string as code
 _UNUSED = range(0x40000, 0xE0000)  # planes of Unicode in which nothing is assigned
 _BASE = len(_NONCHARACTERS)
 SAID = frozenset({"content", "reasoning_content", "thinking", "reasoning", "arguments"})  # keys of a message's own text
