@@ -12,7 +12,9 @@ ignored, other keys of a message are kept. No tools, an empty list and an empty 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +55,19 @@ class Conversation:
         for message in self.messages:
             for key in message.keys() - {"role"}:
                 del message[key]
+
+
+@contextmanager
+def set_aside(*conversations: list[dict[str, Any]]) -> Iterator[None]:
+    """Messages, of which nothing but the roles is to be looked at meanwhile, in as little memory as can be."""
+    packed = pickle.dumps(conversations)  # as UTF-8, and what is in two of them once
+    for messages in conversations:
+        messages[:] = [{"role": message["role"]} for message in messages]
+    try:
+        yield
+    finally:
+        for messages, said in zip(conversations, pickle.loads(packed), strict=True):  # noqa: S301 - of our own making
+            messages[:] = said
 
 
 def parse_conversation(data: bytes, record_format: str = "auto", place: tuple[int, ...] = ()) -> Conversation:
