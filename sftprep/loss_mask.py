@@ -23,7 +23,7 @@ IntArray = npt.NDArray[np.int64]
 Places = npt.NDArray[np.signedinteger[Any]]
 Mask = npt.NDArray[Any]  # bool, or float32 where some weight is neither 0 nor 1
 _BEYOND = np.iinfo(np.int64).max  # after every code point
-_BLOCK = 1 << 18  # tokens that are looked at together
+_BLOCK = 1 << 16  # tokens that are looked at together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
