@@ -14,6 +14,7 @@ from typing import Any
 from sftprep.errors import TemplateError
 from sftprep.provenance import Provenance
 from sftprep.trail import Mark, Region
+from sftprep.turns import NOT_BLANK
 
 Message = Mapping[str, Any]
 REMEDY = "; use --mask generation, with such blocks in the template, or --mask scan"
@@ -138,7 +139,7 @@ def turns_of(marks: Sequence[Mark], text: str, messages: Sequence[Message], role
     """The one mark of each message of these roles that printed more than white space, in text order."""
     turns: dict[int, Mark] = {}
     for mark in marks:
-        if messages[mark.message]["role"] not in roles or not text[mark.start : mark.stop].strip():
+        if messages[mark.message]["role"] not in roles or not NOT_BLANK.search(text, mark.start, mark.stop):
             continue
         if mark.message in turns:
             raise TemplateError(
