@@ -14,23 +14,18 @@ from typing import Any
 from sftprep.errors import TemplateError
 from sftprep.provenance import Provenance
 from sftprep.trail import Mark, Region
+from sftprep.turns import NOT_BLANK
 
 Message = Mapping[str, Any]
-Point = tuple[int, int]  # (code point, index of the message whose text it is)
 REMEDY = "; use --mask generation, with such blocks in the template, or --mask scan"
 
 
-def points_of(provenance: Provenance, messages: int) -> list[Point]:
-    """Characters known to be a message's, in text order."""
-    pairs = zip(provenance.places, provenance.owners, strict=True)
-    return [(place, owner) for place, owner in pairs if owner < messages]
-
-
-def strays(marks: Sequence[Mark], points: Sequence[Point], assistants: Collection[int]) -> list[Point]:
-    """Characters of an assistant message outside its marks, and of another message inside an assistant's."""
+def strays(marks: Sequence[Mark], traced: Provenance, assistants: Collection[int]) -> list[tuple[int, int]]:
+    """(code point, index of the message whose text it is) of characters of an assistant message outside its marks, and
+    of another message inside an assistant's."""
     starts = [mark.start for mark in marks]
     found = []
-    for place, owner in points:
+    for place, owner in zip(traced.places, traced.owners, strict=True):
         at = bisect_right(starts, place) - 1
         holder = marks[at].message if at >= 0 and place < marks[at].stop else None
         if holder != owner and (owner in assistants or holder in assistants):
@@ -38,28 +33,28 @@ def strays(marks: Sequence[Mark], points: Sequence[Point], assistants: Collectio
     return found
 
 
-def mixed_places(regions: Sequence[Region], points: Sequence[Point]) -> set[int]:
+def mixed_places(regions: Sequence[Region], traced: Provenance) -> set[int]:
     """Branches that hold text of several messages."""
-    return {region.place for region in regions if len(_owners(region, points)) > 1}
+    return {region.place for region in regions if len(_owners(region, traced)) > 1}
 
 
 def attribute(
     marks: Sequence[Mark],
     regions: Sequence[Region],
-    points: Sequence[Point],
+    traced: Provenance,
     assistants: Collection[int],
     mixed: Collection[int],
 ) -> list[Mark]:
     """Marks with every stray branch given to the message it is of. Raises TemplateError where there is none."""
     moved: dict[tuple[int, int], int] = {}
-    for place, owner in strays(marks, points, assistants):
+    for place, owner in strays(marks, traced, assistants):
         low, high = _bounds(marks, place)
         homes = [
             region
             for region in regions
             if low <= region.start <= place < region.stop <= high
             and region.place not in mixed
-            and _owners(region, points) == {owner}
+            and _owners(region, traced) == {owner}
         ]
         if not homes:
             around = [region for region in regions if region.start <= place < region.stop]
@@ -75,10 +70,9 @@ def _unattributable(line: int | None) -> str:
     return f"{where}: text of a message is printed while the template is at another one or at none, in no branch of its own{REMEDY}"
 
 
-def _owners(region: Region, points: Sequence[Point]) -> set[int]:
-    return {
-        owner for _, owner in points[bisect_left(points, (region.start, -1)) : bisect_left(points, (region.stop, -1))]
-    }
+def _owners(region: Region, traced: Provenance) -> set[int]:
+    places = traced.places
+    return set(traced.owners[bisect_left(places, region.start) : bisect_left(places, region.stop)])
 
 
 def _bounds(marks: Sequence[Mark], place: int) -> tuple[int, int]:
@@ -145,7 +139,7 @@ def turns_of(marks: Sequence[Mark], text: str, messages: Sequence[Message], role
     """The one mark of each message of these roles that printed more than white space, in text order."""
     turns: dict[int, Mark] = {}
     for mark in marks:
-        if messages[mark.message]["role"] not in roles or not text[mark.start : mark.stop].strip():
+        if messages[mark.message]["role"] not in roles or not NOT_BLANK.search(text, mark.start, mark.stop):
             continue
         if mark.message in turns:
             raise TemplateError(

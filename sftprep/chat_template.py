@@ -9,7 +9,9 @@ Cost: one run a conversation, two in those cases; where the prompt depends on me
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -20,16 +22,15 @@ from sftprep.attribution import (
     holder_of,
     in_doubt,
     mixed_places,
-    points_of,
     strays,
     turns_of,
 )
-from sftprep.compiled_template import CompiledTemplate, MarkedText
-from sftprep.conversations import Conversation
+from sftprep.compiled_template import MOST_CHARS, CompiledTemplate, MarkedText
+from sftprep.conversations import Conversation, set_aside
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.limits import LimitError
 from sftprep.probes import ONE_TOOL, OTHERS, QUESTION, TALK, Messages, with_tools
-from sftprep.provenance import UNTRACEABLE, Provenance, Tracer, controls_in
+from sftprep.provenance import UNTRACEABLE, Provenance, Tracer, controls_in, utf_8
 from sftprep.structural import structural_tokens
 from sftprep.trail import Mark
 from sftprep.turns import Rendering, Span, Stretch, end_of_turn, header_of, shared_length, stretches, token_pattern
@@ -37,6 +38,8 @@ from sftprep.turns import Rendering, Span, Stretch, end_of_turn, header_of, shar
 _RESERVED = frozenset({"messages", "tools", "add_generation_prompt"})
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _MAX_PROMPTS = 1024
+_LONG = 1 << 18  # bytes: less is nothing to save memory of
+_MOST_MARKED = 4 * MOST_CHARS  # codes of words do not count towards what a template may print
 
 
 class ChatTemplate:
@@ -106,27 +109,21 @@ class ChatTemplate:
         turns of this template cannot be told apart, not even in plain talk.
         """
         try:
-            return self._render(self.variables(conversation), conversation.template_kwargs)
+            return self._render(conversation)
         except TemplateError as error:
             if self._follows_talk:
                 raise ConversationError(str(error)) from error
             raise
 
-    def _render(self, variables: dict[str, Any], own: Collection[str]) -> Rendering:
-        marked = self.compiled.mark(variables, held_back=bool(self.roles))
-        messages = variables["messages"]
-        words = bool(self.roles) and (
-            self.has_strays or self.roles != {"assistant"} or in_doubt(messages, marked.marks, marked.text)
-        )
-        traced = None
-        if words or self.tracer.suspects(variables, own):
-            traced = self._trace(variables, own, marked.text, words=words)
+    def _render(self, conversation: Conversation) -> Rendering:
+        variables = self.variables(conversation)
+        marked, traced, words = self._run(conversation, variables)
         controls, forged = self._controls_of(marked.text, traced)
         marks: Sequence[Mark] = marked.marks
         if words and traced is not None:
             marks = self._attributed(variables, marked, traced)
         spans = []
-        for mark in turns_of(marks, marked.text, messages, self.roles):
+        for mark in turns_of(marks, marked.text, variables["messages"], self.roles):
             begin, start = self._header(variables, mark, marked.text, traced)
             stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
             if stop > start:
@@ -140,14 +137,24 @@ class ChatTemplate:
         """
         if not self.compiled.has_blocks:
             raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
-        variables = self.variables(conversation)
-        marked = self.compiled.mark(variables)
-        traced = None
-        if self.tracer.suspects(variables, conversation.template_kwargs):
-            traced = self._trace(variables, conversation.template_kwargs, marked.text, words=False)
+        marked, traced, _ = self._run(conversation, self.variables(conversation), blocks=True)
         controls, forged = self._controls_of(marked.text, traced)
         spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
         return Rendering(marked.text, tuple(spans), tuple(controls), tuple(forged))
+
+    def _run(
+        self, conversation: Conversation, variables: dict[str, Any], *, blocks: bool = False
+    ) -> tuple[MarkedText, Provenance | None, bool]:
+        """A run, what a second one tells where it is needed, and whether that was asked whose the words are."""
+        marked = self.compiled.mark(variables, held_back=blocks or bool(self.roles))
+        words = bool(self.roles) and not blocks
+        if words and not self.has_strays and self.roles == {"assistant"}:
+            words = in_doubt(variables["messages"], marked.marks, marked.text)
+        if not words and not self.tracer.suspects(variables, conversation.template_kwargs):
+            return marked, None, words
+        text, marked = utf_8(marked.text), replace(marked, text="")
+        traced = self._trace(conversation, variables, text, words=words)
+        return replace(marked, text=text.decode("utf-8", "surrogatepass")), traced, words
 
     def prompt(self, variables: Mapping[str, Any], message: int) -> str:
         """What the template prints after `messages[:message]` when it asks for an answer: '' if it prints nothing."""
@@ -194,21 +201,30 @@ class ChatTemplate:
         if variables["messages"][mark.message]["role"] == "assistant":
             prompt = self.prompt(variables, mark.message) if self.header is None else self.header
             return header_of(text, mark.start, mark.stop, prompt, self.tokens)
-        points = points_of(traced, len(variables["messages"])) if traced else []
-        inside = [place for place, _ in points if mark.start <= place < mark.stop]
-        return mark.start, min(inside, default=len(text))  # where nothing is said, nothing is trained
+        places = traced.places if traced else ()
+        at = bisect_left(places, mark.start)
+        said = at < len(places) and places[at] < mark.stop
+        return mark.start, places[at] if said else len(text)  # where nothing is said, nothing is trained
 
-    def _trace(self, variables: Mapping[str, Any], own: Collection[str], text: str, *, words: bool) -> Provenance:
-        begun, marks = None, self.tracer.noncharacters(text)
+    def _trace(
+        self, conversation: Conversation, variables: Mapping[str, Any], text: bytes, *, words: bool
+    ) -> Provenance:
+        """text: of the first run, as `utf_8` has it."""
+        begun, marks = None, self.tracer.noncharacters(text.decode("utf-8", "surrogatepass"))
         for where in ("words",) if words else ("beginnings", "tokens"):
-            marked = self.compiled.mark(self.tracer.mark(variables, own, where, marks), held_back=False)
+            changed = self.tracer.mark(variables, conversation.template_kwargs, where, marks)
+            said = (conversation.messages, variables["messages"]) if len(text) >= _LONG else ()
+            with set_aside(*said):
+                marked = self.compiled.mark(changed, held_back=False, most=_MOST_MARKED).text
+            del changed
             try:
-                traced = self.tracer.read(marked.text, text, len(variables["messages"]), marks)
+                traced = self.tracer.read(marked, text, len(variables["messages"]), marks)
             except ConversationError:
-                begun = self.controls.findall(marked.text)  # whatever else it prints then, these are the template's
-                continue
-            if begun is None or [text[start:stop] for start, stop in controls_in(traced, self.controls)] == begun:
-                return traced
+                begun = self.controls.findall(marked)  # whatever else it prints then, these are the template's
+            else:
+                if begun is None or begun == self.controls.findall(marked):
+                    return traced
+            del marked
         raise ConversationError(UNTRACEABLE)
 
     def _controls_of(self, text: str, traced: Provenance | None) -> tuple[list[Stretch], list[Stretch]]:
@@ -222,11 +238,10 @@ class ChatTemplate:
     def _attributed(self, variables: Mapping[str, Any], marked: MarkedText, traced: Provenance) -> Sequence[Mark]:
         messages = variables["messages"]
         assistants = assistants_of(messages)
-        points = points_of(traced, len(messages))
         marks: Sequence[Mark] = marked.marks
-        if strays(marks, points, assistants):
+        if strays(marks, traced, assistants):
             regions = self._detailed.mark(variables).regions
-            marks = attribute(marks, regions, points, assistants, self._mixed)
+            marks = attribute(marks, regions, traced, assistants, self._mixed)
         if self.has_strays:
             lost = assistants - {mark.message for mark in marks}
             if lost:
@@ -243,15 +258,15 @@ class ChatTemplate:
     def _mixed(self) -> set[int]:
         """Branches that hold several messages' text."""
         mixed: set[int] = set()
-        for marked, traced, messages in self._probe(self._detailed):
-            mixed |= mixed_places(marked.regions, points_of(traced, len(messages)))
+        for marked, traced, _ in self._probe(self._detailed):
+            mixed |= mixed_places(marked.regions, traced)
         return mixed
 
     @cached_property
     def has_strays(self) -> bool:
         """Whether the template prints messages at other messages' places, if only in some conversations."""
         return any(
-            strays(marked.marks, points_of(traced, len(messages)), assistants_of(messages))
+            strays(marked.marks, traced, assistants_of(messages))
             for marked, traced, messages in self._probe(self.compiled)
         )
 
@@ -261,7 +276,7 @@ class ChatTemplate:
         followed = False
         for messages in TALK:
             try:
-                self._render(self.variables(Conversation(messages, None, {}, None)), ())
+                self._render(Conversation(messages, None, {}, None))
             except LimitError:
                 raise
             except ConversationError:
@@ -275,10 +290,12 @@ class ChatTemplate:
         """What the template, in one of its compiled forms, does with the probes; those that it refuses are left out."""
         found = []
         for messages in (*TALK, *ONE_TOOL, *OTHERS):
-            variables = self.variables(Conversation(messages, with_tools(messages), {}, None))
+            conversation = Conversation(messages, with_tools(messages), {}, None)
+            variables = self.variables(conversation)
             try:
                 marked = template.mark(variables)
-                found.append((marked, self._trace(variables, (), marked.text, words=True), variables["messages"]))
+                traced = self._trace(conversation, variables, utf_8(marked.text), words=True)
+                found.append((marked, traced, variables["messages"]))
             except LimitError:
                 raise
             except ConversationError:

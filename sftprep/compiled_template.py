@@ -64,16 +64,17 @@ class CompiledTemplate:
             raise TemplateError("the chat template does not compile: it is nested too deep") from error
         self.held_back_lines = instrument.held_back_lines
 
-    def mark(self, variables: Mapping[str, Any], *, held_back: bool = True) -> MarkedText:
+    def mark(self, variables: Mapping[str, Any], *, held_back: bool = True, most: int | None = None) -> MarkedText:
         """Run the template.
 
         Messages are known as the items of `variables["messages"]`, by identity. held_back: also mark loops whose text
         goes to a macro or `set` block, which changes what the template sees of it.
-        Raises ConversationError where the template refuses, LimitError where it prints more than MOST_CHARS, TemplateError
+        most: characters that it may print, MOST_CHARS unless given.
+        Raises ConversationError where the template refuses, LimitError where it prints more, TemplateError
         where marks in held-back text change what is printed.
         """
         trail = Trail(variables["messages"], textual=held_back)
-        self.run(variables, trail)
+        self.run(variables, trail, most)
         try:
             text, marks, over = marked_text(trail)
         except IndexError:
@@ -81,20 +82,20 @@ class CompiledTemplate:
         plain = trail
         if trail.texts:
             plain = Trail(variables["messages"], textual=False)
-            self.run(variables, plain)
+            self.run(variables, plain, most)
             self._compare(text, "".join(plain.pieces))
         return MarkedText(text, tuple(marks), over, tuple(plain.blocks), tuple(regions_of(trail)))
 
-    def run(self, variables: Mapping[str, Any], trail: Trail) -> None:
+    def run(self, variables: Mapping[str, Any], trail: Trail, most: int | None = None) -> None:
         """Run the template and write its trail; `Trail.pieces` joined is the text, marks in the text included."""
         context = self.template.new_context({**variables, TRAIL: trail})
-        chars = 0
+        chars, most = 0, MOST_CHARS if most is None else most
         try:
             for piece in self.template.root_render_func(context):
                 trail.pieces.append(piece)
                 chars += len(piece)
-                if chars > MOST_CHARS:
-                    _refuse_length()
+                if chars > most:
+                    _refuse_length(most)
         except (ConversationError, TemplateError, MemoryError):
             raise
         except Exception as error:
@@ -121,8 +122,8 @@ def _is_generation(node: nodes.Node) -> bool:
     return isinstance(node, nodes.ExtensionAttribute) and node.identifier == Generation.identifier
 
 
-def _refuse_length() -> None:
-    raise LimitError(f"the chat template prints more than {MOST_CHARS:,} characters")
+def _refuse_length(most: int) -> None:
+    raise LimitError(f"the chat template prints more than {most:,} characters")
 
 
 def _line_in(trace: TracebackType | None, template: jinja2.Template) -> int | None:

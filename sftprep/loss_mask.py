@@ -7,7 +7,7 @@ every run with one `np.repeat`. Cost: O(T + K log K) for T tokens and K spans, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ IntArray = npt.NDArray[np.int64]
 Places = npt.NDArray[np.signedinteger[Any]]
 Mask = npt.NDArray[Any]  # bool, or float32 where some weight is neither 0 nor 1
 _BEYOND = np.iinfo(np.int64).max  # after every code point
-_BLOCK = 1 << 18  # tokens that are looked at together
+_BLOCK = 1 << 16  # tokens that are looked at together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,10 +115,7 @@ def span_mask(starts: Places, stops: Places, offsets: IntArray, spans: CharSpans
     first, last, weight = np.append(first, _BEYOND), np.append(last, -1), np.append(weight, np.float32(0))
     mask: Mask = np.zeros(len(starts), np.bool_ if plain else np.float32)
     straddling = np.zeros(len(offsets) - 1, np.int64)
-    for at in range(0, len(starts), _BLOCK):
-        block = slice(at, at + _BLOCK)
-        within = np.minimum(np.maximum(offsets, at), at + _BLOCK)
-        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(within))
+    for block, owner in _parts(offsets):
         begins, ends = owner * stride + starts[block], owner * stride + stops[block]
         following = np.searchsorted(first[:-1], begins, side="right")  # the first span that starts after the token does
         inside = begins < last[following - 1]  # at 0 this reads the -1: no span starts before the token
@@ -134,14 +131,24 @@ def generation_mask(starts: Places, stops: Places, offsets: IntArray, blocks: Ch
     `PreTrainedTokenizerBase.apply_chat_template`: a token is in if it ends after the start of the first block that
     stops after the token's start. So every token that overlaps a block is in, also one that straddles its start.
     """
-    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     stride = _stride(starts, stops, blocks)
-    begins = np.maximum.accumulate(owner * stride + starts)  # Transformers never goes back to an earlier block
     reached = np.maximum.accumulate(blocks.conversation * stride + blocks.stop)
-    block = np.searchsorted(reached, begins, side="right")
     first = np.append(blocks.conversation * stride + blocks.start, _BEYOND)
-    mask: npt.NDArray[np.bool_] = first[block] < owner * stride + stops
+    mask, furthest = np.zeros(len(starts), np.bool_), 0
+    for part, owner in _parts(offsets):
+        begins, ends = owner * stride + starts[part], owner * stride + stops[part]
+        begins[0] = max(begins[0], furthest)  # Transformers never goes back to an earlier block
+        begins = np.maximum.accumulate(begins)
+        furthest = begins[-1]
+        mask[part] = first[np.searchsorted(reached, begins, side="right")] < ends
     return mask
+
+
+def _parts(offsets: IntArray) -> Iterator[tuple[slice, IntArray]]:
+    """All tokens, some at a time, and whose each of them is: arrays of a long text are not made whole."""
+    for at in range(0, int(offsets[-1]), _BLOCK):
+        within = np.minimum(np.maximum(offsets, at), at + _BLOCK)
+        yield slice(at, at + _BLOCK), np.repeat(np.arange(len(offsets) - 1), np.diff(within))
 
 
 def _stride(starts: Places, stops: Places, spans: CharSpans) -> int:

@@ -236,6 +236,12 @@ class Masker:
         self, conversations: Sequence[Conversation], sampled: list[int], texts: list[str], batch: TokenBatch, mask: Mask
     ) -> None:
         """Raise where the exact way gives another text, other ids or another mask than the fast way did."""
+        if self._engine is not self._engine.reference:
+            with self._stage("exact way"):
+                chosen = [index for number, index in enumerate(sampled, self._sampled) if number % _TOKENIZED == 0]
+                self._compare_engines(chosen, texts, batch)
+                self._sampled += len(sampled)
+        texts.clear()  # a long one need not be in memory twice
         exact = self._exactly([conversations[index] for index in sampled])
         for at, index in enumerate(sampled):
             here, there = slice(*batch.offsets[index : index + 2]), slice(*exact.batch.offsets[at : at + 2])
@@ -243,11 +249,6 @@ class Masker:
                 raise DisagreementError(index, "the fast and the exact way give different ids")
             if not self._rule and not np.array_equal(mask[here], exact.mask[there]):
                 raise DisagreementError(index, "masks by control tokens and by characters differ")
-        if self._engine is not self._engine.reference:
-            with self._stage("exact way"):
-                chosen = [index for number, index in enumerate(sampled, self._sampled) if number % _TOKENIZED == 0]
-                self._compare_engines(chosen, texts, batch)
-                self._sampled += len(sampled)
 
     def _compare_engines(self, sampled: list[int], texts: list[str], batch: TokenBatch) -> None:
         """Of a text that would take the reference too much memory, both encode the start."""

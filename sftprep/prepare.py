@@ -19,6 +19,8 @@ from sftprep.scan import ScanRule
 from sftprep.shards import Prepared, Provenance, Reject, Totals
 from sftprep.tokenizer import dtype_for
 
+_LONG = 1 << 18  # bytes: less is nothing to save memory of
+
 
 class Preparer:
     """Everything a process needs to turn records into rows; opened once, used for all its splits.
@@ -32,12 +34,13 @@ class Preparer:
         self._pad_id, self._dtype = loaded.resolved.pad_id, dtype_for(loaded.resolved.size)
         self._masker = Masker(config, loaded, self.stage)
 
-    def prepare(self, records: Sequence[Record]) -> Prepared:
-        """Rows of a batch in the records' order, and a reject for each record that gives none.
+    def prepare(self, records: list[Record]) -> Prepared:
+        """Rows of a batch in the records' order, and a reject for each record that gives none. Long records lose their data.
 
         With `on_error="stop"` the first that gives none by its own fault raises ConversationError with `file:line`; so does, as
         TokenizerError, a sampled conversation on which the two ways differ.
         """
+        size = sum(len(record.data) + 1 for record in records)
         with self.stage("JSON"):
             read, conversations, rejects = self._parse(records)
         sampled = [index for index, record in enumerate(read) if (record.line + record.offset) % self._check_every == 0]
@@ -77,7 +80,7 @@ class Preparer:
             silent_turns=masked.silent,
             unended_turns=masked.unended,
         )
-        return Prepared(rows, provenance, rejects, totals, sum(len(record.data) + 1 for record in records))
+        return Prepared(rows, provenance, rejects, totals, size)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -88,16 +91,18 @@ class Preparer:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
 
-    def _parse(self, records: Sequence[Record]) -> tuple[list[Record], list[Conversation], list[Reject]]:
+    def _parse(self, records: list[Record]) -> tuple[list[Record], list[Conversation], list[Reject]]:
         read: list[Record] = []
         conversations: list[Conversation] = []
         rejects: list[Reject] = []
-        for record in records:
+        for index, record in enumerate(records):
             if record.error is not None:
                 rejects.append(self._reject(record, record.error))
                 continue
             try:
                 conversations.append(parse_conversation(record.data, self._config.record_format, record.place))
+                if len(record.data) >= _LONG:
+                    records[index] = record = record._replace(data=b"")
                 read.append(record)
             except ConversationError as error:
                 rejects.append(self._reject(record, str(error)))

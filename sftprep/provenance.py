@@ -11,6 +11,7 @@ changed, and the conversation is refused rather than guessed at. Strings of the 
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -20,9 +21,11 @@ from sftprep.errors import ConversationError
 from sftprep.messages import ROLES
 
 _NONCHARACTERS = "".join(map(chr, range(0xFDD0, 0xFDF0)))
-_SYMBOLS = range(0x1D300, 0x1D357)  # hardly ever used, and left as they are where Python shows a string as code
+_SYMBOLS = range(0x4DC0, 0x4E00)  # hexagrams: hardly ever used, left as they are where Python shows a string as code
 _UNUSED = range(0x40000, 0xE0000)  # planes of Unicode in which nothing is assigned
 _BASE = len(_NONCHARACTERS)
+_BLOCK = 1 << 18  # characters that are compared at once
+_PIECES = 1 << 14  # of a text, put together at once
 SAID = frozenset({"content", "reasoning_content", "thinking", "reasoning", "arguments"})  # keys of a message's own text
 _GIVEN = ("tools", "documents")
 UNTRACEABLE = "what the chat template prints cannot be traced: it measures or compares messages"
@@ -34,8 +37,8 @@ class Provenance:
 
     text: str  # with the noncharacters
     digits: str  # those that codes are made of
-    places: tuple[int, ...]  # the characters that codes stood after, in code points of the text without, in text order
-    owners: tuple[int, ...]  # whose they were: index of the message
+    places: array[int]  # the characters that codes stood after, in code points of the text without, in text order
+    owners: array[int]  # whose they were: index of the message
 
 
 class Tracer:
@@ -134,20 +137,28 @@ class Tracer:
         marked["messages"] = [names.in_message(m, code, said) for m, code in zip(messages, codes, strict=True)]
         return marked
 
-    def read(self, marked: str, text: str, messages: int, marks: str) -> Provenance:
-        """Find the noncharacters again. Raises ConversationError if the template went another way."""
+    def read(self, marked: str, text: bytes, messages: int, marks: str) -> Provenance:
+        """Find the noncharacters again. text: of the first run, as `utf_8` has it. Raises ConversationError if the
+        template went another way."""
         digits, stand_ins = marks[:_BASE], marks[_BASE:]
-        run = _run(digits)
-        if run.sub("", marked).translate(str.maketrans(stand_ins, self.replaced)) != text:
+        run, replaced, read = _run(digits), str.maketrans(stand_ins, self.replaced), 0
+        for at in range(0, len(marked), _BLOCK):
+            block = utf_8(run.sub("", marked[at : at + _BLOCK]).translate(replaced))
+            if not text.startswith(block, read):
+                raise ConversationError(UNTRACEABLE)
+            read += len(block)
+        if read < len(text):
             raise ConversationError(UNTRACEABLE)
-        width, places, owners, shift = _width(messages), [], [], 0
+        width, places, owners, shift = _width(messages), array("i"), array("i"), 0
         for found in run.finditer(marked):
             codes = found.group()
             for at in range(0, len(codes), width):
-                places.append(found.start() - shift - 1)
-                owners.append(_number(codes[at : at + width], digits))
+                owner = _number(codes[at : at + width], digits)
+                if owner < messages:
+                    places.append(found.start() - shift - 1)
+                    owners.append(owner)
             shift += len(codes)
-        return Provenance(marked, digits, tuple(places), tuple(owners))
+        return Provenance(marked, digits, places, owners)
 
 
 def _rests(tokens: Collection[str], printed: Collection[str]) -> set[str]:
@@ -214,15 +225,27 @@ class _Marking:
 
     def split(self, text: str, code: str) -> str:
         """`text` with stand-ins and `code`."""
-
-        def marked(found: re.Match[str]) -> str:
+        marked, done = "", 0
+        pieces: list[str] = []
+        for found in self.pattern.finditer(text):
             if found.lastindex == 1:
-                return found[0]
+                continue
+            stop = found.end()
             if found.lastindex == 2:
-                return found[0] + code
-            return found[0][:-1] + self.stand_ins[found[0][-1]] + code
+                pieces += text[done:stop], code
+            else:
+                pieces += text[done : stop - 1], self.stand_ins[text[stop - 1]], code
+            done = stop
+            if len(pieces) > _PIECES:  # those of a long text take many times its memory
+                marked += "".join(pieces)
+                pieces.clear()
+        marked += "".join([*pieces, text[done:]])
+        return marked
 
-        return self.pattern.sub(marked, text)
+
+def utf_8(text: str) -> bytes:
+    """A text in less memory: Python takes up to four bytes for each of its characters."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def controls_in(traced: Provenance, tokens: re.Pattern[str]) -> list[tuple[int, int]]:

@@ -139,8 +139,10 @@ def _line(held: list[bytes], source: int, line: int, offset: int, size: int, lim
     if offset == 0 and data.startswith(BYTE_ORDER_MARK):
         data = data.removeprefix(BYTE_ORDER_MARK)
         offset = len(BYTE_ORDER_MARK)
-    if data and not data.isspace():
-        yield Record(data, source, line, offset)
+    held[:] = [] if not data or data.isspace() else [data]
+    del data  # whoever gets the record has it alone, and may let go of it
+    if held:
+        yield Record(held.pop(), source, line, offset)
 
 
 class _Element:
@@ -172,6 +174,7 @@ class _Element:
         if self.size > self.limit:
             return _oversized(self.source, self.line, self.offset, self.size, self.limit)
         raw = b"".join(self.parts)
+        self.parts.clear()
         data = raw.lstrip()
         blank = len(raw) - len(data)
         return Record(data.rstrip(), self.source, self.line + raw.count(b"\n", 0, blank), self.offset + blank)

@@ -77,9 +77,11 @@ class ReplayTemplate:
                 found = replay(conversation.messages, conversation.tools, conversation.template_kwargs)
             except Exception:  # noqa: BLE001 - a step that fails, as `x.index` may, is Jinja's to explain
                 found = True
-            if type(found) is tuple and len(found[0]) <= _LONG_TEXT:
-                self.replayed += 1
-                return found
+            if type(found) is tuple:
+                if len(found[0]) <= _LONG_TEXT:
+                    self.replayed += 1
+                    return found
+                found = True  # and the text is not in memory twice
         self.rendered += 1
         with self._guard(conversation):
             rendering = self.template.render(conversation)

@@ -169,6 +169,7 @@ def read_batches(
     for record in read_records(split, sources, max_record):
         batch.append(record)
         size += len(record.data)
+        del record  # whoever gets the batch may let go of it
         if len(batch) >= max_records or size >= max_bytes:
             yield batch
             batch, size = [], 0

@@ -11,6 +11,7 @@ takes, normalization), other added tokens stay what they are, and what is forged
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +32,7 @@ _MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 _MARKS += [chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)]
 _NUMBERS = 0xF0000  # private use: 131,068 code points in a row
 _ALIAS = 2  # code points
+_LONG = 1 << 18  # characters: less is nothing to save memory of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +103,10 @@ class ExactEncoder:
         finally:
             tokenizer.encode_special_tokens = False
 
+    def is_spelled(self, text: str) -> bool:
+        """Whether a text spells a control token."""
+        return any(token in text for token in self._controls)
+
     def have_controls(self, tokens: TokenBatch) -> npt.NDArray[np.bool_]:
         """(B,) True for texts among whose tokens is a control token."""
         found = np.searchsorted(tokens.offsets, np.flatnonzero(self._is_control[tokens.ids]), side="right") - 1
@@ -154,13 +160,19 @@ class ExactEncoder:
             [0, *(edge for place in places for edge in place), len(text)]
             for text, places in zip(texts, controls, strict=True)
         ]
-        pieces = [
-            text[start:stop]
-            for text, edges in zip(texts, cuts, strict=True)
-            for start, stop in zip(edges[::2], edges[1::2], strict=True)
-        ]
-        between = iter(split_places(as_text(pieces)))
-        del pieces  # as long as the texts
+        encoded: list[PlacedTokens] = []
+        pieces: list[str] = []  # some at a time: all are as long as the texts
+        size = 0
+        for text, edges in zip(texts, cuts, strict=True):
+            for start, stop in zip(edges[::2], edges[1::2], strict=True):
+                if pieces and size + stop - start > _LONG:
+                    encoded += split_places(as_text(pieces))
+                    pieces, size = [], 0
+                pieces.append(text[start:stop])
+                size += stop - start
+        encoded += split_places(as_text(pieces))
+        del pieces
+        between = iter(encoded)
         parts, counts = [], []
         for text, places, edges in zip(texts, controls, cuts, strict=True):
             parts.append(next(between))
@@ -266,7 +278,7 @@ def _shifts(positions: npt.NDArray[np.int32], places: Sequence[tuple[int, int]])
 
 
 def _place(tokenizer: Any, texts: Sequence[str], cuts: TextCuts) -> PlacedTokens:
-    places = []
+    starts, stops = array("i"), array("i")  # they grow in place
 
     def place(pieces: Sequence[Piece]) -> TokenBatch:
         with typed_errors("tokenizers cannot encode a text"):
@@ -274,12 +286,13 @@ def _place(tokenizer: Any, texts: Sequence[str], cuts: TextCuts) -> PlacedTokens
         tokens = batch_of(encodings)
         flat = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
         begins = np.repeat(np.array([piece.start for piece in pieces], np.int32), np.diff(tokens.offsets))
-        places.append(np.fromiter(flat, np.int32, 2 * tokens.ids.size).reshape(-1, 2).T + begins)
+        places = np.fromiter(flat, np.int32, 2 * tokens.ids.size).reshape(-1, 2).T + begins
+        starts.frombytes(places[0].tobytes())
+        stops.frombytes(places[1].tobytes())
         return tokens
 
     tokens = join_pieces(((pieces, place(pieces)) for pieces in cuts.groups(texts)), len(texts))
-    starts, stops = np.concatenate(places, axis=1)
-    return PlacedTokens(tokens, starts, stops)
+    return PlacedTokens(tokens, np.frombuffer(starts, np.int32), np.frombuffer(stops, np.int32))
 
 
 def emptied(placed: PlacedTokens, rows: npt.NDArray[np.bool_]) -> PlacedTokens:

@@ -27,7 +27,7 @@ Places = npt.NDArray[np.int32]
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _UNPRINTABLE = sorted(set(range(256)) - set(_PRINTABLE))
 _UNKNOWN = (1 << 31) - 1  # bytes: the length of a token that no text is tiled with
-_BLOCK = 1 << 18  # tokens that are looked at together
+_BLOCK = 1 << 16  # tokens that are looked at together
 
 
 class TiledEncoder:
@@ -64,8 +64,11 @@ class TiledEncoder:
 
     def _as_text(self, tiler: ByteTiler, texts: Sequence[str]) -> PlacedTokens:
         """As `ExactEncoder.as_text`: special tokens are text anyway where none was found."""
-        placed, tiled = self._place(tiler, texts)
-        rest = ~tiled | self._exact.have_controls(placed.tokens)
+        spelled = np.array([self._exact.is_spelled(text) for text in texts], np.bool_)
+        placed, tiled = self._place(
+            tiler, ["" if known else text for text, known in zip(texts, spelled.tolist(), strict=True)]
+        )
+        rest = spelled | ~tiled | self._exact.have_controls(placed.tokens)
         placed = emptied(placed, rest)
         return replaced(placed, np.flatnonzero(rest), self._exact.as_text, texts)
 

@@ -149,11 +149,11 @@ def batch_of(encodings: Sequence[Any]) -> TokenBatch:
 
 def join_pieces(groups: Iterator[tuple[Sequence[Piece], TokenBatch]], texts: int) -> TokenBatch:
     """The tokens of so many texts from those of all their pieces, in order."""
-    sizes, ids = np.zeros(texts, np.int64), []
+    sizes, ids = np.zeros(texts, np.int64), array("I")
     for pieces, tokens in groups:
         np.add.at(sizes, np.array([piece.row for piece in pieces], np.int64), np.diff(tokens.offsets))
-        ids.append(tokens.ids)
-    return TokenBatch(np.concatenate(ids), np.concatenate([[0], np.cumsum(sizes)]))
+        ids.frombytes(tokens.ids.tobytes())
+    return TokenBatch(np.frombuffer(ids, np.uint32), np.concatenate([[0], np.cumsum(sizes)]))
 
 
 def split_rows(batch: TokenBatch) -> list[npt.NDArray[np.uint32]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 Stretch = tuple[int, int]  # (start, stop) in code points
+NOT_BLANK = re.compile(r"\S")  # finds whether there is more than white space in a stretch without copying it
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,8 @@ def header_of(text: str, start: int, stop: int, prompt: str, tokens: re.Pattern[
             end = start + max(bound for bound in bounds if bound <= reached) - skipped
             if end > best[1]:
                 best = (start - skipped if before else start, end)
-    blank = start + len(turn := text[start:stop]) - len(turn.lstrip())
+    said = NOT_BLANK.search(text, start, stop)
+    blank = said.start() if said else stop
     if start < blank < stop:  # the turn before ended without the white space that this one begins with
         end = header_of(text, blank, stop, prompt.lstrip(), tokens)[1]
         best = (start, end) if end > max(blank, best[1]) else best
@@ -149,7 +151,7 @@ def end_of_turn(text: str, start: int, stop: int, controls: Sequence[Stretch], t
     low = bisect_left(controls, (start, start))
     high = bisect_left(controls, (stop, stop))
     for begin, end in reversed(controls[low:high]):
-        if token is None and end <= stop and not text[end:stop].strip():
+        if token is None and end <= stop and not NOT_BLANK.search(text, end, stop):
             return end
         if token is not None and text[begin:end] == token:
             return end

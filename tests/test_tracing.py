@@ -11,6 +11,7 @@ from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, SftprepError, TemplateError
 from sftprep.leaf_marks import merged
 from sftprep.programs import Program, Tree
+from sftprep.provenance import utf_8
 from sftprep.recorder import INPUTS, RecordingTemplate, traced_conversation
 from sftprep.second_run import Deafness
 from sftprep.steps import Forms, Recording, Steps, Untraceable
@@ -61,7 +62,7 @@ class Replayed:
         variables = template.tracer.mark(template.variables(given), given.template_kwargs, "words", marks)
         try:
             marked = template.compiled.mark(variables, held_back=False).text
-            template.tracer.read(marked, text, len(given.messages), marks)
+            template.tracer.read(marked, utf_8(text), len(given.messages), marks)
         except ConversationError:
             return False
         return True
