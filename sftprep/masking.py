@@ -259,18 +259,19 @@ class Masker:
             whole = text is texts[index]
             given = batch.ids[slice(*batch.offsets[index : index + 2])] if whole else engine.encode([text]).ids
             if not np.array_equal(given, ids):
-                raise DisagreementError(index, f"engine {engine.name} and the reference give different ids")
+                what = f"engine {engine.name} and the reference give different ids"
+                raise DisagreementError(index, what, "; --tokenizer-engine hf does the job by the reference alone")
 
 
 class DisagreementError(TokenizerError):
     """The fast and the exact way differ on a conversation: a fault of sftprep or of a library, never of the data."""
 
-    def __init__(self, index: int, what: str) -> None:
-        super().__init__(index, what)
-        self.index, self.what = index, what
+    def __init__(self, index: int, what: str, remedy: str = "") -> None:
+        super().__init__(index, what, remedy)
+        self.index, self.what, self.remedy = index, what, remedy
 
     def __str__(self) -> str:
-        return f"{self.what}; nothing can be trusted then, so the job stops. Please report it"
+        return f"{self.what}; nothing can be trusted then, so the job stops. Please report it{self.remedy}"
 
 
 _NO_MARKS = TurnMarks((), (), (), (), (), exact=False)

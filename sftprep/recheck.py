@@ -36,7 +36,9 @@ def verify_command(folder: Path, *, fast: bool, sources: Sequence[str], tokenize
         task = progress.add_task("hashing", total=_bytes(folder))
         problems = verify_dataset(folder, fast=fast, progress=lambda size: progress.advance(task, size))
     if not problems and sources and tokenizer is not None:
-        problems = run_apart(partial(verify_source, folder, sources, tokenizer), what="deriving rows anew")
+        problems = run_apart(
+            partial(verify_source, folder, sources, tokenizer), what="deriving rows anew by the chat template"
+        )
     for problem in problems:
         where, what = (escape(visible(each)) for each in (str(folder / problem.file), problem.what))
         console.print(f"[red]{where}[/]: {what}", highlight=False, soft_wrap=True)
@@ -58,6 +60,8 @@ def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[
         config = BuildConfig(inputs=(), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
     except (ConfigError, TypeError) as error:  # of other options than there are
         raise DatasetError(f"{folder / MANIFEST}: 'config' is not what this version writes") from error
+    if config.width != manifest.width:
+        raise DatasetError(f"{folder / MANIFEST}: 'width' is not that of its 'config'")
     plan, loaded = make_plan(replace(config, inputs=tuple(sources)))
     problems = list(_changes(plan, manifest))
     if problems:
