@@ -23,7 +23,6 @@ from sftprep.text_cuts import Piece, TextCuts
 # What fastokens reads in another way inside of patterns that are equal otherwise: the long s as a contraction's s, and
 # the Mongolian vowel separator as white space. Found by comparing every code point in 17 surroundings.
 _LONG_S, _SEPARATOR = "'\u017f", "\u180e"
-_IN_PARTS = 1 << 14  # bytes: from there on fastokens looks for matches side by side
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,21 +128,13 @@ class FastEngine:
         with typed_errors("fastokens cannot encode a text"):
             ids, offsets = tokenizer.encode_batch_flat(texts)
         batch = TokenBatch(np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8").view(np.int64))
-        unlike = [row for row, text in enumerate(texts) if self._reads_otherwise(text)]
+        unlike = [row for row, text in enumerate(texts) if _LONG_S in text or _SEPARATOR in text]
         if not unlike:
             return batch
         rows = split_rows(batch)
         for row, own in zip(unlike, split_rows(self.reference.encode([texts[row] for row in unlike])), strict=True):
             rows[row] = own
         return join_rows(rows)
-
-    def _reads_otherwise(self, text: str) -> bool:
-        """Whether the library may read a text in another way. It matches a long one in parts side by side, which is right
-        where matches are short, as they are if a text may be cut; not so where one begins as the one before it ended."""
-        if _LONG_S in text or _SEPARATOR in text:
-            return True
-        long = len(text) * 4 >= _IN_PARTS and len(text.encode()) >= _IN_PARTS
-        return long and self.reference.cuts.places is None
 
 
 def batch_of(encodings: Sequence[Any]) -> TokenBatch:

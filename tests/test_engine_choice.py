@@ -17,7 +17,7 @@ from sftprep.engine_choice import SAMPLE, check_equal, choose_engine, unsafe_tra
 from sftprep.errors import TokenizerError
 from sftprep.hostile_text import hostile_texts
 from sftprep.resolve import ResolvedTokenizer
-from sftprep.tokenizer import FastEngine, HfEngine, TokenBatch, split_rows
+from sftprep.tokenizer import FastEngine, HfEngine, TokenBatch
 from sftprep.tokenizer_process import resolve_here
 from tests.small_tokenizer import cut_shower, resolve, save, train
 
@@ -106,19 +106,6 @@ def test_fastokens_alone_differs_in_silence(pattern: str, text: str, tmp_path: P
     expected = HfEngine(resolved).encode([text]).ids.tolist()
     assert np.frombuffer(raw, np.uint32).tolist() != expected
     assert unsafe_trait(resolved) or fast.encode([text]).ids.tolist() == expected
-
-
-def test_long_texts_whose_matches_hang_together_go_to_the_reference(tmp_path: Path) -> None:
-    """Where a quotation ends depends on all quotes before it, so that no text may be begun in the middle."""
-    resolved = resolve_here(str(save(cut_shower(r'"[^"]*"|[^"]+|"'), tmp_path / "t")))
-    assert unsafe_trait(resolved) is None
-    fast, reference = FastEngine(resolved), HfEngine(resolved)
-    texts = ["a" * shift + '"x"x' * 10_000 for shift in range(4)] + ['"x"x' * 100]
-    expected = [ids.tolist() for ids in split_rows(reference.encode(texts))]
-    assert [ids.tolist() for ids in split_rows(fast.encode(texts))] == expected
-    alone = [np.frombuffer(fast.tokenizer.encode_batch_flat([text])[0], np.uint32).tolist() for text in texts]
-    assert alone != expected  # else there is nothing to go to the reference for
-    assert alone[-1] == expected[-1]
 
 
 def flagged(content: str, *, normalized: bool) -> AddedToken:
