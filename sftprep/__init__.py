@@ -24,9 +24,9 @@ from sftprep.errors import (
 )
 
 if TYPE_CHECKING:
-    from sftprep.build import Watch, build_dataset
     from sftprep.config import BuildConfig
-    from sftprep.manifest import Manifest, load_manifest
+    from sftprep.dataset.manifest import Manifest, load_manifest
+    from sftprep.jobs.build import Watch, build_dataset
 
 __version__ = "0.1.0"
 FORMAT_VERSION = 2  # of datasets, plans and receipts
@@ -51,10 +51,10 @@ __all__ = [
 
 _LAZY = {
     "BuildConfig": "sftprep.config",
-    "Manifest": "sftprep.manifest",
-    "Watch": "sftprep.build",
-    "build_dataset": "sftprep.build",
-    "load_manifest": "sftprep.manifest",
+    "Manifest": "sftprep.dataset.manifest",
+    "Watch": "sftprep.jobs.build",
+    "build_dataset": "sftprep.jobs.build",
+    "load_manifest": "sftprep.dataset.manifest",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -15,16 +15,20 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from sftprep import FORMAT_VERSION, __version__
 from sftprep.errors import ConfigError, InputError
+from sftprep.layouts.kinds import LAYOUTS
+from sftprep.masks.kinds import MASKS, MaskKind
+from sftprep.masks.train_on import TrainOn
+from sftprep.records.forms import FORMS
+from sftprep.workers.runners import RUNNERS
 
-MASKS = ("turns", "generation", "scan", "minimind", "minimind-v5")
 CONTROL_TOKENS = ("split", "reject", "allow")
 TOKENIZER_ENGINES = ("auto", "fast", "hf")
-FORMATS = ("auto", "messages", "conversations", "sharegpt", "alpaca", "prompt-completion")
+FORMATS = ("auto", *FORMS)
 DEFAULT_MAX_LENGTH = 1024
 MOST_LEVELS = 100  # of a value, as of a record
 MOST_TEMPLATE = 1 << 20  # characters; published ones have up to 30,000
 CALL_OPTIONS = frozenset(  # never those of an earlier call
-    {"strict", "trust_remote_code", "workers", "on_error", "max_rejects"}
+    {"strict", "trust_remote_code", "workers", "engine", "on_error", "max_rejects"}
 )
 # Options that change how the work is done but not one byte of the result.
 _EXECUTION_OPTIONS = CALL_OPTIONS | {"inputs", "tokenizer", "tokenizer_engine"}
@@ -73,6 +77,7 @@ class BuildConfig:
     trust_remote_code: bool = False
     tokenizer_engine: str = "auto"
     workers: int = 1
+    engine: str = "local"  # who runs the workers
     on_error: str = "reject"
     max_rejects: str | None = None
     strict: bool = False  # refuse folders and globs with files in them that are not read
@@ -86,20 +91,18 @@ class BuildConfig:
         _one_of("--control-tokens", self.control_tokens, CONTROL_TOKENS)
         _one_of("--tokenizer-engine", self.tokenizer_engine, TOKENIZER_ENGINES)
         _one_of("--format", self.record_format, FORMATS)
-        _one_of("--layout", self.layout, ("padded",))
+        _one_of("--layout", self.layout, LAYOUTS)
+        _one_of("--engine", self.engine, RUNNERS)
         _one_of("--on-error", self.on_error, ("reject", "stop"))
         if self.max_length < 2:
             raise ConfigError(f"--max-length {self.max_length}: a target needs at least 2 tokens")
         if self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: at least 1")
-        if self.mask != "scan" and (
-            self.scan_header or self.scan_end or self.scan_start_offset or self.scan_end_offset
-        ):
-            raise ConfigError(f"--scan-... options belong to --mask scan, not to --mask {self.mask}")
-        if self.mask not in ("turns", "scan") and (self.header or self.end_of_turn):
-            raise ConfigError(f"--header and --end-of-turn belong to --mask turns, not to --mask {self.mask}")
-        if self.mask != "turns" and (self.train_on != "assistant" or not self.train_end_of_turn):
-            raise ConfigError(f"--train-on and --no-train-end-of-turn need --mask turns, not --mask {self.mask}")
+        for name in frozenset().union(*(kind.options for kind in MASKS.values())) - self.mask_kind.options:
+            if getattr(self, name) != self.__dataclass_fields__[name].default:
+                takers = " or ".join(kind for kind, each in MASKS.items() if name in each.options)
+                raise ConfigError(f"--{name.replace('_', '-')} belongs to --mask {takers}, not to --mask {self.mask}")
+        TrainOn.parse(self.train_on)
         reject_limit(self.max_rejects, 0)
 
     def _check_values(self) -> None:
@@ -129,6 +132,16 @@ class BuildConfig:
                 date.fromisoformat(self.date)
             except ValueError:
                 raise ConfigError(f"--date {self.date}: expected YYYY-MM-DD") from None
+
+    @property
+    def mask_kind(self) -> MaskKind:
+        """What the mask needs."""
+        return MASKS[self.mask]
+
+    @property
+    def trained(self) -> TrainOn:
+        """Whose messages are trained."""
+        return TrainOn.parse(self.train_on)
 
     @property
     def tolerance(self) -> Tolerance:
@@ -197,6 +210,6 @@ def template_value(text: str) -> Any:
         return {"True": True, "False": False, "None": None}.get(text, text)
 
 
-def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
+def _one_of(option: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise ConfigError(f"{option} {value}: expected one of {', '.join(choices)}")

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from faults.builds import Lab
 
-    from sftprep.resolve import ResolvedTokenizer
+    from sftprep.tokens.resolve import ResolvedTokenizer
 
 FULL = bool(os.environ.get("SFTPREP_FULL"))  # the whole corpus, and other random examples each time; takes an hour
 # How fast a machine is must not decide whether a test passes.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from sftprep.conversations import Conversation
+from sftprep.records.conversation import Conversation
 
 PIECES = [
     "",

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sftprep.manifest import FileEntry, InputEntry, Manifest, ShardEntry
+from sftprep.dataset.manifest import FileEntry, InputEntry, Manifest, ShardEntry
 
 Row = tuple[list[int], list[Any]]  # ids of one conversation, and their mask: an entry per id, before the shift
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from sftprep.engine_choice import choose_engine
-from sftprep.resolve import ResolvedTokenizer
-from sftprep.tokenizer import TokenEngine
-from sftprep.tokenizer_process import resolve_here
+from sftprep.tokens.ask_transformers import resolve_here
+from sftprep.tokens.choose_engine import choose_engine
+from sftprep.tokens.engines import TokenEngine
+from sftprep.tokens.resolve import ResolvedTokenizer
 
 TEXT = [
     "The quick brown fox jumps over the lazy dog, doesn't it? It's 12345 times; 3.14!\n\n  return x\n",

@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sftprep.conversations import Conversation
-from sftprep.scan import ScanRule
+from sftprep.masks.scan import ScanRule
+from sftprep.records.conversation import Conversation
 
 # -- patterns in ids (test_scan) --
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+from sftprep.records.messages import read_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -550,3 +553,11 @@ SILENT = Breed(
     {"eos_token": "<|im_end|>"},
     _IM,
 )
+
+
+def as_read(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as a record gives them: reasoning under every name that templates read."""
+    return [
+        read_message(each)[0] if {"thinking", "reasoning", "reasoning_content"} & each.keys() else each
+        for each in messages
+    ]

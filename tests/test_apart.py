@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
-from sftprep.apart import run_apart
 from sftprep.errors import ConversationError, WorkerError
-from sftprep.limits import LimitError
+from sftprep.workers.limits import LimitError
+from sftprep.workers.trial import run_apart
 
 
 def test_what_a_step_returns_comes_back() -> None:

@@ -17,14 +17,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sftprep import engines, limits
-from sftprep.build import build_dataset
+from sftprep.batches.both_ways import Masker
 from sftprep.config import BuildConfig, reject_limit, template_value
+from sftprep.dataset.manifest import Manifest, load_manifest
+from sftprep.dataset.verify import verify_dataset
 from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, TemplateError, TokenizerError
-from sftprep.manifest import Manifest, load_manifest
-from sftprep.masking import Masker
-from sftprep.tokenizer import FastEngine, TokenBatch
-from sftprep.verify import verify_dataset
+from sftprep.jobs.build import build_dataset
+from sftprep.tokens.batch import TokenBatch
+from sftprep.tokens.engines import FastEngine
+from sftprep.workers import limits
+from sftprep.workers import local as engines
 
 SAMPLE = Path(str(files("sftprep") / "sample"))
 CONVERSATIONS = SAMPLE / "conversations.jsonl"
@@ -286,7 +288,7 @@ MAIN, ENCODE, FAST_MASK = os.getpid(), FastEngine.encode, Masker._fast_mask
 @pytest.mark.parametrize(
     ("room", "name", "wrong", "reason"),
     [
-        (FastEngine, "encode", wrong_ids, "the fast and the exact way give different ids"),
+        (FastEngine, "encode", wrong_ids, "engine fast and the reference give different ids"),
         (Masker, "_render", wrong_text, "the fast and the exact way give different ids"),
         (Masker, "_fast_mask", wrong_mask, "masks by control tokens and by characters differ"),
     ],
@@ -368,7 +370,7 @@ def test_the_dataset_holds_no_path_of_this_machine(tmp_path: Path) -> None:
 
 
 def sftprep(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sftprep.cli", *arguments]
+    command = [sys.executable, "-m", "sftprep", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
@@ -476,22 +478,22 @@ def test_what_takes_long_is_said_the_first_time(tmp_path: Path, monkeypatch: pyt
 
 def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     build(tmp_path / "out", write(tmp_path / "a.jsonl", GOOD))
-    command = [sys.executable, "-m", "sftprep.cli", "inspect", str(tmp_path / "out"), "0"]
+    command = [sys.executable, "-m", "sftprep", "inspect", str(tmp_path / "out"), "0"]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
     # what stays in the buffer until the end, too
     with Path("/dev/full").open("wb") as full:
-        command = [sys.executable, "-m", "sftprep.cli", "--version"]
+        command = [sys.executable, "-m", "sftprep", "--version"]
         assert subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False).returncode == 1
 
 
 def test_a_tokenizer_that_is_still_loading_holds_nobody_up(tmp_path: Path) -> None:
     """An error shows, and the program ends, while fastokens is at it."""
     code = (
-        "import sys, threading; import sftprep.fast_tokens as fast\n"
+        "import sys, threading; import sftprep.tokens.load_early as fast\n"
         "fast.FastTokens._load = lambda self: threading.Event().wait()\n"
-        "from sftprep.cli import run; run()"
+        "from sftprep.cli.commands import run; run()"
     )
     command = [sys.executable, "-c", code, "build", "nosuch", "-o", str(tmp_path / "out"), "-t", TOKENIZER]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -499,16 +501,16 @@ def test_a_tokenizer_that_is_still_loading_holds_nobody_up(tmp_path: Path) -> No
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; sys.argv = ['sftprep', '--help']\nfrom sftprep.cli import main\n"
+    code = "import sys; sys.argv = ['sftprep', '--help']\nfrom sftprep.cli.commands import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"
-    heavy = "{'numpy', 'transformers', 'tokenizers', 'fastokens', 'pyarrow', 'torch', 'jinja2', 'rich', 'orjson'}"
+    heavy = "{'numpy', 'transformers', 'tokenizers', 'fastokens', 'pyarrow', 'torch', 'jinja2', 'rich'}"
     code += f"assert not {heavy} & sys.modules.keys(), {heavy} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_a_build_imports_neither_transformers_nor_torch(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", GOOD)
-    code = "import sys\nfrom sftprep.cli import main\n"
+    code = "import sys\nfrom sftprep.cli.commands import main\n"
     code += f"sys.argv = ['sftprep', 'build', {source!r}, '-o', {str(tmp_path / 'out')!r}, '-t', {TOKENIZER!r}]\n"
     code += "try: main()\nexcept SystemExit as end: assert not end.code\n"
     code += "assert not {'transformers', 'torch', 'huggingface_hub'} & sys.modules.keys()"

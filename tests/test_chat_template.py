@@ -16,11 +16,11 @@ from template_zoo import Breed
 from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from sftprep.chat_template import ChatTemplate
-from sftprep.compiled_template import CompiledTemplate, MarkedText
-from sftprep.conversations import Conversation
-from sftprep.epilogue import epilogue_of
 from sftprep.errors import ConversationError, TemplateError
+from sftprep.jinja.after_messages import epilogue_of
+from sftprep.jinja.compiled import CompiledTemplate, MarkedText
+from sftprep.records.conversation import Conversation
+from sftprep.template.chat_template import ChatTemplate, open_template
 
 Messages = list[dict[str, Any]]
 BREEDS = {name: breed for name, breed in vars(zoo).items() if isinstance(breed, Breed)}
@@ -43,11 +43,11 @@ TOOLS = [
 def template_of(source: str | Breed, **options: Any) -> ChatTemplate:
     breed = source if isinstance(source, Breed) else Breed(source)
     added = (*breed.controls, *breed.plain)
-    return ChatTemplate(breed.source, breed.special, control_tokens=breed.controls, added_tokens=added, **options)
+    return open_template(breed.source, breed.special, control_tokens=breed.controls, added_tokens=added, **options)
 
 
 def conversation(messages: Messages, tools: Any = None, **kwargs: Any) -> Conversation:
-    return Conversation(messages, tools, kwargs, None)
+    return Conversation(zoo.as_read(messages), tools, kwargs, None)
 
 
 def talk(*texts: str) -> Messages:
@@ -374,7 +374,7 @@ def test_no_template_is_refused_for_its_turns_where_none_is_trained() -> None:
         "{% set s %}{% for m in messages %} {{ m.content }} {% endfor %}{% endset %}{{ s | trim }}",
     ):
         messages = talk("Hi <|im_end|>", "Hello.")
-        template = ChatTemplate(source, {}, control_tokens=["<|im_end|>"], roles=())
+        template = open_template(source, {}, control_tokens=["<|im_end|>"], roles=())
 
         rendering = template.render(conversation(messages))
 
@@ -534,7 +534,7 @@ def test_what_flows_into_the_last_statements(rest: str, fixed: bool) -> None:
 def test_corpus_text_is_that_of_transformers(name: str, shared_data: Path, corpus: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(shared_data / "tokenizers" / name)
     added = list(tokenizer.added_tokens_decoder.values())
-    template = ChatTemplate(
+    template = open_template(
         tokenizer.chat_template,
         tokenizer.special_tokens_map,
         control_tokens=[token.content for token in added if token.special],

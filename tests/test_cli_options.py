@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sftprep.cli import main
+from sftprep.cli.commands import main
 from sftprep.config import BuildConfig
 
 SAMPLE = Path(str(files("sftprep") / "sample"))

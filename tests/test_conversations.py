@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from strategies import chat_records, damaged_bytes, damaged_records
 
 from sftprep.config import FORMATS
-from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import ConfigError, ConversationError
-from sftprep.messages import ROLES
-from sftprep.sources import find_sources, plan_splits, read_records
+from sftprep.records.conversation import Conversation, parse_conversation
+from sftprep.records.files import find_sources
+from sftprep.records.messages import ROLES
+from sftprep.records.splits import plan_splits, read_records
 
 USER = {"role": "user", "content": "2 + 2?"}
 ANSWER = {"role": "assistant", "content": "4"}

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, normalizers
 
-from sftprep.cache import write_entry
-from sftprep.engine_choice import SAMPLE, check_equal, choose_engine, unsafe_trait
 from sftprep.errors import TokenizerError
-from sftprep.hostile_text import hostile_texts
-from sftprep.resolve import ResolvedTokenizer
-from sftprep.tokenizer import FastEngine, HfEngine, TokenBatch
-from sftprep.tokenizer_process import resolve_here
+from sftprep.tokens.ask_transformers import resolve_here
+from sftprep.tokens.batch import TokenBatch
+from sftprep.tokens.cache import write_entry
+from sftprep.tokens.choose_engine import SAMPLE, check_equal, choose_engine, unsafe_trait
+from sftprep.tokens.engines import FastEngine, HfEngine
+from sftprep.tokens.hostile_texts import hostile_texts
+from sftprep.tokens.resolve import ResolvedTokenizer
 from tests.small_tokenizer import cut_shower, resolve, save, train
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -151,7 +152,7 @@ def test_what_fastokens_refuses_is_hf(tmp_path: Path) -> None:
 
 def test_a_difference_in_the_conversations_is_hf(resolved: ResolvedTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FastEngine, "encode", lambda self, texts: Wrong(HfEngine(resolved)).encode(texts))
-    monkeypatch.setattr("sftprep.engine_choice.hostile_texts", lambda _: ["fox"])
+    monkeypatch.setattr("sftprep.tokens.choose_engine.hostile_texts", lambda _: ["fox"])
     assert choose_engine(resolved, "auto", ["fox"])[0].name == "fast"
     engine, reason = choose_engine(resolved, "auto", ["fox", "quick"])
     assert engine.name == "hf"
@@ -162,8 +163,8 @@ def test_without_fastokens_hf_does_the_job(tmp_path: Path) -> None:
     folder = save(train(), tmp_path / "t")
     code = (
         "import sys; sys.modules['fastokens'] = None\n"
-        "from sftprep.engine_choice import choose_engine\n"
-        "from sftprep.resolve import resolve_tokenizer\n"
+        "from sftprep.tokens.choose_engine import choose_engine\n"
+        "from sftprep.tokens.resolve import resolve_tokenizer\n"
         "resolved = resolve_tokenizer(sys.argv[1])\n"
         "engine, reason = choose_engine(resolved)\n"
         "print(engine.name, reason, engine.encode(['hello']).ids.size > 0)\n"

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from faults.builds import has_ended, wait_for
 
-from sftprep import engines
-from sftprep.engines import Order, Progress, run_tasks
 from sftprep.errors import ConversationError, TemplateError, WorkerError
-from sftprep.limits import MOST_LOST, Suspect
+from sftprep.workers import local as engines
+from sftprep.workers.limits import MOST_LOST, Suspect
+from sftprep.workers.local import run_tasks
+from sftprep.workers.worker import Order, Progress
 
 
 class Scribe:

@@ -26,7 +26,7 @@ import pytest
 from faults.builds import ALONE, Ended, Lab, hashes, laboratory, needs_strace, traced, wait_for
 
 from sftprep.errors import DatasetError
-from sftprep.reader import ShardDataset
+from sftprep.reader.dataset import ShardDataset
 
 FULL = os.environ.get("SFTPREP_FAULTS") == "full"
 

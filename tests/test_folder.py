@@ -16,10 +16,10 @@ from faults.builds import Lab, hashes, laboratory
 
 from sftprep.checksum import with_checksum, without_checksum
 from sftprep.config import fingerprint
+from sftprep.dataset.receipt import ShardReceipt, read_receipt
 from sftprep.errors import DatasetError
-from sftprep.folder import read_plan
-from sftprep.plan import Plan
-from sftprep.shards import ShardReceipt, read_receipt
+from sftprep.jobs.folder import read_plan
+from sftprep.jobs.plan import Plan
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from test_build import GOOD, SAMPLE, TOKENIZER, build, rejects, write
 
-from sftprep import compiled_template, limits, templates
+from sftprep.batches import templates
 from sftprep.errors import ConfigError, TemplateError, TokenizerError
+from sftprep.jinja import compiled as compiled_template
+from sftprep.workers import limits
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

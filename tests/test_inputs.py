@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from sftprep.errors import InputError
-from sftprep.inputs import CHUNK, PassedOver, find_sources, holds_array, read_chunks
+from sftprep.records.compressed import CHUNK, read_chunks
+from sftprep.records.files import PassedOver, find_sources
+from sftprep.records.kinds import ARRAY, kind_of_file
 
 TEXT = b"".join(b'{"line": %d, "noise": "%s"}\n' % (number, os.urandom(40).hex().encode()) for number in range(12_000))
 
@@ -312,4 +314,4 @@ def test_xz_may_not_ask_for_much_memory(tmp_path: Path) -> None:
 )
 def test_a_json_file_may_hold_an_array(tmp_path: Path, name: str, data: bytes, expected: bool) -> None:
     (tmp_path / name).write_bytes(data)
-    assert holds_array(str(tmp_path / name)) is expected
+    assert (kind_of_file(str(tmp_path / name)) is ARRAY) is expected

@@ -10,9 +10,9 @@ import pytest
 import template_zoo as zoo
 from test_chat_template import conversation, talk, template_of
 
-from sftprep.apart import run_apart
 from sftprep.errors import ConversationError
-from sftprep.limits import Bounded, LimitError, Suspect
+from sftprep.workers.limits import Bounded, LimitError, Suspect
+from sftprep.workers.trial import run_apart
 
 SECONDS = 1.0  # of a process's own time: a machine may be as busy as it likes
 

@@ -18,9 +18,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from sftprep.errors import ConfigError, TemplateError
-from sftprep.loss_mask import CharSpans, char_spans, generation_mask, message_weights, paint, span_mask
+from sftprep.masks.generation import generation_mask
+from sftprep.masks.paint import paint
+from sftprep.masks.spans import CharSpans, char_spans, span_mask
+from sftprep.masks.train_on import TrainOn
+from sftprep.masks.weights import message_weights
 from sftprep.sample import TOKENIZER
-from sftprep.turns import Rendering, Span
+from sftprep.template.turns import Rendering, Span
 
 CORPUS_STEP = 1 if FULL else 64  # of the corpus, conversations looked at
 BLOCKS = (
@@ -86,31 +90,31 @@ def test_paint_refuses_runs_that_overlap() -> None:
     ],
 )
 def test_train_on(train_on: str, expected: list[int]) -> None:
-    weights = message_weights(["system", "user", "assistant", "tool", "assistant"], train_on)
+    weights = message_weights(["system", "user", "assistant", "tool", "assistant"], TrainOn.parse(train_on))
     assert weights.tolist() == expected
     assert weights.dtype == np.float32
 
 
 def test_last_means_the_last_assistant_message() -> None:
-    assert message_weights(["assistant", "user"], "last").tolist() == [1, 0]
-    assert message_weights(["user"], "last").tolist() == [0]
+    assert message_weights(["assistant", "user"], TrainOn.parse("last")).tolist() == [1, 0]
+    assert message_weights(["user"], TrainOn.parse("last")).tolist() == [0]
 
 
 def test_a_given_weight_wins_both_ways() -> None:
     roles = ["user", "assistant", "user", "assistant"]
-    assert message_weights(roles, "assistant", [1.0, None, 0.0, 0.5]).tolist() == [1, 1, 0, 0.5]
-    assert message_weights(roles, "last", [None, 1.0, None, 0.0]).tolist() == [0, 1, 0, 0]
+    assert message_weights(roles, TrainOn.parse("assistant"), [1.0, None, 0.0, 0.5]).tolist() == [1, 1, 0, 0.5]
+    assert message_weights(roles, TrainOn.parse("last"), [None, 1.0, None, 0.0]).tolist() == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("train_on", ["", ",", "last,user", "all, assistant"])
 def test_train_on_that_means_nothing(train_on: str) -> None:
-    with pytest.raises(ConfigError, match="expected assistant, last, all, or a comma list"):
-        message_weights(["user"], train_on)
+    with pytest.raises(ConfigError, match="expected assistant, last, all, or roles of"):
+        message_weights(["user"], TrainOn.parse(train_on))
 
 
 def test_as_many_weights_as_messages() -> None:
     with pytest.raises(ValueError, match="1 weights for 2 messages"):
-        message_weights(["user", "assistant"], "assistant", [1.0])
+        message_weights(["user", "assistant"], TrainOn.parse("assistant"), [1.0])
 
 
 # -- spans --

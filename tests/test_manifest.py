@@ -23,11 +23,11 @@ from hypothesis import given, settings
 from small_dataset import random_rows, signed, write_dataset
 from strategies import json_values
 
-from sftprep import manifest as manifest_room
-from sftprep.arrays import open_array, open_file
+from sftprep.dataset import manifest as manifest_room
+from sftprep.dataset.manifest import Manifest, load_manifest, parse_manifest
+from sftprep.dataset.safe_open import open_array, open_file
 from sftprep.errors import DatasetError, StorageError
-from sftprep.manifest import Manifest, load_manifest, parse_manifest
-from sftprep.reader import ShardDataset
+from sftprep.reader.dataset import ShardDataset
 
 FUZZED = 10_000 if FULL else 2_000
 _opened: list[str] = []

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from strategies import Turn, chats_of_turns
 from transformers import AutoTokenizer
 
-from sftprep.loss_mask import CharSpans, span_mask
-from sftprep.marked import ControlIds, GivenWeights, MarkTable, compile_marks, lone_controls, marked_mask
-from sftprep.tokenizer import TokenBatch
-from sftprep.turns import TurnMarks
+from sftprep.masks.by_controls import ControlIds, GivenWeights, MarkTable, compile_marks, lone_controls, marked_mask
+from sftprep.masks.spans import CharSpans, span_mask
+from sftprep.template.turns import TurnMarks
+from sftprep.tokens.batch import TokenBatch
 
 CORPUS_STEP = 1 if FULL else 64  # of the corpus, conversations looked at
 CONTROLS = ("<s>", "<u>", "<e>")

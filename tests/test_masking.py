@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from conftest import FULL, TOKENIZERS
 
+from sftprep.batches.both_ways import Masked, Masker
+from sftprep.batches.templates import Templates
+from sftprep.batches.toolbox import Loaded
+from sftprep.characters.offsets import ExactEncoder
+from sftprep.characters.tiling import TiledEncoder
 from sftprep.config import BuildConfig
-from sftprep.conversations import Conversation, parse_conversation
-from sftprep.loaded import Loaded
-from sftprep.loss_mask import Mask
-from sftprep.masking import Masked, Masker
-from sftprep.templates import Templates
-from sftprep.token_offsets import ExactEncoder
-from sftprep.token_tiling import TiledEncoder
+from sftprep.masks.paint import Mask
+from sftprep.records.conversation import Conversation, parse_conversation
 from tests.small_tokenizer import shared_engine, shared_tokenizer
 
 EVERY = 1 if FULL else 199  # of the corpus, conversations looked at

@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from sftprep.errors import ConversationError
-from sftprep.messages import MAX_DEPTH, exact, read_message
+from sftprep.records.messages import MAX_DEPTH, exact, read_message
 
 CALL = {"name": "add", "arguments": {"a": 1}}
 WRAPPED = {"type": "function", "function": CALL}

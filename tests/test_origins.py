@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_dataset import origins, parquet
 
+from sftprep.dataset.origins import Provenance, provenance_table, read_origins
 from sftprep.errors import DatasetError
-from sftprep.origins import read_origins
-from sftprep.shards import Provenance, provenance_table
 
 HUGE = 64 << 20  # bytes
 

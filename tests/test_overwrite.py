@@ -16,9 +16,9 @@ from faults.builds import ALONE, OLD, SAMPLE, Lab, hashes, laboratory, needs_str
 
 from sftprep import __version__
 from sftprep.checksum import with_checksum, without_checksum
+from sftprep.dataset.manifest import load_manifest
 from sftprep.errors import DatasetError
-from sftprep.manifest import load_manifest
-from sftprep.reader import ShardDataset
+from sftprep.reader.dataset import ShardDataset
 
 
 @pytest.fixture(scope="module")

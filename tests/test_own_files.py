@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from faults.builds import SAMPLE
 
-from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
+from sftprep.dataset.manifest import Manifest, load_manifest
 from sftprep.errors import DatasetError
-from sftprep.manifest import Manifest, load_manifest
-from sftprep.own_files import refuse_strangers, refuse_to_replace, remove_folder, remove_own, remove_temporaries
+from sftprep.jobs.build import build_dataset
+from sftprep.jobs.own_files import refuse_strangers, refuse_to_replace, remove_folder, remove_own, remove_temporaries
 
 OWN = [
     "manifest.json",

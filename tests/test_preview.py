@@ -22,7 +22,7 @@ from small_dataset import npy, origins, parquet, rewrite, write_dataset
 from tokenizers import Tokenizer, decoders, models
 
 from sftprep.errors import ConfigError, DatasetError, TokenizerError
-from sftprep.preview import PROMPT_STYLES, TRAINED_STYLES, load_rows, render_rows, render_tokens, show_rows
+from sftprep.look.rows import PROMPT_STYLES, TRAINED_STYLES, load_rows, render_rows, render_tokens, show_rows
 from sftprep.sample import TOKENIZER
 
 SAMPLE = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
@@ -301,7 +301,7 @@ def test_show_rows_with_colours_and_text(
 
 def test_show_rows_on_a_terminal_without_unicode(dataset: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "sftprep.cli", "inspect", str(dataset), "0"],
+        [sys.executable, "-m", "sftprep", "inspect", str(dataset), "0"],
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,

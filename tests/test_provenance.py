@@ -18,16 +18,16 @@ from conftest import FULL
 from jinja2 import nodes
 from tokenizers import Tokenizer
 
-from sftprep.compiled_template import CompiledTemplate
+from sftprep.batches.both_ways import Masker
+from sftprep.batches.templates import Templates
+from sftprep.batches.toolbox import Loaded
+from sftprep.characters.offsets import ExactEncoder
+from sftprep.characters.tiling import TiledEncoder
 from sftprep.config import BuildConfig
-from sftprep.conversations import Conversation, parse_conversation
-from sftprep.loaded import Loaded
-from sftprep.masking import Masker
-from sftprep.resolve import AddedToken, ResolvedTokenizer
-from sftprep.templates import Templates
-from sftprep.token_offsets import ExactEncoder
-from sftprep.token_tiling import TiledEncoder
-from sftprep.tokenizer import HfEngine
+from sftprep.jinja.compiled import CompiledTemplate
+from sftprep.records.conversation import Conversation, parse_conversation
+from sftprep.tokens.engines import HfEngine
+from sftprep.tokens.resolve import AddedToken, ResolvedTokenizer
 from tests.small_tokenizer import special, train
 
 START, END = "<|im_start|>", "<|im_end|>"

@@ -24,10 +24,10 @@ torch = pytest.importorskip("torch")
 
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler  # noqa: E402
 
-from sftprep import reader  # noqa: E402
+from sftprep.dataset.verify import verify_dataset  # noqa: E402
 from sftprep.errors import ConfigError, DatasetError  # noqa: E402
-from sftprep.reader import ShardDataset  # noqa: E402
-from sftprep.verify import verify_dataset  # noqa: E402
+from sftprep.reader import dataset as reader  # noqa: E402
+from sftprep.reader.dataset import ShardDataset  # noqa: E402
 
 LENGTH = 17
 PAD = 3
@@ -297,7 +297,9 @@ def test_import_needs_torch_and_numpy_only() -> None:
     added = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
     assert "jinja2" not in added  # torch itself may bring it
     assert {name for name in added if name.startswith("sftprep")} == {
-        "sftprep", "sftprep.arrays", "sftprep.errors", "sftprep.manifest", "sftprep.reader",
+        "sftprep", "sftprep.dataset", "sftprep.dataset.manifest", "sftprep.dataset.safe_open", "sftprep.errors",
+        "sftprep.layouts", "sftprep.layouts.kinds",
+        "sftprep.reader", "sftprep.reader.dataset",
     }  # fmt: skip
 
 
@@ -355,7 +357,7 @@ def test_rows_of_a_build_equal_the_seeds(name: str, shared_data: Path, corpus: P
         "--workers",
         "1",
     ]
-    command = [sys.executable, "-m", "sftprep.cli", "build", source, "-o", folder, "-t", tokenizer_folder, *options]
+    command = [sys.executable, "-m", "sftprep", "build", source, "-o", folder, "-t", tokenizer_folder, *options]
     subprocess.run(command, check=True, capture_output=True)
     seed = SeedDataset(lines, transformers.AutoTokenizer.from_pretrained(tokenizer_folder), 512)
     dataset = ShardDataset(folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sftprep.cli import main
+from sftprep.cli.commands import main
 
 README = Path(__file__).parents[1] / "README.md"
 SAMPLE = Path(str(files("sftprep") / "sample"))

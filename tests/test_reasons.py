@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftprep.chat_template import ChatTemplate
-from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import ConversationError
-from sftprep.reasons import reason_of
+from sftprep.jinja.reasons import reason_of
+from sftprep.records.conversation import Conversation, parse_conversation
+from sftprep.template.chat_template import open_template
 
 # One of these always has a blank beside it, so that it is no one word.
 _PIECES = [
@@ -114,7 +114,7 @@ FAILING = {
     "{% for key in tools[0].function.parameters.properties %}{{ f(**{key: 1}) }}{% endfor %}": "macro 'f' takes no keyword argument ...",
 }
 COMPILED = {
-    source: ChatTemplate(DEFINED + source, {}, control_tokens=[], roles=(), now=datetime(2025, 1, 1))
+    source: open_template(DEFINED + source, {}, control_tokens=[], roles=(), now=datetime(2025, 1, 1))
     for source in FAILING
 }
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sftprep.dataset.rejects import ReasonCount, count_reasons
 from sftprep.errors import DatasetError
-from sftprep.rejects import ReasonCount, count_reasons
 
 REASONS = [
     "not JSON: unexpected character at character 17",

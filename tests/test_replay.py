@@ -15,12 +15,12 @@ from random_templates import random_family, random_template
 from strategies import families
 from template_zoo import Breed
 
-from sftprep import replay
-from sftprep.chat_template import ChatTemplate
-from sftprep.conversations import Conversation, parse_conversation
 from sftprep.errors import SftprepError, TemplateError
-from sftprep.replay import ReplayTemplate
-from sftprep.turns import TurnMarks, marks_of
+from sftprep.records.conversation import Conversation, parse_conversation
+from sftprep.replay import replay_template as replay
+from sftprep.replay.replay_template import ReplayTemplate
+from sftprep.template.chat_template import open_template
+from sftprep.template.turns import TurnMarks, marks_of
 
 BREEDS = {name: breed for name, breed in vars(zoo).items() if isinstance(breed, Breed)}
 FIELDS = ("controls", "message", "first", "header", "last", "exact")
@@ -28,7 +28,7 @@ FIELDS = ("controls", "message", "first", "header", "last", "exact")
 
 @pytest.fixture(scope="module")
 def shared_template(shared_data: Path) -> Callable[..., ReplayTemplate]:
-    def open_template(name: str, **options: Any) -> ReplayTemplate:
+    def open_shared(name: str, **options: Any) -> ReplayTemplate:
         folder = shared_data / "tokenizers" / name
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
@@ -37,14 +37,14 @@ def shared_template(shared_data: Path) -> Callable[..., ReplayTemplate]:
         controls = [token["content"] for token in added if token["special"]]
         tokens = [token["content"] for token in added]
         source = config["chat_template"]
-        return ReplayTemplate(ChatTemplate(source, special, control_tokens=controls, added_tokens=tokens, **options))
+        return ReplayTemplate(open_template(source, special, control_tokens=controls, added_tokens=tokens, **options))
 
-    return open_template
+    return open_shared
 
 
 def breed_template(breed: Breed, **options: Any) -> ReplayTemplate:
     tokens = (*breed.controls, *breed.plain)
-    template = ChatTemplate(breed.source, breed.special, control_tokens=breed.controls, added_tokens=tokens, **options)
+    template = open_template(breed.source, breed.special, control_tokens=breed.controls, added_tokens=tokens, **options)
     return ReplayTemplate(template)
 
 
@@ -178,7 +178,7 @@ def test_random_templates_give_the_marks_of_jinja(seed: int, monkeypatch: pytest
     random = Random(seed)
     source = random_template(random)
     try:
-        template = ReplayTemplate(ChatTemplate(source, {}, control_tokens=["<s>", "<e>"]))
+        template = ReplayTemplate(open_template(source, {}, control_tokens=["<s>", "<e>"]))
     except TemplateError:
         pytest.skip("the template does not compile")
     for conversation in [*random_family(random, 10), *random_family(random, 10)]:
@@ -190,7 +190,7 @@ def test_random_templates_give_the_marks_of_jinja(seed: int, monkeypatch: pytest
 
 def same(source: str, *conversations: Conversation, **options: Any) -> ReplayTemplate:
     """A template that gives for each of the conversations, after having seen the first, what Jinja does."""
-    template = ReplayTemplate(ChatTemplate(source, {}, control_tokens=["<s>", "<e>"], added_tokens=["<s>", "<e>", "<h>"], **options))  # fmt: skip
+    template = ReplayTemplate(open_template(source, {}, control_tokens=["<s>", "<e>"], added_tokens=["<s>", "<e>", "<h>"], **options))  # fmt: skip
     for _ in range(3):
         replayed(template, conversations[0])
     assert template.recorded == 1
@@ -305,13 +305,13 @@ def test_control_tokens_as_roles_that_are_no_roles() -> None:
 
     for order in (conversations, conversations[::-1]):
         same(source, *order)
-    template = ReplayTemplate(ChatTemplate(source, {}, control_tokens=["<s>", "<e>"]))
+    template = ReplayTemplate(open_template(source, {}, control_tokens=["<s>", "<e>"]))
     assert template.template.render(conversations[1]).forged == ((3, 6), (12, 15))
 
 
 def test_an_answer_printed_at_the_question() -> None:
     source = LOOP + "<s>{{ m.content }}{% if loop.nextitem %}{{ loop.nextitem.content }}{% endif %}<e>{% endfor %}"
-    template = ReplayTemplate(ChatTemplate(source, {}, control_tokens=["<s>", "<e>"]))
+    template = ReplayTemplate(open_template(source, {}, control_tokens=["<s>", "<e>"]))
     for conversation in [talk("a", "b"), talk("a", "c"), talk("a", ""), talk("", "b")] * 3:
         assert replayed(template, conversation) == rendered(template, conversation)
 
@@ -455,7 +455,7 @@ def test_ways_and_shapes_and_recordings_are_bounded(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(replay, "_MAX_SHAPES", 4)
     monkeypatch.setattr(replay, "_FREE_RECORDINGS", 5)
     source = LOOP + "{% for w in 'abcdefgh' %}{% if w in m.content %}{{ w }}{% endif %}{% endfor %}{% endfor %}"
-    template = ReplayTemplate(ChatTemplate(source, {}, control_tokens=[], roles=()))
+    template = ReplayTemplate(open_template(source, {}, control_tokens=[], roles=()))
     for text in "abcdefgh" * 2:
         template.render(talk(text))
     assert template.recorded == 3
@@ -482,7 +482,7 @@ def test_long_conversations_and_long_texts_take_jinja(monkeypatch: pytest.Monkey
 
 def test_what_is_printed_many_times_takes_jinja() -> None:
     source = "{% for i in range(99) %}{{ messages[0].content }}{% endfor %}"
-    template = ReplayTemplate(ChatTemplate(source, {}, control_tokens=[], roles=()))
+    template = ReplayTemplate(open_template(source, {}, control_tokens=[], roles=()))
     for _ in range(3):
         template.render(talk("a"))
 
@@ -498,7 +498,7 @@ def test_equal_marks_are_one_object() -> None:
 
 
 def test_a_template_that_cannot_be_recorded_is_rendered() -> None:
-    template = ReplayTemplate(ChatTemplate(LOOP + "{% filter upper %}{{ m.content }}{% endfilter %}{% endfor %}", {}, control_tokens=[], roles=()))  # fmt: skip
+    template = ReplayTemplate(open_template(LOOP + "{% filter upper %}{{ m.content }}{% endfilter %}{% endfor %}", {}, control_tokens=[], roles=()))  # fmt: skip
 
     assert [template.render(talk(text))[0] for text in "abc"] == ["A", "B", "C"]
     assert template.replayed == 0

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from sftprep import resolve
-from sftprep.cache import write_entry
 from sftprep.errors import TokenizerError
-from sftprep.resolve import ResolvedTokenizer, last_words, resolve_tokenizer
-from sftprep.tokenizer import dtype_for
-from sftprep.tokenizer_process import resolve_here
+from sftprep.tokens import resolve
+from sftprep.tokens.ask_transformers import resolve_here
+from sftprep.tokens.batch import dtype_for
+from sftprep.tokens.cache import write_entry
+from sftprep.tokens.resolve import ResolvedTokenizer, last_words, resolve_tokenizer
 from tests.conftest import TOKENIZERS
 from tests.small_tokenizer import CHATML, TEMPLATE, save, shared_tokenizer, train
 
@@ -171,7 +171,7 @@ def test_resolved_tokenizer_pickles(folder: Path) -> None:
 
 def test_resolving_imports_nothing_heavy(folder: Path) -> None:
     code = (
-        "import sys; from sftprep.resolve import resolve_tokenizer; resolve_tokenizer(sys.argv[1]);"
+        "import sys; from sftprep.tokens.resolve import resolve_tokenizer; resolve_tokenizer(sys.argv[1]);"
         "heavy = {'transformers', 'torch', 'tokenizers', 'fastokens', 'pyarrow', 'numpy', 'jinja2'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )

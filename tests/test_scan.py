@@ -14,9 +14,9 @@ from strategies import rows_with_patterns, scan_rules
 from transformers import AutoTokenizer
 
 from sftprep.errors import ConfigError
-from sftprep.rows import padded_rows
-from sftprep.scan import PRESETS, ScanRule, preset_rule, scan_flat, scan_mask, scan_rule
-from sftprep.tokenizer import TokenBatch, split_rows
+from sftprep.layouts.padded import lay_out
+from sftprep.masks.scan import PRESETS, ScanRule, preset_rule, scan_flat, scan_mask, scan_rule
+from sftprep.tokens.batch import TokenBatch, split_rows
 from tests.small_tokenizer import shared_engine
 
 # the tutorial's toy: <s> = 1, </s> = 2, user = 10, assistant = 20, pad = 0; one turn each, then two pads
@@ -88,7 +88,7 @@ def test_a_pattern_across_two_rows_is_no_match() -> None:
 
 
 @given(st.data(), scan_rules())
-def test_equals_the_loop_on_ragged_and_padded_rows(data: st.DataObject, rule: ScanRule) -> None:
+def test_equals_the_loop_on_ragged_and_lay_out(data: st.DataObject, rule: ScanRule) -> None:
     rows = data.draw(rows_with_patterns(rule))
     offsets = np.cumsum([0, *map(len, rows)])
     flat = np.array([token for row in rows for token in row], np.uint32)
@@ -147,7 +147,7 @@ def assert_as_the_seed(ids: list[list[int]], rules: list[ScanRule], length: int,
     padded = [(row + [pad] * length)[:length] for row in ids]
     expected = np.array(padded)
     for rule in rules:
-        rows = padded_rows(batch, rule, length, pad, np.uint16, keep_untrained=True)
+        rows = lay_out(batch, rule, length, pad, np.uint16, keep_untrained=True)
         mask = np.array([seed_loop(row, rule) for row in padded])[:, 1:]
         assert np.array_equal(rows.x, expected[:, :-1])
         assert np.array_equal(rows.y, expected[:, 1:])

@@ -8,23 +8,16 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import texts_of_lines
 
 from sftprep.errors import InputError
-from sftprep.sources import (
-    MIN_SPLIT,
-    Range,
-    Record,
-    SourceInfo,
-    Split,
-    find_sources,
-    plan_splits,
-    read_batches,
-    read_records,
-)
+from sftprep.records.files import find_sources
+from sftprep.records.json_text import Record
+from sftprep.records.splits import MIN_SPLIT, Range, SourceInfo, Split, plan_splits, read_batches, read_records
 
 
 def write_lines(path: Path, count: int, width: int = 100) -> Path:
@@ -161,7 +154,7 @@ def test_batches_hold_so_many_records_or_bytes(tmp_path: Path) -> None:
 
 def test_splits_and_infos_survive_json(tmp_path: Path) -> None:
     infos, splits = plan(write_lines(tmp_path / "x.jsonl", 100), target=3000)
-    assert [Split.from_dict(json.loads(json.dumps(asdict(split)))) for split in splits] == splits
+    assert [msgspec.convert(json.loads(json.dumps(asdict(split))), Split) for split in splits] == splits
     assert [SourceInfo(**json.loads(json.dumps(asdict(info)))) for info in infos] == infos
 
 

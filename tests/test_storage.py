@@ -15,14 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sftprep.dataset.folders import exchange_folders, folder_lock
+from sftprep.dataset.staged import StagedFile, file_sha256, publish_bytes
 from sftprep.errors import BusyError, StorageError
-from sftprep.storage import (
-    StagedFile,
-    exchange_folders,
-    file_sha256,
-    folder_lock,
-    publish_bytes,
-)
 
 
 @settings(max_examples=50)
@@ -82,7 +77,7 @@ def test_a_file_limit_is_an_error_with_the_path(tmp_path: Path) -> None:
         import resource, sys
         from pathlib import Path
         from sftprep.errors import StorageError
-        from sftprep.storage import publish_bytes
+        from sftprep.dataset.staged import publish_bytes
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
             publish_bytes(Path(sys.argv[1]), b"x" * 5000)
@@ -117,7 +112,7 @@ def _lock_elsewhere(folder: Path, *, shared: bool) -> bool:
         import sys
         from pathlib import Path
         from sftprep.errors import BusyError
-        from sftprep.storage import folder_lock
+        from sftprep.dataset.folders import folder_lock
         try:
             with folder_lock(Path(sys.argv[1]), shared={shared}, patience=0):
                 print("mine")

@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from sftprep import text_cuts
-from sftprep.hostile_text import hostile_texts
-from sftprep.resolve import ResolvedTokenizer
-from sftprep.text_cuts import TextCuts
-from sftprep.token_offsets import ExactEncoder, PlacedTokens
-from sftprep.tokenizer_process import resolve_here
+from sftprep.characters.offsets import ExactEncoder
+from sftprep.characters.placed import PlacedTokens
+from sftprep.tokens import cuts as text_cuts
+from sftprep.tokens.ask_transformers import resolve_here
+from sftprep.tokens.cuts import TextCuts
+from sftprep.tokens.hostile_texts import hostile_texts
+from sftprep.tokens.resolve import ResolvedTokenizer
 from tests.small_tokenizer import TEXT, resolve, save, shared_tokenizer, special, train
 
 GPT_4 = (
@@ -185,9 +186,9 @@ def test_pieces_are_the_text(text: str, piece: int, group: int) -> None:
 MEASURE = """
 import os, sys
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-from sftprep.token_offsets import ExactEncoder
-from sftprep.tokenizer import HfEngine
-from sftprep.tokenizer_process import resolve_here
+from sftprep.characters.offsets import ExactEncoder
+from sftprep.tokens.engines import HfEngine
+from sftprep.tokens.ask_transformers import resolve_here
 
 def peak():
     with open("/proc/self/status") as status:

@@ -14,12 +14,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from sftprep.characters.offsets import ExactEncoder
+from sftprep.characters.placed import PlacedTokens
+from sftprep.characters.tiling import ByteTiler, TiledEncoder
 from sftprep.errors import ConversationError, TokenizerError
-from sftprep.resolve import AddedToken as ResolvedToken
-from sftprep.resolve import ResolvedTokenizer
-from sftprep.token_offsets import ExactEncoder, PlacedTokens
-from sftprep.token_tiling import ByteTiler, TiledEncoder
-from sftprep.tokenizer import HfEngine, split_rows
+from sftprep.tokens.batch import split_rows
+from sftprep.tokens.engines import HfEngine
+from sftprep.tokens.resolve import AddedToken as ResolvedToken
+from sftprep.tokens.resolve import ResolvedTokenizer
 from tests.conftest import TOKENIZERS
 from tests.small_tokenizer import CHATML, TEXT, resolve, shared_engine, shared_tokenizer, special, train
 from tests.strategies import texts_for_tokenizers

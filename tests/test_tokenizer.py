@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
-from sftprep.engine_choice import check_equal
 from sftprep.errors import TokenizerError
-from sftprep.hostile_text import hostile_texts
-from sftprep.resolve import ResolvedTokenizer
-from sftprep.tokenizer import FastEngine, HfEngine, dtype_for, encode_apart, join_rows, split_rows
-from sftprep.tokenizer_process import resolve_here
+from sftprep.tokens.ask_transformers import resolve_here
+from sftprep.tokens.batch import dtype_for, join_rows, split_rows
+from sftprep.tokens.choose_engine import check_equal
+from sftprep.tokens.engines import FastEngine, HfEngine, encode_apart
+from sftprep.tokens.hostile_texts import hostile_texts
+from sftprep.tokens.resolve import ResolvedTokenizer
 from tests.conftest import TOKENIZERS
 from tests.small_tokenizer import resolve, save, shared_engine, shared_tokenizer, train
 from tests.strategies import texts_for_tokenizers

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
-from sftprep.manifest import load_manifest
-from sftprep.resolve import resolve_tokenizer
-from sftprep.tokenizer import HfEngine
+from sftprep.dataset.manifest import load_manifest
+from sftprep.jobs.build import build_dataset
+from sftprep.tokens.engines import HfEngine
+from sftprep.tokens.resolve import resolve_tokenizer
 
 THOUGHT = (
     "Okay, the user is asking for the capital of the Kumasi district in Ghana. Let me think about the available tools. "

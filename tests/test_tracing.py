@@ -6,28 +6,28 @@ from typing import Any
 import pytest
 from random_templates import random_family, random_template
 
-from sftprep.chat_template import ChatTemplate
-from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError, SftprepError, TemplateError
-from sftprep.leaf_marks import merged
-from sftprep.programs import Program, Tree
-from sftprep.provenance import utf_8
-from sftprep.recorder import INPUTS, RecordingTemplate, traced_conversation
-from sftprep.second_run import Deafness
-from sftprep.steps import Forms, Recording, Steps, Untraceable
+from sftprep.records.conversation import Conversation
+from sftprep.replay.decision_tree import Program, Tree
+from sftprep.replay.noncharacter_proof import Deafness
+from sftprep.replay.proof import merged
+from sftprep.replay.recorder import INPUTS, RecordingTemplate, traced_conversation
+from sftprep.replay.steps import Forms, Recording, Steps, Untraceable
+from sftprep.template.chat_template import open_template
+from sftprep.template.noncharacters import utf_8
 
 
 class Replayed:
     """A template whose ways are recorded whatever they are: texts only, and whether a way is deaf to noncharacters."""
 
     def __init__(self, source: str) -> None:
-        self.template = ChatTemplate(source, {}, control_tokens=["<s>", "<e>"], roles=())
+        self.template = open_template(source, {}, control_tokens=["<s>", "<e>"], roles=())
         self.recorder = RecordingTemplate(self.template.compiled, None)
         self.trees: dict[str, Tree[bool]] = {}
 
     def jinja(self, given: Conversation) -> str:
         template = self.template
-        return template.compiled.mark(template.variables(given), held_back=False).text
+        return template.compiled.mark(template.variables.of(given), held_back=False).text
 
     def replay(self, given: Conversation) -> tuple[str, bool] | bool:
         tree = self._tree(given)
@@ -41,7 +41,7 @@ class Replayed:
         tree = self._tree(given)
         recording = Recording(tree.steps, {name: getattr(given, name) for name in INPUTS})
         try:
-            variables = self.template.variables(traced_conversation(given, recording))
+            variables = self.template.variables.of(traced_conversation(given, recording))
             layout = self.recorder.layout(variables, recording, held_back=False)
             deaf = Deafness(recording, self.template.tracer)
             program = Program(merged(layout), all(step in deaf for step in (*recording.observed, *layout.parts)))
@@ -59,7 +59,7 @@ class Replayed:
     def is_deaf_to_noncharacters(self, given: Conversation) -> bool:
         template, text = self.template, self.jinja(given)
         marks = template.tracer.noncharacters(text)
-        variables = template.tracer.mark(template.variables(given), given.template_kwargs, "words", marks)
+        variables = template.tracer.mark(template.variables.of(given), given.template_kwargs, "words", marks)
         try:
             marked = template.compiled.mark(variables, held_back=False).text
             template.tracer.read(marked, utf_8(text), len(given.messages), marks)

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from benchmarks.train_sample import Losses, answer, build_sample, draw, sample_answers, train  # noqa: E402
 
-from sftprep.reader import ShardDataset  # noqa: E402
+from sftprep.reader.dataset import ShardDataset  # noqa: E402
 
 QUESTION = "What is a loss mask?"  # of the sample's first conversation
 

@@ -14,17 +14,26 @@ from template_zoo import Breed
 from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from sftprep.chat_template import ChatTemplate
-from sftprep.conversations import Conversation
 from sftprep.errors import ConversationError
-from sftprep.turns import Rendering, Span, end_of_turn, header_of, marks_of, rendering_of, shared_length, token_pattern
+from sftprep.records.conversation import Conversation
+from sftprep.template.chat_template import ChatTemplate, open_template
+from sftprep.template.turns import (
+    Rendering,
+    Span,
+    end_of_turn,
+    header_of,
+    marks_of,
+    rendering_of,
+    shared_length,
+    token_pattern,
+)
 
 Messages = list[dict[str, Any]]
 
 
 def template_of(breed: Breed, **options: Any) -> ChatTemplate:
     added = (*breed.controls, *breed.plain)
-    return ChatTemplate(
+    return open_template(
         breed.source,
         breed.special,
         control_tokens=breed.controls,
@@ -35,7 +44,7 @@ def template_of(breed: Breed, **options: Any) -> ChatTemplate:
 
 
 def conversation(messages: Messages, tools: list[dict[str, Any]] | None = None, **kwargs: Any) -> Conversation:
-    return Conversation(messages, tools, kwargs, None)
+    return Conversation(zoo.as_read(messages), tools, kwargs, None)
 
 
 def trained(template: ChatTemplate, messages: Messages, **kwargs: Any) -> list[str]:
@@ -610,7 +619,7 @@ def published(folder: Any, **options: Any) -> tuple[Any, ChatTemplate]:
     added = list(tokenizer.added_tokens_decoder.values())
     special = [token.content for token in added if token.special]
     names = [token.content for token in added]
-    return tokenizer, ChatTemplate(
+    return tokenizer, open_template(
         tokenizer.chat_template, tokenizer.special_tokens_map, control_tokens=special, added_tokens=names, **options
     )
 

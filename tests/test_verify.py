@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from small_dataset import npy, parquet, random_rows, rewrite, signed, write_dataset
 
-from sftprep import verify as verify_room
+from sftprep.dataset import verify as verify_room
+from sftprep.dataset.manifest import Manifest
+from sftprep.dataset.verify import Problem, verify_dataset
 from sftprep.errors import DatasetError
-from sftprep.manifest import Manifest
-from sftprep.reader import ShardDataset
-from sftprep.verify import Problem, verify_dataset
+from sftprep.reader.dataset import ShardDataset
 
 # All 10,000 flips take half a minute where nothing else runs; a tenth of them does for every day.
 FLIPS = int(os.environ.get("SFTPREP_FLIPS", "1000"))

@@ -72,7 +72,7 @@ def test_commands_escape_names(tmp_path: Path) -> None:
     said = ""
     for call in calls:
         done = subprocess.run(
-            [sys.executable, "-m", "sftprep.cli", *call], capture_output=True, env=os.environ | {"COLUMNS": "500"}
+            [sys.executable, "-m", "sftprep", *call], capture_output=True, env=os.environ | {"COLUMNS": "500"}
         )
         output = (done.stdout + done.stderr).decode()
         assert not any(is_hostile(each) for line in output.split("\n") for each in line), (call[0], output)

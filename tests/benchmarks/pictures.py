@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
-from sftprep.preview import render_rows
-from sftprep.resolve import resolve_tokenizer
+from sftprep.jobs.build import build_dataset
+from sftprep.look.rows import render_rows
+from sftprep.tokens.resolve import resolve_tokenizer
 
 ROWS = (28, 35)
 WIDTH = 100  # columns

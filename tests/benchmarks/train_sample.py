@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from torch.utils.data import DataLoader
 
-from sftprep.build import build_dataset
 from sftprep.config import BuildConfig
-from sftprep.reader import ShardDataset
+from sftprep.jobs.build import build_dataset
+from sftprep.reader.dataset import ShardDataset
 from sftprep.sample import CONVERSATIONS, TOKENIZER
 
 MAX_LENGTH = 400  # no conversation of the sample is cut

@@ -23,7 +23,7 @@ from typing import Any
 
 # What a build imports only when it needs it: done here, so that nearly every call that strace counts is one of its own.
 LAZY = ["difflib", "email.parser", "encodings.unicode_escape", "multiprocessing.popen_fork", "pyarrow.parquet"]
-LAZY += ["rich._emoji_codes", "sftprep.build", "sftprep.pipeline", "tokenizers"]
+LAZY += ["rich._emoji_codes", "sftprep.jobs.build", "sftprep.jobs.work", "tokenizers"]
 
 
 def serve() -> dict[str, Any] | None:
@@ -54,7 +54,7 @@ def wait(pid: int, seconds: float) -> int | None:
 
 def run(request: dict[str, Any]) -> None:
     """Be the command."""
-    from sftprep.cli import main
+    from sftprep.cli.commands import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes its background jobs ignore it
     os.setsid()

@@ -1,0 +1,164 @@
+"""The chat templates of a build: which one a conversation takes, and within which limits it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sftprep.config import BuildConfig
+from sftprep.errors import ConversationError, TemplateError
+from sftprep.jinja.compiled import MOST_CHARS
+from sftprep.records.conversation import Conversation
+from sftprep.records.messages import ROLES
+from sftprep.replay.replay_template import ReplayTemplate
+from sftprep.template.chat_template import open_template
+from sftprep.template.probes import TALK
+from sftprep.template.turns import Rendering, TurnMarks, rendering_of
+from sftprep.tokens.resolve import ResolvedTokenizer
+from sftprep.workers.limits import MOST_LOST, Bounded, LimitError, Suspect
+
+_TALK = Conversation([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}], None, {}, None)
+
+
+def template_text(config: BuildConfig, resolved: ResolvedTokenizer, *, tools: bool = False) -> str:
+    """The Jinja source for conversations with or without tools. Raises TemplateError where there is none."""
+    source = config.chat_template or resolved.chat_template(tools=tools)
+    if source is None:
+        raise TemplateError(
+            f"{config.tokenizer}: the tokenizer has no chat template; give one with --chat-template FILE"
+        )
+    return source
+
+
+def probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
+    """The control tokens of the tokenizer and of the template, found by running it over a little talk: for a process that
+    may be ended. Raises TemplateError where the template cannot be used, or takes too much for plain talk."""
+    try:
+        templates = Templates(config, resolved)
+        for messages in TALK:
+            try:
+                templates.render(Conversation(messages, None, {}, None))
+            except LimitError:
+                raise
+            except ConversationError:  # some templates want a system message, or none
+                continue
+        if (
+            rule_of := config.mask_kind.rule_of()
+        ):  # it may ask the template for a header: here first, where it may be ended
+            rule_of(config.content_options(), resolved.special_tokens, templates.small_talk, lambda text: [0])
+    except LimitError as error:
+        raise TemplateError(f"{error}, which is plain talk") from None
+    return templates.control_tokens
+
+
+class Templates:
+    """Opens templates as conversations need them: a tokenizer may have another one for tools, and a conversation that
+    weighs messages of roles which are not trained otherwise needs the spans of all roles.
+
+    They run within limits, and while one runs over a conversation that is the `suspect`. control_tokens: what `probe` found
+    before; nothing is run here then.
+    """
+
+    def __init__(
+        self, config: BuildConfig, resolved: ResolvedTokenizer, control_tokens: frozenset[str] | None = None
+    ) -> None:
+        self._config, self._resolved = config, resolved
+        self._blocks = config.mask_kind.spans == "blocks"
+        self._roles = config.trained.roles if config.mask_kind.spans == "turns" else frozenset()
+        self.suspect = Suspect()
+        self._lost_in_a_row = 0
+        self._replays: dict[tuple[str, frozenset[str]], ReplayTemplate] = {}
+        self._plain = self._open(template_text(config, resolved), self._roles, control_tokens)  # of most conversations
+        if self._blocks and not self._plain.template.compiled.has_blocks:
+            raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """The control tokens of the tokenizer and of the template."""
+        return self._plain.template.control_tokens
+
+    @property
+    def replayed(self) -> int:
+        """Conversations that needed no Jinja so far."""
+        return sum(replay.replayed for replay in self._replays.values())
+
+    def render(self, conversation: Conversation) -> Rendering:
+        """By Jinja. Where the mask wants its blocks, the spans are the template's blocks."""
+        template = self._replay(conversation).template
+        with self._guard(conversation):
+            if self._blocks:
+                return template.render_blocks(conversation)
+            return template.render(conversation)
+
+    def replay(self, conversation: Conversation) -> tuple[str, TurnMarks]:
+        """By replay, where the shape of the conversation is known."""
+        text, marks = self._replay(conversation).render(conversation)
+        self._lost_in_a_row = 0
+        return text, marks
+
+    def rendering_of(self, conversation: Conversation, text: str, marks: TurnMarks) -> Rendering:
+        """The rendering behind what `replay` gave; by Jinja only if its marks do not tell."""
+        rendering = rendering_of(text, marks, self._replay(conversation).template.controls)
+        return rendering or self.render(conversation)
+
+    def small_talk(self) -> Rendering:
+        """A small conversation with an answer. Raises TemplateError where the template refuses it."""
+        template = self._open(self._plain.template.compiled.source, frozenset({"assistant"})).template
+        try:
+            with self._guard(_TALK):
+                return template.render(_TALK)
+        except LimitError:
+            raise
+        except ConversationError as error:
+            raise TemplateError(f"{error}, which is plain talk; give --scan-header and --scan-end") from error
+
+    @contextmanager
+    def _guard(self, conversation: Conversation) -> Iterator[None]:
+        """Run the template over a conversation within limits. Raises TemplateError where it exceeds them again and again."""
+        before = self.suspect.item()
+        self.suspect.is_at(*conversation.place)
+        try:
+            with Bounded("the chat template"):
+                yield
+            self._lost_in_a_row = 0
+        except LimitError as error:
+            said = (message.get("content") for message in conversation.messages)
+            if sum(len(text) for text in said if isinstance(text, str)) > MOST_CHARS:
+                raise  # no template could print it
+            self._lost_in_a_row += 1
+            if self._lost_in_a_row >= MOST_LOST:
+                raise TemplateError(f"{error}; so did the {MOST_LOST - 1} before it, and the job stops") from None
+            raise
+        finally:
+            self.suspect.is_at(*before)
+
+    def _replay(self, conversation: Conversation) -> ReplayTemplate:
+        if conversation.tools is None and conversation.weights is None:
+            return self._plain
+        tools = conversation.tools is not None and "tool_use" in self._resolved.chat_templates
+        roles = self._roles
+        if conversation.weights is not None and roles:
+            pairs = zip(conversation.messages, conversation.weights, strict=True)
+            if any(weight and message["role"] not in roles for message, weight in pairs):
+                roles = frozenset(ROLES)
+        return self._open(template_text(self._config, self._resolved, tools=tools), roles)
+
+    def _open(self, source: str, roles: frozenset[str], known_controls: frozenset[str] | None = None) -> ReplayTemplate:
+        if (source, roles) not in self._replays:
+            config, resolved = self._config, self._resolved
+            with Bounded("the chat template"):
+                template = open_template(
+                    source,
+                    resolved.special_tokens,
+                    control_tokens=resolved.control_tokens(),
+                    added_tokens=[token.content for token in resolved.added_tokens],
+                    known_controls=known_controls,
+                    end_of_turn=config.end_of_turn,
+                    header=config.header,
+                    roles=roles,
+                    template_kwargs=config.template_kwargs,
+                    now=datetime.fromisoformat(config.date) if config.date else None,
+                )
+            self._replays[source, roles] = ReplayTemplate(template, self._guard)
+        return self._replays[source, roles]

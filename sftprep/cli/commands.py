@@ -1,0 +1,190 @@
+"""The command line: argv -> BuildConfig -> exit code. What the commands do lives in other rooms, imported when run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from sftprep import __version__
+from sftprep.cli.endings import Group, end_quickly
+from sftprep.cli.options import (
+    FOLDER,
+    build_config,
+    build_options,
+    commit_options,
+    overwrite_option,
+    quiet_option,
+    show_log,
+    work_options,
+)
+from sftprep.visible import visible
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="sftprep")
+def main() -> None:
+    """Tokenize chat data once: JSONL conversations in, memory-mapped X/Y/mask shards with true loss masks out."""
+
+
+@main.command()
+@build_options
+@overwrite_option
+@quiet_option
+def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
+    """The whole job: plan, work on all cores, commit.
+
+    INPUT is a .jsonl or .json file, a folder, or a glob. Run again after a crash, it does only what is missing.
+    """
+    config = build_config({**options, "output": output})
+    from sftprep.tokens.load_early import begin_tokenizer
+
+    tokenizer = begin_tokenizer(
+        config.tokenizer, config.tokenizer_engine, trust_remote_code=config.trust_remote_code
+    )  # while the rest is imported
+    from sftprep.look.build import watched_build
+
+    watched_build(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
+
+
+@main.command()
+@build_options
+@overwrite_option
+@quiet_option
+def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
+    """Write plan.json: inputs, splits, options. Then run `work` once per split, anywhere, then `commit`."""
+    config = build_config({**options, "output": output})
+    from sftprep.jobs.folder import adopt_plan, hold
+    from sftprep.jobs.plan import make_plan
+
+    planned, _ = make_plan(config)
+    with hold(output):
+        adopted = adopt_plan(planned, output, overwrite=overwrite)
+    if quiet:
+        return
+    if adopted is None:
+        click.echo(visible(f"{output}: complete already; nothing to do"))
+        return
+    last = len(planned.splits) - 1
+    for each in planned.passed_over:
+        click.echo(visible(f"not read: {each.count:,} {each.kind}, such as {each.example}"), err=True)
+    steps = f"run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
+    click.echo(visible(f"{last + 1} splits: {steps}"))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--task", "tasks", type=int, multiple=True, required=True, help="Split to work on; may be repeated.")
+@click.option("--tokenizer", "-t", metavar="NAME", help="Where the tokenizer lies on this machine, if elsewhere.")
+@work_options
+@quiet_option
+def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: bool, **call: Any) -> None:
+    """Do one split of a plan, wherever the folder can be reached; does nothing if it is done."""
+    from sftprep.jobs.work import work_on
+
+    for task in tasks:
+        done = work_on(folder, task, tokenizer, **call)
+        if not quiet:
+            click.echo(visible(f"split {task}: {done}"))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@commit_options
+@quiet_option
+def commit(folder: Path, quiet: bool, **call: Any) -> None:
+    """Check that every split is done and write the manifest: from then on it is a dataset."""
+    from sftprep.config import Tolerance
+    from sftprep.jobs.commit import commit_dataset
+    from sftprep.jobs.folder import hold, read_passed_over
+    from sftprep.look.summary import show_summary
+
+    with hold(folder, create=False):
+        passed_over = read_passed_over(folder)
+        manifest = commit_dataset(folder, Tolerance(**call))
+    if not quiet:
+        show_summary(manifest, folder, passed_over)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("rows", type=int, nargs=-1)
+@click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
+@click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
+@click.option("--force", is_flag=True, help="Show text by a tokenizer other than the one the dataset was built with.")
+def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, force: bool) -> None:
+    """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
+    show_log()
+    from sftprep.look.rows import show_rows
+
+    show_rows(folder, rows, tokenizer, color, force=force)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--fast", is_flag=True, help="Sizes and headers only.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="INPUT",
+    help="Also re-read these inputs and derive a sample of rows anew; needs --tokenizer.",
+)
+@click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer for --source.")
+@quiet_option
+def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | None, quiet: bool) -> None:
+    """Check a dataset against its manifest and itself; name every wrong file. Exit code 1 if there is one."""
+    if sources and not tokenizer:
+        raise click.UsageError("--source needs --tokenizer.")
+    from sftprep.look.verify import verify_command
+
+    if not verify_command(folder, fast=fast, sources=sources, tokenizer=tokenizer, quiet=quiet):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("-o", "--output", type=FOLDER, default=Path("demo"), show_default=True, help="Folder of the dataset.")
+def demo(output: Path) -> None:
+    """The main job on the built-in sample: build, then a few rows in colour."""
+    show_log()
+    from importlib.resources import as_file, files
+
+    from sftprep.config import BuildConfig
+    from sftprep.look.build import watched_build
+    from sftprep.look.rows import show_rows
+
+    with as_file(files("sftprep") / "sample") as sample:
+        tokenizer = str(sample / "tokenizer")
+        watched_build(BuildConfig((str(sample / "conversations.jsonl"),), tokenizer, max_length=512), output)
+        show_rows(output, (), tokenizer, None)
+
+
+@main.command()
+@click.argument("action", metavar="[clear]", type=click.Choice(["clear"]), required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def cache(action: str | None, as_json: bool) -> None:
+    """Say where the cache is and how large; `sftprep cache clear` empties it.
+
+    It holds what was found out about tokenizers, which would otherwise take each job some seconds, in at most 200 MB.
+    $SFTPREP_CACHE names another folder.
+    """
+    import json
+
+    from sftprep.tokens.cache import LIMIT, cache_folder, clear, held
+
+    folder = cache_folder()
+    size = clear() if action else held()
+    if as_json:
+        stated = {"folder": folder and str(folder), "entries": size.entries, "bytes": size.bytes, "limit": LIMIT}
+        click.echo(json.dumps(stated | {"cleared": bool(action)}))
+        return
+    where = folder or "no home folder, and $SFTPREP_CACHE names none"
+    rest = "removed" if action else f"of at most {LIMIT / 1e6:.0f}"
+    click.echo(f"{visible(str(where))}: {size.entries} entries, {size.bytes / 1e6:,.1f} MB {rest}")
+
+
+def run() -> NoReturn:
+    """The program `sftprep`."""
+    end_quickly(main)

@@ -1,0 +1,242 @@
+"""The options of a build: flags and a TOML file -> BuildConfig."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sftprep import config
+from sftprep.config import BuildConfig
+from sftprep.errors import ConfigError
+from sftprep.layouts.kinds import LAYOUTS
+from sftprep.masks.kinds import MASKS
+from sftprep.visible import visible
+from sftprep.workers.runners import RUNNERS
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _load_toml(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Take defaults from a TOML file; a flag on the command line wins over it."""
+    if path is None:
+        return None
+    import tomllib
+
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    known = {option.name: option for option in ctx.command.params}
+    names = {name.replace("-", "_"): value for name, value in settings.items()}
+    for name, value in names.items():
+        if name not in known or name == "config_file":
+            raise ConfigError(f"{path}: unknown key {name!r}; keys are the options of `sftprep build --help`")
+        if isinstance(value, dict):
+            names[name] = [f"{key}={_toml_text(each)}" for key, each in value.items()]
+        elif isinstance(value, list):
+            names[name] = [str(each) for each in value]
+        elif not isinstance(value, bool):
+            names[name] = str(value)
+    ctx.default_map = {**(ctx.default_map or {}), **names}
+    return path
+
+
+def _toml_text(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _options(*decorators: Any) -> Callable[[_Command], _Command]:
+    def apply(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def _choice(flag: str, values: tuple[str, ...], text: str, *names: str) -> Any:
+    return click.option(flag, *names, type=click.Choice(values), default=values[0], show_default=True, help=text)
+
+
+class _Folder(click.Path):
+    """A folder of this machine. An address would become a local folder with an odd name."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises ConfigError for an address."""
+        if scheme := config.url_scheme(os.fspath(value)):
+            raise ConfigError(
+                f"{value}: datasets behind {scheme}:// are not possible yet; give a folder on this machine"
+            )
+        return super().convert(value, param, ctx)
+
+
+FOLDER = _Folder()
+_ON_ERROR = _choice("--on-error", ("reject", "stop"), "What a record that cannot be used does.")
+_MAX_REJECTS = click.option("--max-rejects", metavar="N|N%", help="Fail when more records than this are rejected.")
+_TRUST = click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run Python code that comes with the tokenizer: only if this call says so.",
+)
+build_options = _options(
+    click.argument("inputs", nargs=-1, metavar="INPUT..."),
+    click.option("-o", "--output", type=FOLDER, help="Folder of the dataset.  [required]"),
+    click.option("-t", "--tokenizer", metavar="NAME", help="Folder or hub name of the tokenizer.  [required]"),
+    click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        is_eager=True,
+        callback=_load_toml,
+        help="TOML file with any of these options as keys; a flag wins over it.",
+    ),
+    click.option(
+        "--max-length",
+        type=int,
+        help=f"Tokens kept per conversation; arrays are one narrower.  [default: {config.DEFAULT_MAX_LENGTH}]",
+    ),
+    click.option("--seq-length", type=int, help="Width of the arrays; instead of --max-length."),
+    _choice("--layout", tuple(LAYOUTS), "How conversations lie in rows."),
+    _choice("--format", config.FORMATS, "Kind of the records; auto looks at each.", "record_format"),
+    click.option(
+        "--chat-template",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="File with a Jinja chat template, instead of the tokenizer's own.",
+    ),
+    click.option(
+        "--template-kwarg",
+        "template_kwargs",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Variable for the chat template, such as enable_thinking=false; may be repeated.",
+    ),
+    click.option("--date", metavar="YYYY-MM-DD", help="The day a template's strftime_now sees.  [default: today]"),
+    _choice("--mask", tuple(MASKS), "How trained tokens are found."),
+    click.option(
+        "--train-on",
+        default="assistant",
+        show_default=True,
+        metavar="assistant|last|all|ROLE,ROLE",
+        help="Whose messages are trained.",
+    ),
+    click.option(
+        "--train-end-of-turn/--no-train-end-of-turn",
+        default=True,
+        show_default=True,
+        help="Train the token that ends a turn.",
+    ),
+    click.option("--keep-untrained", is_flag=True, help="Keep conversations without any trained token."),
+    click.option("--end-of-turn", metavar="TOKEN", help="The token that ends a turn, where it is not found rightly."),
+    click.option("--header", metavar="TEXT", help="What stands before an answer, where it is not found rightly."),
+    click.option("--scan-header", metavar="TEXT", help="For --mask scan: text before an answer."),
+    click.option("--scan-end", metavar="TEXT", help="For --mask scan: text that ends an answer."),
+    click.option(
+        "--scan-start-offset",
+        type=int,
+        default=0,
+        show_default=True,
+        help="For --mask scan: tokens from the header's end to the first trained one.",
+    ),
+    click.option(
+        "--scan-end-offset",
+        type=int,
+        default=0,
+        show_default=True,
+        help="For --mask scan: tokens trained after the end text.",
+    ),
+    _choice("--control-tokens", config.CONTROL_TOKENS, "What message text that spells a control token becomes."),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse folders and globs with files in them that are not read, other than hidden ones.",
+    ),
+    _ON_ERROR,
+    _MAX_REJECTS,
+    click.option("-w", "--workers", type=int, help="Worker processes.  [default: one per core]"),
+    _choice("--engine", tuple(RUNNERS), "Who runs the workers."),
+    _choice("--tokenizer-engine", config.TOKENIZER_ENGINES, "auto takes the fast one where it is proven equal."),
+    _TRUST,
+)
+work_options = _options(_ON_ERROR, _TRUST)
+commit_options = _options(_ON_ERROR, _MAX_REJECTS)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace the dataset in the folder; it stays readable until the new one is whole."
+)
+
+
+class _Dim(logging.Handler):
+    """Log lines as lines of dim text on standard error; one that is gone is no reason to stop."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        with suppress(OSError):
+            click.secho(visible(self.format(record)), dim=True, err=True)
+
+
+def show_log(*, quiet: bool = False) -> None:
+    """Say what takes long while it does."""
+    log = logging.getLogger("sftprep")
+    log.handlers[:] = [_Dim()]
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def _quiet(ctx: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
+    show_log(quiet=quiet)
+    return quiet
+
+
+quiet_option = click.option("-q", "--quiet", is_flag=True, callback=_quiet, help="No progress, no table; errors only.")
+
+
+def build_config(options: dict[str, Any]) -> BuildConfig:
+    """What the options of a command say. Raises click.UsageError, or ConfigError where a file cannot be read."""
+    for name, flag in (("inputs", "INPUT"), ("tokenizer", "--tokenizer"), ("output", "--output")):
+        if not options[name]:
+            raise click.UsageError(f"Missing {flag} (as an argument, or in --config).")
+    if options["max_length"] is not None and options["seq_length"] is not None:
+        raise click.UsageError("Give --max-length or --seq-length, not both.")
+    values = {key: value for key, value in options.items() if key not in ("config_file", "output", "seq_length")}
+    if options["seq_length"] is not None:
+        values["max_length"] = options["seq_length"] + 1
+    elif options["max_length"] is None:
+        values["max_length"] = config.DEFAULT_MAX_LENGTH
+    values["workers"] = options["workers"] if options["workers"] is not None else _cores()
+    kwargs = {}
+    for pair in options["template_kwargs"]:
+        name, separator, text = pair.partition("=")
+        if not separator or not name.isidentifier():
+            raise click.UsageError(f"--template-kwarg {pair!r}: expected NAME=VALUE.")
+        kwargs[name] = config.template_value(text)
+    values["template_kwargs"] = kwargs
+    if options["chat_template"]:
+        values["chat_template"] = _template_in(options["chat_template"])
+    return config.BuildConfig(**values)
+
+
+def _template_in(path: Path) -> str:
+    """The text of a file. Raises ConfigError where it cannot be a chat template."""
+    try:
+        if not path.is_file():  # a pipe that nobody writes into would be waited for
+            raise ConfigError(f"{path}: not a regular file; expected one with a Jinja chat template")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(config.MOST_TEMPLATE + 1)  # more than that is refused
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not text:
+        raise ConfigError(f"{path}: is empty; expected a Jinja chat template")
+    return text
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

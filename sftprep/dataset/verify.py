@@ -1,0 +1,197 @@
+"""Is a dataset on disk what its manifest says, and does it agree with itself?
+
+Every file is hashed in blocks; then each whole shard is mapped and walked a few thousand rows at a time, so memory stays
+bounded whatever the dataset's size. Nothing stops at the first problem: every wrong file is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sftprep.dataset.manifest import MANIFEST, REJECTS, Manifest, ShardEntry, load_manifest
+from sftprep.dataset.origins import read_origins
+from sftprep.dataset.receipt import REJECT_KINDS
+from sftprep.dataset.rejects import count_reasons
+from sftprep.dataset.safe_open import open_array, open_file
+from sftprep.errors import SftprepError
+from sftprep.layouts.kinds import layout
+from sftprep.layouts.types import Block
+from sftprep.masks.kinds import MASKS
+
+_BLOCK_BYTES = 1 << 20
+_TOKENS_AT_ONCE = 1 << 20
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, and the name of the file that is at fault."""
+
+    file: str
+    what: str
+
+
+def verify_dataset(folder: Path, *, fast: bool = False, progress: Callable[[int], None] | None = None) -> list[Problem]:
+    """All problems of the dataset in `folder`, in the manifest's order; an empty list if it is sound.
+
+    `fast` looks at the manifest, sizes and headers only. `progress` is called with the number of bytes just hashed;
+    together they make the sum of the manifest's file sizes if all files have their size.
+    """
+    try:
+        manifest = load_manifest(folder)
+    except SftprepError as error:
+        return [_problem(folder / MANIFEST, error)]
+    check = _Check(folder, manifest, fast, progress or (lambda size: None))
+    check.run()
+    return check.problems
+
+
+class _Check:
+    """One walk over a dataset: collects problems, and what the shards hold in numbers."""
+
+    def __init__(self, folder: Path, manifest: Manifest, fast: bool, progress: Callable[[int], None]) -> None:
+        self.problems: list[Problem] = []
+        self._folder, self._manifest, self._fast, self._progress = folder, manifest, fast, progress
+        self._found = Counter(conversations=0, tokens=0, trained_tokens=0, truncated=0)
+
+    def run(self) -> None:
+        self._strangers()
+        rejected = self._rejects()
+        whole = [self._shard(shard) for shard in self._manifest.shards]
+        if not self._fast and rejected is not None and all(whole):
+            self._totals(rejected)
+
+    def _strangers(self) -> None:
+        """Files that look like part of the dataset and are not: what a reader of `shard-*` would trip over."""
+        for path in sorted(self._folder.iterdir()):
+            if path.name.startswith("shard-") and path.name not in self._manifest.files:
+                self.problems.append(Problem(path.name, "not in the manifest"))
+
+    def _rejects(self) -> Counter[str] | None:
+        """How many records of each kind are listed as in no shard (none if `fast`); None where the file is wrong."""
+        if not self._read_file(REJECTS):
+            return None
+        kinds: Counter[str] = Counter()
+        try:
+            for reason in () if self._fast else count_reasons(self._folder / REJECTS):
+                kinds[reason.kind] += reason.count
+        except SftprepError as error:
+            self.problems.append(_problem(self._folder / REJECTS, error))
+            return None
+        return kinds
+
+    def _read_file(self, name: str) -> bool:
+        """Check size and hash; True if they are right (without the hash if `fast`)."""
+        entry = self._manifest.files[name]
+        path = self._folder / name
+        digest = hashlib.sha256()
+        try:
+            with open_file(path, entry.bytes) as file:
+                while not self._fast and (block := file.read(_BLOCK_BYTES)):
+                    digest.update(block)
+                    self._progress(len(block))
+        except SftprepError as error:
+            self.problems.append(_problem(path, error))
+            return False
+        if not self._fast and digest.hexdigest() != entry.sha256:
+            self.problems.append(Problem(name, "its sha256 is not the manifest's: bytes were changed"))
+            return False
+        return True
+
+    def _shard(self, shard: ShardEntry) -> bool:
+        """Check one shard's files; True if nothing is wrong with them."""
+        before = len(self.problems)
+        arrays: list[Array] = []
+        for name, form in self._manifest.arrays(shard).items():
+            if not self._read_file(name):
+                continue
+            try:
+                size = self._manifest.files[name].bytes
+                arrays.append(open_array(self._folder / name, size, form.shape, form.dtypes))
+            except SftprepError as error:
+                self.problems.append(_problem(self._folder / name, error))
+        self._read_file(shard.provenance)
+        if not self._fast and len(self.problems) == before:
+            x, y, mask, segments = arrays
+            self.problems += _segment_problems(shard, self._manifest, segments)
+            trained = np.concatenate([np.count_nonzero(rows, axis=1) for _, rows in _blocks(mask)])
+            self.problems += _row_problems(shard, self._manifest, x, y, mask, segments)
+            self._provenance(shard, segments, trained)
+        return len(self.problems) == before
+
+    def _provenance(self, shard: ShardEntry, segments: Array, trained: Array) -> None:
+        """Each segment's origin and counts, against segments and mask. Adds to what was found."""
+        path = self._folder / shard.provenance
+        try:
+            columns = read_origins(path, self._manifest.files[path.name].bytes, len(segments))
+        except SftprepError as error:
+            self.problems.append(_problem(path, error))
+            return
+        names = {each.name for each in self._manifest.inputs}
+        wrong = {
+            "a source that is not among the inputs": np.array([each not in names for each in columns["source"]]),
+            "a line below 1": columns["line"] < 1,
+            "a negative byte offset": columns["byte_offset"] < 0,
+            "a token count that is not its segment's": np.maximum(columns["tokens"] - 1, 0) != segments[:, 2],
+            "a trained count that is not the mask's": columns["trained_tokens"] != trained,
+            "truncated, but the row is not full": columns["truncated"] & (columns["tokens"] <= self._manifest.width),
+        }
+        for what, bad in wrong.items():
+            if bad.any():
+                self.problems.append(Problem(shard.provenance, f"segment {np.argmax(bad)}: {what}"))
+        self._found["conversations"] += len(segments)
+        for name in ("tokens", "trained_tokens", "truncated"):
+            self._found[name] += int(columns[name].sum(dtype=np.int64))
+
+    def _totals(self, rejects: Counter[str]) -> None:
+        totals = self._manifest.totals
+        found = {**self._found, **{kind: rejects[kind] for kind in REJECT_KINDS}}
+        found["records"] = self._found["conversations"] + rejects.total()
+        for name, count in found.items():
+            if totals[name] != count:
+                self.problems.append(Problem(MANIFEST, f"totals: {name} {totals[name]:,}; the files hold {count:,}"))
+
+
+def _problem(path: Path, error: SftprepError) -> Problem:
+    return Problem(path.name, str(error).removeprefix(f"{path}: "))
+
+
+def _blocks(array: Array) -> Iterator[tuple[int, Array]]:
+    """The array a few thousand rows at a time, each with the number of its first row."""
+    step = max(1, _TOKENS_AT_ONCE // array.shape[1])
+    for begin in range(0, len(array), step):
+        yield begin, array[begin : begin + step]
+
+
+def _segment_problems(shard: ShardEntry, manifest: Manifest, segments: Array) -> Iterator[Problem]:
+    for what, wrong in layout(manifest.layout).wrong_segments(segments, manifest.width).items():
+        if wrong.any():
+            yield Problem(f"{shard.name}.segments.npy", f"segment {np.argmax(wrong)} {what}")
+
+
+def _row_problems(
+    shard: ShardEntry, manifest: Manifest, x: Array, y: Array, mask: Array, segments: Array
+) -> Iterator[Problem]:
+    """What rows of a sound build cannot hold: the first place of each kind."""
+    seen = set()
+    kind = MASKS.get(str(manifest.config.get("mask")))
+    pads_trained = kind is not None and kind.rule is not None
+    check = layout(manifest.layout).wrong_rows
+    for begin, block_x in _blocks(x):
+        rows = slice(begin, begin + len(block_x))
+        block = Block(begin, block_x, y[rows], mask[rows])
+        wrong = check(block, segments, manifest.pad_id, pads_trained=pads_trained)
+        wrong["mask", "is no weight"] = ~((block.mask >= 0) & (block.mask < np.inf))
+        for (array, what), bad in wrong.items():
+            if bad.any() and what not in seen:
+                seen.add(what)
+                row, column = np.unravel_index(np.argmax(bad), bad.shape)
+                yield Problem(f"{shard.name}.{array}.npy", f"row {begin + row}, column {column}: {what}")

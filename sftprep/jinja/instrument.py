@@ -1,0 +1,167 @@
+"""Makes a chat template tell whose text is whose.
+
+Jinja parses a template into a syntax tree. Before that is compiled, every `for` loop in it is made to write down each
+turn it takes (`trail`). At run time a turn counts when the loop's value *is* one of the conversation's message objects,
+so slices, reversed loops, filters and renamed lists all work and no template is known by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.runtime import Context, Macro
+from jinja2.utils import pass_context
+from jinja2.visitor import NodeTransformer
+
+from sftprep.jinja.message_marks import Trail
+
+TRAIL = " trail"  # among the template's variables: the blank keeps it out of the template's reach
+_HOLDS_BACK = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Block)
+
+
+@pass_context
+def _begin(context: Context, _: None) -> None:
+    context.parent[TRAIL].begin()
+
+
+@pass_context
+def _enter(context: Context, value: Any) -> None:
+    context.parent[TRAIL].enter(value)
+
+
+@pass_context
+def _end(context: Context, _: None) -> None:
+    context.parent[TRAIL].end()
+
+
+@pass_context
+def _enter_text(context: Context, value: Any) -> str:
+    trail: Trail = context.parent[TRAIL]
+    return trail.enter_text(value)
+
+
+@pass_context
+def _end_text(context: Context, _: None) -> str:
+    trail: Trail = context.parent[TRAIL]
+    return trail.end_text()
+
+
+@pass_context
+def _over(context: Context, _: None) -> None:
+    trail: Trail = context.parent[TRAIL]
+    trail.over = len(trail.pieces)
+
+
+@pass_context
+def _branch(context: Context, place: int, line: int) -> None:
+    context.parent[TRAIL].branch(place, line)
+
+
+@pass_context
+def _leave_branch(context: Context, place: int) -> None:
+    context.parent[TRAIL].leave_branch(place)
+
+
+MARK_FILTERS = {  # names a template cannot spell
+    " begin": _begin,
+    " enter": _enter,
+    " end": _end,
+    " enter text": _enter_text,
+    " end text": _end_text,
+    " over": _over,
+    " branch": _branch,
+    " leave branch": _leave_branch,
+}
+
+
+class Instrument(NodeTransformer):
+    """Puts marks around and into every loop of a syntax tree, and into the branches of every `if` where asked.
+
+    Loop control cannot skip a mark: a turn ends where the next begins or where the loop is left, and nothing is printed
+    in between. The tree's environment needs `MARK_FILTERS`, and a run's variables a `Trail` under `TRAIL`.
+    """
+
+    def __init__(self, *, branches: bool = False) -> None:
+        self.branches = branches
+        self.places = 0
+        self.held_back = 0
+        self.held_back_lines: list[int] = []  # of loops whose marks are in the text
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        """Visit a node, minding what holds its text back."""
+        holds = isinstance(node, _HOLDS_BACK) or (isinstance(node, nodes.For) and node.recursive)
+        self.held_back += holds
+        result = super().visit(node, *args, **kwargs)
+        self.held_back -= holds
+        return result
+
+    def visit_For(self, node: nodes.For) -> list[nodes.Node]:  # noqa: N802 - named by jinja2
+        """A loop, and what goes around it."""
+        line, text = node.lineno, " text" if self.held_back else ""
+        if text:
+            self.held_back_lines.append(line)
+        self.generic_visit(node)
+        if self.branches and not text:
+            node.body = self._in_branch(node.body, line)
+        node.body.insert(0, _statement(" enter" + text, _load(node.target), line, printed=bool(text)))
+        nothing = nodes.Const(None)
+        return [_statement(" begin", nothing, line), node, _statement(" end" + text, nothing, line, printed=bool(text))]
+
+    def visit_If(self, node: nodes.If) -> nodes.If:  # noqa: N802
+        """A choice; its `elif` branches are choices of their own."""
+        self.generic_visit(node)
+        if self.branches and not self.held_back:
+            node.body = self._in_branch(node.body, node.lineno)
+            if node.else_:
+                node.else_ = self._in_branch(node.else_, node.else_[0].lineno)
+        return node
+
+    def _in_branch(self, body: list[nodes.Node], line: int) -> list[nodes.Node]:
+        self.places += 1
+        place = nodes.Const(self.places)
+        begin = _statement(" branch", place, line, nodes.Const(line))
+        return [begin, *body, _statement(" leave branch", place, line)]
+
+
+def _statement(name: str, value: nodes.Expr, line: int, *args: nodes.Expr, printed: bool = False) -> nodes.Stmt:
+    call = nodes.Filter(value, name, list(args), [], None, None, lineno=line)
+    return nodes.Output([call], lineno=line) if printed else nodes.ExprStmt(call, lineno=line)
+
+
+def _load(target: nodes.Node) -> nodes.Expr:
+    """What a loop assigns to, as an expression."""
+    names = [
+        nodes.Name(name.name, "load", lineno=name.lineno)
+        for name in (target, *target.find_all(nodes.Name))
+        if isinstance(name, nodes.Name)
+    ]
+    return names[0] if isinstance(target, nodes.Name) else nodes.Tuple(names, "load", lineno=target.lineno)
+
+
+def mark_end_of_messages(tree: nodes.Template, first: int) -> None:
+    """Make the tree write down where its statement number `first` begins (`Trail.over`)."""
+    tree.body.insert(first, _statement(" over", nodes.Const(None), tree.lineno))
+
+
+class Generation(Extension):
+    """`{% generation %} ... {% endgeneration %}`: prints its body and writes down where it lies."""
+
+    tags = {"generation"}  # noqa: RUF012 - so declared by jinja2
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """The block's syntax tree."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("block"), [], [], body).set_lineno(line)
+
+    @pass_context
+    def block(self, context: Context, caller: Macro) -> str:
+        """The block's text."""
+        text: str = caller()
+        trail: Trail = context.parent[TRAIL]
+        start = sum(map(len, trail.pieces))
+        trail.blocks.append((start, start + len(text)))
+        return text

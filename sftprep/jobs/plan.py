@@ -1,0 +1,168 @@
+"""What a build has to do: inputs, splits, options and the fingerprint of all that decides the bytes (plan.json)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import msgspec
+
+from sftprep import FORMAT_VERSION, __version__
+from sftprep.batches.templates import probe, template_text
+from sftprep.batches.toolbox import Loaded, load, tokenizer_of
+from sftprep.checksum import Hash, with_checksum, without_checksum
+from sftprep.config import BuildConfig, fingerprint
+from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, TemplateError
+from sftprep.records.conversation import Conversation, parse_conversation
+from sftprep.records.files import PassedOver, find_sources
+from sftprep.records.splits import SourceInfo, Split, plan_splits, read_records
+from sftprep.tokens.load_early import BegunTokenizer
+from sftprep.workers.limits import Item, LimitError
+from sftprep.workers.trial import run_apart
+
+_log = logging.getLogger(__name__)
+_MADE = ("sftprep-plan", FORMAT_VERSION, __version__)  # its format, version and sftprep
+_MUCH = 1 << 30  # bytes: reading so much takes some seconds
+_CHECKED_SHARE, _CHECKED_LEAST = 250, 200  # rows masked both ways: 1 in 250, at least 200
+
+
+class PlannedTokenizer(TypedDict):
+    """What the manifest says of tokenizer and template."""
+
+    sha256: Hash
+    chat_template_sha256: Hash
+    vocab_size: Annotated[int, msgspec.Meta(ge=1, le=2**32)]
+    pad_id: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+    tokenizers: str  # versions
+    transformers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything the workers need to know, and the fingerprint of everything that decides the bytes."""
+
+    config: BuildConfig
+    sources: tuple[SourceInfo, ...]
+    splits: tuple[Split, ...]
+    tokenizer: PlannedTokenizer
+    fingerprint: str
+    passed_over: tuple[PassedOver, ...] = ()  # files of the inputs' folders that are not read
+
+    @property
+    def records(self) -> int:
+        """Lines of all inputs, an upper bound of their records."""
+        return sum(source.records for source in self.sources)
+
+    @property
+    def check_every(self) -> int:
+        """Every how many-th record is masked and tokenized both ways."""
+        return max(1, min(_CHECKED_SHARE, self.records // _CHECKED_LEAST))
+
+    def describe(self, item: Item) -> str:
+        """Where the record of that place is: `file:line`."""
+        source, line, _ = item
+        return f"{self.sources[source].name}:{line}"
+
+    def facts(self) -> dict[str, Any]:
+        """What the fingerprint is made of and the manifest states."""
+        inputs = [
+            {"name": each.name, "bytes": each.bytes, "sha256": each.sha256, "records": each.records}
+            for each in self.sources
+        ]
+        return {"config": self.config.content_options(), "inputs": inputs, "tokenizer": self.tokenizer}
+
+    def to_bytes(self) -> bytes:
+        """plan.json: also holds where inputs and tokenizer lie on this machine, which no dataset file does."""
+        stated = {
+            **dict(zip(("format", "version", "sftprep"), _MADE, strict=True)),
+            "fingerprint": self.fingerprint,
+            "config": self.config.planned_options(),
+            "tokenizer": self.tokenizer,
+            "sources": [asdict(source) for source in self.sources],
+            "splits": [asdict(split) for split in self.splits],
+            "passed_over": [asdict(each) for each in self.passed_over],
+        }
+        return json.dumps(with_checksum(stated), indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: Path) -> Plan:
+        """Raises DatasetError where the bytes are no plan this version can follow, or were changed."""
+        try:
+            stated = without_checksum(data)
+            if (stated["format"], stated["version"], stated["sftprep"]) != _MADE:
+                made = f"made by sftprep {stated['sftprep']}, this is {__version__}"
+                raise DatasetError(f"{path}: {made}; use that version, or --overwrite")
+            plan = msgspec.convert(stated, cls)
+            plan.check()
+        except (ValueError, TypeError, KeyError, ConfigError) as error:
+            raise DatasetError(
+                f"{path}: not a plan of sftprep, or it was changed ({error}); use --overwrite"
+            ) from error
+        return plan
+
+    def check(self) -> None:
+        """Raise ValueError where one part of the plan contradicts another."""
+        if fingerprint(self.facts()) != self.fingerprint:
+            raise ValueError("its fingerprint is another's")
+        if [split.index for split in self.splits] != list(range(len(self.splits))) or not self.splits:
+            raise ValueError("splits are missing")
+        for split in self.splits:
+            for place in split.ranges:
+                if place.source >= len(self.sources) or place.start > place.stop:
+                    raise ValueError("a split goes beyond the inputs")
+
+
+def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> tuple[Plan, Loaded]:
+    """Look at inputs and tokenizer and say what is to be done. Writes nothing.
+
+    tokenizer: if it is known already. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
+    be done.
+    """
+    found = find_sources(config.inputs, strict=config.strict)
+    tokenizer = tokenizer or tokenizer_of(config)
+    resolved = tokenizer.resolved
+    template = template_text(config, resolved)
+    if "strftime_now" not in template:
+        config = replace(config, date=None)
+    elif config.date is None:
+        config = replace(config, date=date.today().isoformat())
+    try:
+        controls = run_apart(partial(probe, config, resolved), what="the chat template")
+    except LimitError as error:
+        raise TemplateError(f"{error} on plain talk") from error
+    size = sum(source.bytes for source in found.sources)
+    if size >= _MUCH:
+        _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
+    sources, splits = plan_splits(found.sources)
+    if not sum(source.records for source in sources):
+        raise InputError(f"{', '.join(config.inputs)}: no record in it")
+    loaded = load(config, tokenizer, controls, first_conversations(config, sources, splits))
+    config = replace(config, tokenizer_engine=loaded.engine.name)
+    stated: PlannedTokenizer = {
+        "sha256": resolved.sha256,
+        "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
+        "vocab_size": resolved.size,
+        "pad_id": resolved.pad_id,
+        "tokenizers": resolved.versions["tokenizers"],
+        "transformers": resolved.versions["transformers"],
+    }
+    plan = Plan(config, tuple(sources), tuple(splits), stated, "", found.passed_over)
+    return replace(plan, fingerprint=fingerprint(plan.facts())), loaded
+
+
+def first_conversations(
+    config: BuildConfig, sources: Sequence[SourceInfo], splits: Sequence[Split]
+) -> Iterator[Conversation]:
+    """The inputs' conversations from the start; records that cannot be used are passed over."""
+    for split in splits:
+        for record in read_records(split, sources):
+            with suppress(ConversationError):
+                yield parse_conversation(record.data, config.record_format)

@@ -1,0 +1,93 @@
+"""Derives a sample of a dataset's rows anew from the inputs it was made from, and compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sftprep.batches.prepare import Preparer
+from sftprep.config import BuildConfig
+from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
+from sftprep.dataset.origins import read_origins
+from sftprep.dataset.receipt import file_path
+from sftprep.dataset.shard_writer import Prepared
+from sftprep.dataset.verify import Problem
+from sftprep.errors import ConfigError, DatasetError
+from sftprep.jobs.plan import Plan, make_plan
+from sftprep.records.splits import read_records
+
+SAMPLED_SHARDS = 16
+SAMPLED_ROWS = 32  # of each sampled shard
+
+
+def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[Problem]:
+    """Derive a sample of rows again from the inputs, by the reference engine and both ways of masking.
+
+    Names inputs, tokenizer or template that are not those of the manifest; else shards whose rows differ.
+    Raises SftprepError where inputs or tokenizer cannot be read.
+    """
+    manifest = load_manifest(folder)
+    try:
+        config = BuildConfig(inputs=(), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
+    except (ConfigError, TypeError) as error:  # of other options than there are
+        raise DatasetError(f"{folder / MANIFEST}: 'config' is not what this version writes") from error
+    if config.width != manifest.width:
+        raise DatasetError(f"{folder / MANIFEST}: 'width' is not that of its 'config'")
+    plan, loaded = make_plan(replace(config, inputs=tuple(sources)))
+    problems = list(_changes(plan, manifest))
+    if problems:
+        return problems
+    preparer = Preparer(plan.config, loaded, [source.name for source in plan.sources], check_every=1)
+    chosen = np.unique(np.linspace(0, len(manifest.shards) - 1, SAMPLED_SHARDS).astype(int))
+    for shard in (manifest.shards[index] for index in chosen):
+        problems += _compare(folder, plan, shard, preparer)
+    return problems
+
+
+def _changes(plan: Plan, manifest: Manifest) -> Iterator[Problem]:
+    stated = {each.name: each.sha256 for each in manifest.inputs}
+    given = {each.name: each.sha256 for each in plan.sources}
+    for name in sorted(stated.keys() | given.keys()):
+        if name not in given:
+            yield Problem(name, "was read for this dataset, and is not among the inputs given")
+        elif name not in stated:
+            yield Problem(name, "was not read for this dataset")
+        elif stated[name] != given[name]:
+            yield Problem(name, "is not the file that was read: its sha256 differs")
+    for key, value in plan.tokenizer.items():
+        if manifest.tokenizer.get(key) != value:
+            yield Problem(MANIFEST, f"made with another tokenizer: {key} differs")
+
+
+def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) -> Iterator[Problem]:
+    """Rows of one shard, spread over it, against what their records give now."""
+    task = int(shard.name.removeprefix("shard-"))
+    path = file_path(folder, task, "provenance")
+    origins = read_origins(path, path.stat().st_size, shard.segments)
+    rows = np.unique(np.linspace(0, shard.rows - 1, SAMPLED_ROWS).astype(int)).tolist()
+    wanted = {(origins["source"][row], int(origins["byte_offset"][row])): row for row in rows}
+    found = {}
+    for record in read_records(plan.splits[task], plan.sources):
+        row = wanted.get((plan.sources[record.source].name, record.offset))
+        if row is not None:
+            found[row] = record
+    if found.keys() != set(rows):
+        yield Problem(f"{shard.name}.provenance.parquet", "names records that are not in the input")
+        return
+    yield from _compare_rows(folder, task, shard, rows, preparer.prepare([found[row] for row in rows]))
+
+
+def _compare_rows(folder: Path, task: int, shard: ShardEntry, rows: list[int], derived: Prepared) -> Iterator[Problem]:
+    if len(derived.rows.x) != len(rows):
+        yield Problem(f"{shard.name}.X.npy", "holds a conversation that gives no row now")
+        return
+    for kind, now in (("X", derived.rows.x), ("Y", derived.rows.y), ("mask", derived.rows.mask)):
+        path = file_path(folder, task, kind)
+        stored: Any = np.load(path, mmap_mode="r")[rows]
+        wrong = [row for row, then, new in zip(rows, stored, now, strict=True) if not np.array_equal(then, new)]
+        if wrong:
+            yield Problem(path.name, f"row {wrong[0]} is not what its record gives now")

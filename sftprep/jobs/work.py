@@ -1,0 +1,128 @@
+"""Does splits of a plan: a worker's job, and one split in a process of its own.
+
+A split that is done leaves a receipt. Receipts are the only memory between plan, work and commit, so any process on any
+machine that reaches the folder can go on where another one died; each step is safe to repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sftprep.batches.prepare import Preparer
+from sftprep.batches.toolbox import Loaded, load
+from sftprep.config import Tolerance
+from sftprep.dataset.folders import folder_lock
+from sftprep.dataset.manifest import REJECTS as REJECTS_FILE
+from sftprep.dataset.origins import warm_parquet
+from sftprep.dataset.receipt import REJECTS, ShardReceipt, file_path, read_receipt
+from sftprep.dataset.shard_writer import Prepared, ShardWriter
+from sftprep.errors import ConfigError, DatasetError
+from sftprep.jobs.commit import TOLERANT, receipt_of
+from sftprep.jobs.folder import complete_manifest, make_subfolders, read_plan, work_folder
+from sftprep.jobs.own_files import has_manifest
+from sftprep.jobs.plan import Plan
+from sftprep.records.json_text import Record
+from sftprep.records.splits import read_batches
+from sftprep.tokens.batch import dtype_for
+from sftprep.workers.limits import UNLIMITED, Bounded, Item, Suspect
+from sftprep.workers.local import run_tasks
+from sftprep.workers.worker import Order, Progress
+
+
+class Job:
+    """A worker's view of a plan: opens tokenizer and template once, then does splits."""
+
+    def __init__(self, plan: Plan, folder: Path, suspect: Suspect, loaded: Loaded | None = None) -> None:
+        loaded = loaded or load(plan.config)
+        if loaded.resolved.sha256 != plan.tokenizer["sha256"]:
+            raise ConfigError(f"{plan.config.tokenizer}: the tokenizer has changed since the plan was made")
+        warm_parquet()
+        self._plan, self._folder = plan, folder
+        self._dtype = dtype_for(loaded.resolved.size)
+        self._names = [source.name for source in plan.sources]
+        self._suspect, self._templates = suspect, loaded.templates
+        self._templates.suspect = suspect
+        self._preparer = Preparer(plan.config, loaded, self._names, plan.check_every)
+
+    def run(self, order: Order, report: Callable[[Progress], None]) -> Callable[[], ShardReceipt]:
+        """Compute one split; the returned callable makes it durable and leaves the receipt."""
+        writer = ShardWriter(self._folder, order.task, self._plan.config.width, self._dtype, self._names)
+        stage, seconds = self._preparer.stage, self._preparer.seconds
+        most = {"max_records": 1} if order.careful else {}
+        batches = read_batches(self._plan.splits[order.task], self._plan.sources, **most)
+        try:
+            while True:
+                with stage("reading"):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                batch = [_left_out(record, order.lost) for record in batch] if order.lost else batch
+                replayed = self._templates.replayed
+                prepared = self._prepare(batch, careful=order.careful)
+                with stage("writing"):
+                    writer.append(prepared)
+                replayed = self._templates.replayed - replayed
+                records, tokens = prepared.totals.records, prepared.totals.tokens
+                report(Progress(records, tokens, prepared.bytes, replayed, seconds=dict(seconds)))
+                seconds.clear()
+        except BaseException:
+            writer.discard()
+            raise
+
+        def publish() -> ShardReceipt:
+            with writer:
+                return writer.publish(self._plan.fingerprint)
+
+        return publish
+
+    def _prepare(self, batch: list[Record], *, careful: bool) -> Prepared:
+        if not careful:
+            return self._preparer.prepare(batch)
+        self._suspect.is_at(*batch[0].place)
+        with Bounded("the conversation", memory=UNLIMITED):  # whatever it may die of
+            prepared = self._preparer.prepare(batch)
+        self._suspect.is_at()
+        return prepared
+
+
+def _left_out(record: Record, lost: Mapping[Item, str]) -> Record:
+    reason = lost.get(record.place)
+    return record if reason is None else record._replace(data=b"", error=reason)
+
+
+def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) -> str:
+    """Do one split of the plan in `folder`, if it is not done, in a process of its own.
+
+    tokenizer: where it lies on this machine. call: CALL_OPTIONS. Returns what was done, in words. Raises DatasetError
+    where there is no plan, ConfigError where it has no such split, InputError where it is done and this call does not put
+    up with what was rejected.
+    """
+    tolerance = Tolerance(call.get("on_error", TOLERANT.on_error))
+    if has_manifest(folder) and work_folder(folder) == folder:
+        tolerance.check(complete_manifest(folder).totals, folder / REJECTS_FILE)
+        return "the dataset is complete"
+    _planned_task(folder, task)  # before anything is changed
+    with folder_lock(folder, shared=True, create=False):
+        plan = _planned_task(folder, task)
+        target = work_folder(folder)
+        make_subfolders(target)
+        if done := receipt_of(plan, target, task):
+            tolerance.check(asdict(done.totals), file_path(target, task, REJECTS))
+            return "done before"
+        plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer or plan.config.tokenizer, **call))
+        run_tasks(partial(Job, plan, target), [task], 1, lambda progress: None, plan.describe)
+        receipt = read_receipt(target, task, plan.fingerprint)
+    if receipt is None:
+        raise DatasetError(f"{target}: the receipt of split {task} is gone")
+    return f"{receipt.totals.rows:,} rows, {receipt.totals.tokens:,} tokens"
+
+
+def _planned_task(folder: Path, task: int) -> Plan:
+    plan = read_plan(work_folder(folder))
+    if not 0 <= task < len(plan.splits):
+        raise ConfigError(f"--task {task}: the plan has splits 0 to {len(plan.splits) - 1}")
+    return plan

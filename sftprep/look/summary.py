@@ -1,0 +1,78 @@
+"""The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from sftprep.dataset.manifest import REJECTS, Manifest
+from sftprep.dataset.receipt import REJECT_KINDS
+from sftprep.dataset.rejects import count_reasons
+from sftprep.look.progress import MEGA, BuildProgress, QuietConsole
+from sftprep.records.files import PassedOver
+from sftprep.visible import visible
+
+_FORGED = {
+    "split": "in message text, kept as plain text",
+    "reject": "in message text, and are rejected for it",
+    "allow": "in message text, which become control tokens",
+}
+
+
+def show_summary(
+    manifest: Manifest,
+    folder: Path,
+    passed_over: Sequence[PassedOver],
+    work: BuildProgress | None = None,
+) -> None:
+    """The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
+    totals = manifest.totals
+    table = Table(
+        title=escape(visible(str(folder))), title_justify="left", title_style="bold", show_header=False, box=None
+    )
+    table.add_column(style="dim")
+    table.add_column(justify="right", style="bold")
+    table.add_column(style="dim")
+    share = totals["trained_tokens"] / max(totals["tokens"], 1)
+    table.add_row("records", f"{totals['records']:,}")
+    table.add_row("conversations", f"{totals['conversations']:,}")
+    table.add_row("rows", f"{totals['rows']:,}", f"{manifest.width} wide, {manifest.dtype}")
+    table.add_row("tokens", f"{totals['tokens']:,}")
+    table.add_row("trained tokens", f"[green]{totals['trained_tokens']:,}", f"{share:.1%}")
+    table.add_row("truncated", _warn(totals["truncated"]))
+    for kind in REJECT_KINDS:
+        table.add_row(kind, _warn(totals[kind]), "listed in rejects.jsonl" if totals[kind] else "")
+    for reason in count_reasons(folder / REJECTS):
+        where = f"{reason.count:,} × {escape(visible(reason.reason))}"
+        table.add_row("", "", f"{where} [dim](first {escape(visible(reason.first))})")
+    if passed_over:
+        kinds = ", ".join(f"{each.count:,} {escape(visible(each.kind))}" for each in passed_over)
+        table.add_row("files not read", _warn(sum(each.count for each in passed_over)), kinds)
+    if forged := totals.get("control_text", 0):
+        table.add_row(
+            "spell control tokens", _warn(forged), _FORGED.get(str(manifest.config.get("control_tokens")), "")
+        )
+    if silent := totals.get("silent_turns", 0):
+        table.add_row("silent turns", _warn(silent), "the template prints nothing of them but their end")
+    if unended := totals.get("unended_turns", 0):
+        table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")
+    if work is not None:
+        rate = sum(each.bytes for each in manifest.inputs) / work.elapsed / MEGA
+        table.add_row("time", f"{work.elapsed:.1f} s", f"{rate:.1f} MB/s")
+    if work is not None and work.seconds:
+        whole = sum(work.seconds.values())
+        shares = [
+            f"{name} {part / whole:.0%}" for name, part in sorted(work.seconds.items(), key=lambda each: -each[1])
+        ]
+        table.add_row("time went to", "", ", ".join(shares))
+        table.add_row("replayed", f"{work.replayed_share:.1%}", "of the conversations; Jinja rendered the others")
+    with suppress(OSError):
+        QuietConsole(stderr=True).print(table)
+
+
+def _warn(count: int) -> str:
+    return f"[yellow]{count:,}" if count else "0"

@@ -1,0 +1,95 @@
+"""Spans of text -> masks over flat token arrays.
+
+Spans arrive as code points of a conversation's text and become runs of tokens by binary search over the whole batch at
+once. Cost: O(T + K log K) for T tokens and K spans, no Python loop over either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sftprep.errors import TemplateError
+from sftprep.masks.paint import IntArray, Mask
+
+if TYPE_CHECKING:
+    from sftprep.template.turns import Rendering
+
+Places = npt.NDArray[np.signedinteger[Any]]
+BEYOND = np.iinfo(np.int64).max  # after every code point
+_BLOCK = 1 << 16  # tokens that are looked at together
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CharSpans:
+    """Spans of text in a batch of conversations, grouped by conversation."""
+
+    conversation: IntArray  # (K,) int64, never decreasing: index in the batch
+    start: IntArray  # (K,) int64, code points of that conversation's text
+    stop: IntArray  # (K,) int64
+    weight: npt.NDArray[np.float32] | None = None  # (K,) float32; None: every span counts 1
+
+
+def char_spans(
+    renderings: Sequence[Rendering], weights: Sequence[npt.NDArray[np.float32]], *, train_end_of_turn: bool = True
+) -> CharSpans:
+    """Every span of a batch of renderings with its message's weight (`message_weights` of each conversation).
+
+    With `train_end_of_turn=False` a span that ends with a control token of the template stops before that token.
+    """
+    spans = []
+    for conversation, (rendering, weight) in enumerate(zip(renderings, weights, strict=True)):
+        begins = {} if train_end_of_turn else {stop: start for start, stop in rendering.controls}
+        for span in rendering.spans:
+            stop = max(begins.get(span.stop, span.stop), span.start)
+            spans.append((conversation, span.start, stop, weight[span.message]))
+    table = np.array(spans, np.float64).reshape(-1, 4)  # code points stay far below 2**53
+    columns = table[:, :3].astype(np.int64).T
+    return CharSpans(columns[0], columns[1], columns[2], table[:, 3].astype(np.float32))
+
+
+def span_mask(starts: Places, stops: Places, offsets: IntArray, spans: CharSpans) -> tuple[Mask, IntArray]:
+    """Train each token whose first character lies in a span; its weight is that of the span.
+
+    starts, stops: (T,) integers, the code points each token covers in its own conversation's text; tokens that share a
+    character (byte-level pieces of it) share its start. offsets: (B + 1,) int64, the tokens of each conversation.
+    Returns the mask (T,) bool or float32, and (B,) int64: how many tokens of each conversation begin before a
+    trained span and reach into it. Those are not trained: the model never produces them in one piece at inference.
+    Raises TemplateError if spans of a conversation overlap or are not in text order.
+    """
+    weight = np.ones(len(spans.start), np.float32) if spans.weight is None else spans.weight
+    used = (spans.stop > spans.start) & (weight != 0)
+    conversation, weight = spans.conversation[used], weight[used]
+    stride = stride_of(starts, stops, spans)
+    first, last = conversation * stride + spans.start[used], conversation * stride + spans.stop[used]
+    overlaps = np.flatnonzero(first[1:] < last[:-1])
+    if overlaps.size:
+        where = conversation[overlaps[0] + 1]
+        raise TemplateError(f"conversation {where} of the batch: spans overlap; expected them one after another")
+    plain = bool(np.isin(weight, (0.0, 1.0)).all())
+    first, last, weight = np.append(first, BEYOND), np.append(last, -1), np.append(weight, np.float32(0))
+    mask: Mask = np.zeros(len(starts), np.bool_ if plain else np.float32)
+    straddling = np.zeros(len(offsets) - 1, np.int64)
+    for block, owner in parts(offsets):
+        begins, ends = owner * stride + starts[block], owner * stride + stops[block]
+        following = np.searchsorted(first[:-1], begins, side="right")  # the first span that starts after the token does
+        inside = begins < last[following - 1]  # at 0 this reads the -1: no span starts before the token
+        straddling += np.bincount(owner[~inside & (first[following] < ends)], minlength=len(offsets) - 1)
+        mask[block] = inside if plain else np.where(inside, weight[following - 1], np.float32(0))
+    return mask, straddling
+
+
+def parts(offsets: IntArray) -> Iterator[tuple[slice, IntArray]]:
+    """All tokens, some at a time, and whose each of them is: arrays of a long text are not made whole."""
+    for at in range(0, int(offsets[-1]), _BLOCK):
+        within = np.minimum(np.maximum(offsets, at), at + _BLOCK)
+        yield slice(at, at + _BLOCK), np.repeat(np.arange(len(offsets) - 1), np.diff(within))
+
+
+def stride_of(starts: Places, stops: Places, spans: CharSpans) -> int:
+    """More than any code point of the batch: `conversation * stride + code point` puts all texts on one axis."""
+    return 1 + max(int(array.max(initial=0)) for array in (starts, stops, spans.start, spans.stop))

@@ -1,0 +1,79 @@
+"""The kinds of file that hold records, by suffix. A new one is a FileKind and a line of KINDS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from sftprep.records.compressed import CODECS, read_chunks
+from sftprep.records.json_text import MAX_RECORD, LineCounter, Record, array_elements, text_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where records are read: the index of their source, its path, and where in it the first chunk of bytes begins."""
+
+    source: int
+    path: str
+    start: int = 0  # bytes of the uncompressed text, the start of a line
+    line: int = 1  # its 1-based number
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """How records lie in a file.
+
+    cut: whether the file may be read from the start of any line. count: how many records it has, of which all lines were
+    counted. records: those in chunks of its bytes; those longer than a number of bytes are oversized.
+    """
+
+    cut: bool
+    count: Callable[[str, LineCounter], int]
+    records: Callable[[Iterator[bytes], Place, int], Iterator[Record]]
+
+
+def _lines(chunks: Iterator[bytes], place: Place, most: int) -> Iterator[Record]:
+    return text_lines(chunks, place.source, place.start, place.line, most)
+
+
+def _elements(chunks: Iterator[bytes], place: Place, most: int) -> Iterator[Record]:
+    return array_elements(chunks, place.source, place.path, most)
+
+
+def _count_elements(path: str, lines: LineCounter) -> int:
+    return sum(1 for _ in array_elements(read_chunks(path), 0, path, MAX_RECORD))
+
+
+LINES = FileKind(cut=True, count=lambda path, lines: lines.records, records=_lines)
+ARRAY = FileKind(cut=False, count=_count_elements, records=_elements)
+
+
+def _array_or_lines(path: str) -> FileKind:
+    """A .json file is one array of records, or lines as in .jsonl."""
+    with closing(read_chunks(path)) as chunks:
+        for chunk in chunks:
+            text = chunk.lstrip(b"\xef\xbb\xbf \t\r\n")  # a byte order mark, white space
+            if text:
+                return ARRAY if text.startswith(b"[") else LINES
+    return LINES
+
+
+KINDS: dict[str, Callable[[str], FileKind]] = {
+    ".jsonl": lambda path: LINES,
+    ".ndjson": lambda path: LINES,
+    ".json": _array_or_lines,
+}
+
+
+def suffix_of(name: str) -> str | None:
+    """The suffix of the uncompressed name, if it is a known one."""
+    path = Path(name.lower())
+    suffix = (path.with_suffix("") if path.suffix in CODECS else path).suffix
+    return suffix if suffix in KINDS else None
+
+
+def kind_of_file(path: str) -> FileKind:
+    """How records lie in a file of a known suffix. Raises InputError where it has to be looked at and cannot be read."""
+    return KINDS[suffix_of(path) or ".jsonl"](path)

@@ -1,0 +1,247 @@
+"""Are the turn marks of one conversation those of all that take the same way through the template?
+
+`ChatTemplate.render` finds spans in a text. Here, with the text as literals and steps, each of its decisions is shown
+to depend on literals alone, or what it depends on is observed, or the recording ends (Untraceable).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import jinja2
+
+from sftprep.jinja.sandbox import Refusal
+from sftprep.replay.recorder import Layout, RecordingTemplate
+from sftprep.replay.stand_ins import Traced, TracedNumber
+from sftprep.replay.steps import Recording, Steps, Untraceable
+from sftprep.template.chat_template import ChatTemplate
+from sftprep.template.noncharacters import SAID
+from sftprep.template.probes import QUESTION
+from sftprep.template.turns import Rendering, Span, stretches
+
+_STRIP = re.compile(r"\{0\}\.l?strip\((\{1\})?\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A stretch of places printed while the template was at one message."""
+
+    message: int
+    start: int
+    stop: int
+
+
+def stays_of(layout: Layout) -> list[Stay]:
+    """Where the template was at which message, as `trail.marked_text` has it: stretches of one message are one stretch
+    if there is no text between them."""
+    stays: list[Stay] = []
+    inside: list[int] = []
+    since = 0
+    for place, message in layout.events:
+        if inside and place > since:
+            last = next((stay for stay in reversed(stays) if any(layout.texts(stay.start, stay.stop))), None)
+            if last and last.message == inside[-1] and not any(layout.texts(last.stop, since)):
+                if last.stop < since:
+                    raise Untraceable  # it depends on whether what is between is empty
+                stays.remove(last)
+                since = last.start
+            stays.append(Stay(inside[-1], since, place))
+        since = place
+        if message is None:
+            inside.pop()
+        else:
+            inside.append(message)
+    return stays
+
+
+def check_owners(layout: Layout, stays: Iterable[Stay], assistants: Collection[int]) -> None:
+    """No assistant's text stands outside its stays, no other's inside."""
+    holders = {part: stay.message for stay in stays for part in range(stay.start, stay.stop)}
+    for part, step in enumerate(layout.parts):
+        holder = holders.get(part, -1)
+        for owner in layout.recording.steps.owners[step]:
+            if owner != holder and (owner in assistants or holder in assistants):
+                raise Untraceable
+
+
+def turns_of(layout: Layout, stays: Iterable[Stay], messages: Collection[int]) -> dict[int, Stay]:
+    """The one stay of each of these messages in which more than white space is printed."""
+    turns: dict[int, Stay] = {}
+    for stay in stays:
+        if stay.message in messages:
+            texts = layout.texts(stay.start, stay.stop)
+            if any(text and not text.isspace() for text in texts) and stay.message not in turns:
+                turns[stay.message] = stay
+            elif not all(text and text.isspace() for text in texts):
+                raise Untraceable
+    return turns
+
+
+def check_controls(layout: Layout, template: ChatTemplate, rendering: Rendering) -> None:
+    """Control tokens stand in what the template itself writes, which never ends with the beginning of one."""
+    begun = _beginnings(template.control_tokens)
+    found = []
+    for start, stop in layout.runs():
+        text, offset = layout.literal(start, stop), layout.offsets[start]
+        found += [(offset + begin, offset + end) for begin, end in stretches(template.controls, text)]
+        if stop < len(layout.parts) and text.endswith(begun.get(text[-1], ())):
+            raise Untraceable
+    if tuple(found) != rendering.controls:
+        raise Untraceable
+
+
+@lru_cache(maxsize=8)
+def _beginnings(tokens: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    """What tokens begin with, by its last character."""
+    begun = sorted({token[:length] for token in tokens for length in range(1, len(token))}, key=itemgetter(-1))
+    return {last: tuple(texts) for last, texts in groupby(begun, key=itemgetter(-1))}
+
+
+def check_header(layout: Layout, stay: Stay, prompt: str, control: int, template: ChatTemplate) -> None:
+    """The turn's header ends in every conversation where it does in this one, as `turns.header_of` looks for it.
+
+    control: where the last control token before the span ends, in code points.
+    """
+    before, after = layout.run_at(stay.start)
+    after = min(after, stay.stop)
+    left, right = layout.literal(before, stay.start), layout.literal(stay.start, after)
+    if control <= layout.offsets[before]:
+        raise Untraceable
+    if right.startswith(prompt):
+        return
+    if (before > 0 and len(left) < len(prompt)) or (after < stay.stop and len(right.lstrip()) < len(prompt)):
+        _observe_header(layout, stay, after, prompt, template)
+
+
+def _observe_header(layout: Layout, stay: Stay, after: int, prompt: str, template: ChatTemplate) -> None:
+    """What the header is depends on the conversation: observe it, in as much text as `turns.header_of` looks at.
+
+    after: the first place in the turn up to which it is literal.
+    """
+    start, left = stay.start, ""
+    while start > 0 and len(left) < len(prompt):
+        start -= 1
+        left += layout.texts(start, start + 1)[0] or ""
+    stop, right = stay.start, ""
+    while stop < stay.stop and len(right.lstrip()) < len(prompt):
+        right += layout.texts(stop, stop + 1)[0] or ""
+        stop += 1
+    tokens = [token for text in layout.texts(after, stop) for token in template.controls.findall(text or "")]
+    if any(token in prompt for token in tokens):
+        raise Untraceable  # it would have to be known on which side of the header's end it stands
+    recording = layout.recording
+    window = (
+        concatenation(recording, layout.parts[start : stay.start]),
+        concatenation(recording, layout.parts[stay.start : stop]),
+    )
+    recording.observe(recording.step("header({0}, {1}, {2})", *window, recording.constant(prompt)))
+
+
+def check_point(layout: Layout, stay: Stay, control: int) -> None:
+    """The header of a turn that is no assistant's, which is all before the first word of a message, is literal."""
+    part = next((part for part in range(stay.start, stay.stop) if not layout.is_literal(part)), stay.stop)
+    if part == stay.stop or control <= layout.offsets[layout.run_at(part)[0]]:
+        raise Untraceable
+    recording, step = layout.recording, layout.parts[part]
+    if _STRIP.fullmatch(recording.steps.forms[step]):
+        (text, *chars), form = recording.steps.operands[step], "first_point({0}) == len({0}) - len({0}.lstrip())"
+    else:
+        text, chars, form = step, [], "first_point({0}) == 0"
+    if any(recording.values[step] is not None for step in chars) or not _is_said(recording.steps, text):
+        raise Untraceable
+    if not recording.observe(recording.step(form, text)):
+        raise Untraceable
+
+
+def _is_said(steps: Steps, step: int) -> bool:
+    """Whether the step is what a message says: a string right under one of the keys that `provenance` knows."""
+    if steps.forms[step] != "{0}[{1}]":
+        return False
+    message, key = steps.operands[step]
+    is_message = steps.forms[message] == "{0}[{1}]" and steps.forms[steps.operands[message][0]] == "messages"
+    return is_message and steps.constants.get(key) in SAID
+
+
+def check_end(layout: Layout, stay: Stay, span: Span, rendering: Rendering, token: str | None) -> None:
+    """The span ends in every conversation where it does in this one, as `turns.end_of_turn` looks for it."""
+    text, stop = layout.text, layout.offsets[stay.stop]
+    controls = [(begin, end) for begin, end in rendering.controls if span.start <= begin < stop]
+    if token is not None and any(text[begin:end] == token for begin, end in controls):
+        return
+    if controls and token is None:
+        run = min(layout.run_at(layout.part_at(controls[-1][0]) + 1)[1], stay.stop)
+        rest = [text[controls[-1][1] : layout.offsets[run]], *layout.texts(run, stay.stop)]
+        if None not in rest and not "".join(map(str, rest)).strip():
+            return
+        if not any(own and not own.isspace() for own in rest):
+            raise Untraceable
+    if stay.stop < len(layout.parts) and not layout.is_literal(stay.stop):
+        raise Untraceable  # it depends on what stands there whether the next control token follows at once
+
+
+def concatenation(recording: Recording, steps: tuple[int, ...]) -> int:
+    """The step that is the texts of these end to end."""
+    return recording.step("''.join((" + "".join(f"{{{i}}}, " for i in range(len(steps))) + "))", *steps)
+
+
+def merged(layout: Layout) -> tuple[int, ...]:
+    """The layout's steps, with neighbouring literals made one."""
+    recording, steps, done = layout.recording, [], 0
+    for start, stop in layout.runs():
+        steps += [*layout.parts[done:start], recording.constant(layout.literal(start, stop))]
+        done = stop
+    return (*steps, *layout.parts[done:])
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of a conversation that is being recorded.
+
+    variables, traced: what the template sees, and the same in stand-ins.
+    """
+
+    template: ChatTemplate
+    recorder: RecordingTemplate
+    recording: Recording
+    variables: Mapping[str, Any]
+    traced: Mapping[str, Any]
+
+    def before(self, message: int) -> str:
+        """The prompt that a message answers. What it depends on is observed. Raises Untraceable."""
+        template = self.template
+        if template.header is not None:
+            return template.header
+        if template.compiled.epilogue is None:
+            return self._ask_after(message)
+        for name in template.compiled.epilogue.names:
+            value = self.traced.get(name)
+            if isinstance(value, TracedNumber):
+                value.settle()
+            elif isinstance(value, Traced):
+                raise Untraceable
+        return template.prompts.after(self.variables, message)
+
+    def _ask_after(self, message: int) -> str:
+        for messages in (self.traced["messages"][:message], [dict(said) for said in QUESTION]):
+            variables = {**self.traced, "messages": messages}
+            try:
+                asked = self._layout({**variables, "add_generation_prompt": True})
+                over = len(asked.parts) if asked.over is None else asked.over
+                after = asked.literal(over, len(asked.parts))
+                if after.strip():
+                    return after
+                told = self._layout(variables)
+            except (Refusal, jinja2.UndefinedError):  # it refuses to begin so, and would in every such conversation
+                continue
+            if after or merged(asked) != merged(told)[: len(merged(asked))]:
+                raise Untraceable  # the prompt begins at the last message, perhaps
+        return ""
+
+    def _layout(self, variables: Mapping[str, Any]) -> Layout:
+        return self.recorder.layout(variables, self.recording)

@@ -1,0 +1,191 @@
+"""Conversation -> text and turn marks, without Jinja where the template's way is known.
+
+A shape is the roles, keys and value types of a conversation. The template is recorded over one conversation of a shape
+(`recorder`), which gives a way through the template: what was observed of the conversation, and a program, literal text
+and steps, that prints it. Ways of a shape form a tree that is compiled to Python (`programs`). A conversation whose
+observations lead to a program is rendered by joining strings; if they lead nowhere, Jinja renders it and a new way may
+be recorded; ways that could not be recorded always take Jinja.
+Cost: about 2 µs and 1 µs a message, and copying the text once. Recording costs as much as some ten renderings, so a shape
+is recorded when it is common, or has been seen some times, and after the first hundred recordings only one conversation
+in eight is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+from sftprep.records.conversation import PLAIN, Conversation
+from sftprep.replay.decision_tree import Program, Replay, Tree
+from sftprep.replay.noncharacter_proof import Deafness
+from sftprep.replay.proof import (
+    Prompts,
+    check_controls,
+    check_end,
+    check_header,
+    check_owners,
+    check_point,
+    merged,
+    stays_of,
+    turns_of,
+)
+from sftprep.replay.recorder import INPUTS, Layout, RecordingTemplate, traced_conversation
+from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Untraceable
+from sftprep.template.chat_template import ChatTemplate
+from sftprep.template.turns import Rendering, TurnMarks, header_of, marks_of
+
+Guard = Callable[[Conversation], AbstractContextManager[None]]
+_MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
+_MAX_WAYS = 32  # of one shape
+_MAX_MESSAGES = 256  # of a conversation that is recorded
+_FREE_RECORDINGS, _RECORDING_SHARE = 128, 8
+_COMMON, _FEW, _OFTEN = 1000, 4, 4  # common: one conversation in a thousand; of a few, more than one
+_LONG_TEXT = 1 << 18  # from here on Jinja's share of the work is small, and its limits are checked by it alone
+
+
+class ReplayTemplate:
+    """A chat template with what is known of its ways.
+
+    replayed, rendered: conversations so far that were replayed, and that took Jinja; recorded: ways recorded.
+    """
+
+    def __init__(self, template: ChatTemplate, guard: Guard = lambda _: nullcontext()) -> None:
+        """guard: what is around each run of the template over a conversation."""
+        self.template, self._guard = template, guard
+        self.replayed = self.rendered = self.recorded = 0
+        self._sightings: dict[tuple[Any, ...], int] = {}  # of a shape, while it is not replayed
+        self._trees: dict[tuple[Any, ...], Tree[TurnMarks]] = {}
+        self._replays: dict[tuple[Any, ...], Replay[TurnMarks]] = {}
+        self._recorder: RecordingTemplate | None = None
+        self._marks_known: dict[tuple[Any, ...], TurnMarks] = {}  # one object for equal marks
+        self._forms = Forms(
+            {"header": partial(_header, tokens=template.tokens), "first_point": template.tracer.first_point}
+        )
+
+    def render(self, conversation: Conversation) -> tuple[str, TurnMarks]:
+        """The text and marks of `ChatTemplate.render`. Raises as it does."""
+        key = _shape(conversation)
+        replay = self._replays.get(key)
+        found: tuple[str, TurnMarks] | bool = False
+        if replay is not None:
+            try:
+                found = replay(conversation.messages, conversation.tools, conversation.template_kwargs)
+            except Exception:  # noqa: BLE001 - a step that fails, as `x.index` may, is Jinja's to explain
+                found = True
+            if type(found) is tuple:
+                if len(found[0]) <= _LONG_TEXT:
+                    self.replayed += 1
+                    return found
+                found = True  # and the text is not in memory twice
+        self.rendered += 1
+        with self._guard(conversation):
+            rendering = self.template.render(conversation)
+            if found is False and self._may_record(key, conversation):
+                self._record(key, conversation, rendering)
+        return rendering.text, marks_of(rendering)
+
+    def _may_record(self, key: tuple[Any, ...], conversation: Conversation) -> bool:
+        seen = self.replayed + self.rendered
+        if key not in self._sightings and len(self._sightings) >= _MAX_SHAPES:
+            # start over: what is common will soon be known again
+            for known in (self._sightings, self._trees, self._replays, self._marks_known):
+                known.clear()
+        sightings = self._sightings[key] = self._sightings.get(key, 0) + 1
+        common = sightings * _COMMON > seen and (sightings > 1 or seen > _FEW)
+        tree = self._trees.get(key)
+        return (
+            (common or tree is not None or sightings >= _OFTEN)
+            and self.recorded < _FREE_RECORDINGS + seen // _RECORDING_SHARE
+            and (tree is None or tree.leaves < _MAX_WAYS)
+            and len(conversation.messages) <= _MAX_MESSAGES
+            and not (self.template.roles and self.template.misplaced.has_strays)
+        )
+
+    def _record(self, key: tuple[Any, ...], conversation: Conversation, rendering: Rendering) -> None:
+        """Add the conversation's way to its shape's tree."""
+        self.recorded += 1
+        if key not in self._trees:
+            self._trees[key] = Tree(INPUTS, self._forms)
+        tree = self._trees[key]
+        recording = Recording(tree.steps, {name: getattr(conversation, name) for name in INPUTS})
+        try:
+            program = self._program(conversation, rendering, recording)
+        except (Untraceable, Exception):  # noqa: BLE001 - to C code stand-ins are no strings: what raises is not replayed
+            program = None
+        try:
+            tree.insert(recording.observed, program)
+            self._replays[key] = tree.replay()
+        except Untraceable:  # the template does not do the same twice
+            self._replays[key] = lambda *_: True
+
+    def _program(self, conversation: Conversation, rendering: Rendering, recording: Recording) -> Program[TurnMarks]:
+        """What prints all conversations that agree with what was observed. Raises Untraceable."""
+        template = self.template
+        if not all(template.tracer.keeps(key) for message in conversation.messages for key in message):
+            raise Untraceable  # a second run would know it by another key
+        if self._recorder is None:
+            self._recorder = RecordingTemplate(template.compiled, template.compiled.now)
+        traced = template.variables.of(traced_conversation(conversation, recording))
+        layout = self._recorder.layout(traced, recording, held_back=bool(template.roles))
+        deaf = Deafness(recording, template.tracer)
+        if layout.text != rendering.text or not all(step in deaf for step in (*recording.observed, *layout.parts)):
+            raise Untraceable
+        prompts = Prompts(template, self._recorder, recording, template.variables.of(conversation), traced)
+        marks = self._marks(conversation, rendering, layout, prompts)
+        repeats: Counter[int] = Counter()
+        for part in layout.parts:
+            repeats.update(recording.steps.weights[part])
+        if max(repeats.values(), default=0) > MAX_REPEATS:
+            raise Untraceable
+        return Program(merged(layout), marks)
+
+    def _marks(self, conversation: Conversation, rendering: Rendering, layout: Layout, prompts: Prompts) -> TurnMarks:
+        """The rendering's marks, shown to be those of every conversation that takes this way. Raises Untraceable."""
+        template, roles = self.template, [message["role"] for message in conversation.messages]
+        marks = marks_of(rendering)
+        check_controls(layout, template, rendering)
+        stays = stays_of(layout) if template.roles else []
+        if template.roles:
+            check_owners(layout, stays, {message for message, role in enumerate(roles) if role == "assistant"})
+        turns = turns_of(layout, stays, {message for message, role in enumerate(roles) if role in template.roles})
+        if marks.exact or turns.keys() != {span.message for span in rendering.spans}:
+            raise Untraceable
+        for span, first in zip(rendering.spans, marks.first, strict=True):
+            turn, control = turns[span.message], rendering.controls[first][1]
+            if roles[span.message] == "assistant":
+                check_header(layout, turn, prompts.before(span.message), control, template)
+            else:
+                check_point(layout, turn, control)
+            check_end(layout, turn, span, rendering, template.end_of_turn)
+        known = (marks.controls, marks.message, marks.first, marks.header, marks.last)
+        return self._marks_known.setdefault(known, marks)
+
+
+def _shape(conversation: Conversation) -> tuple[Any, ...]:
+    """Roles, keys and types of a conversation's messages; types of its tools and variables.
+
+    Of plain messages the role is enough: what follows the role of others is as many keys, in order, as types.
+    """
+    if conversation.plain_roles is not None:
+        return conversation.plain_roles
+    shape: list[Any] = [type(conversation.tools)]
+    for message in conversation.messages:
+        shape.append(message["role"])
+        if tuple(message) != PLAIN or type(message["content"]) is not str:
+            shape += message
+            shape += map(type, message.values())
+    if conversation.template_kwargs:
+        shape.append(None)
+        shape += conversation.template_kwargs
+        shape += map(type, conversation.template_kwargs.values())
+    return tuple(shape)
+
+
+def _header(left: str, turn: str, prompt: str, tokens: re.Pattern[str]) -> tuple[int, int]:
+    """Where the header of a turn begins and ends, counted from the turn's beginning."""
+    begin, end = header_of(left + turn, len(left), len(left) + len(turn), prompt, tokens)
+    return begin - len(left), end - len(left)

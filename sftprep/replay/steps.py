@@ -1,0 +1,169 @@
+"""What a template did with a conversation's values, written down as steps of plain Python.
+
+A step is a line of Python source over earlier steps (`"{0}.strip({1})"`), a constant, or an input; the same step is
+kept once. While a template runs, a `Recording` works out each step's value for the conversation at hand and keeps, in
+order, what was *observed*: every value that could have sent the template another way. Two conversations that agree on
+all observations take the same way through the template, so what it prints for them differs only in its steps' values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2.filters import do_title
+
+from sftprep.jinja.sandbox import to_json
+
+FUNCTIONS: Mapping[str, Any] = {"to_json": to_json, "title": do_title, "NoneType": type(None)}
+MAX_STEPS = 20_000
+MAX_REPEATS = 32  # how often one input may come out again: what bounds a replayed text by its conversation's size
+
+
+class Untraceable(BaseException):
+    """Ends a recording: the template did something that cannot be replayed.
+
+    Not an Exception, so that no filter's `except` mistakes it for an error of the template's own.
+    """
+
+
+class Forms:
+    """The forms of steps as functions of their operands, each compiled once.
+
+    functions: what forms may call beside `FUNCTIONS`.
+    """
+
+    def __init__(self, functions: Mapping[str, Any]) -> None:
+        self.functions = {**FUNCTIONS, **functions}
+        self._compiled: dict[tuple[str, int], Callable[..., Any]] = {}
+
+    def function(self, form: str, operands: int) -> Callable[..., Any]:
+        """A form over so many operands."""
+        if (form, operands) not in self._compiled:
+            names = [f"x{i}" for i in range(operands)]
+            # Forms are written in this package; nothing of a template or a conversation gets into them but numbers.
+            source = f"lambda {', '.join(names)}: {form.format(*names)}"
+            self._compiled[form, operands] = eval(source, dict(self.functions))  # noqa: S307
+        return self._compiled[form, operands]
+
+
+class Steps:
+    """The steps of all recordings of one shape, each once, numbered in the order in which they were first taken."""
+
+    def __init__(self, compiled: Forms) -> None:
+        self.compiled = compiled
+        self.forms: list[str] = []  # source over {0}, {1}, ...; "" for a constant; a name for an input
+        self.operands: list[tuple[int, ...]] = []  # numbers of earlier steps
+        self.constants: dict[int, Any] = {}
+        self.weights: list[Mapping[int, int]] = []  # how often each input may come out of a step, at most, in length
+        self.owners: list[frozenset[int]] = []  # the messages that a step is made of
+        self._known: dict[tuple[Any, ...], int] = {}
+
+    def constant(self, value: Any) -> int:
+        """The step that is this str, int, float, bool, None, or tuple of such."""
+        return self._add(("", type(value), repr(value)), "", (), value)
+
+    def input(self, name: str) -> int:
+        """The step that is the variable `name`."""
+        return self._add((name,), name, ())
+
+    def step(self, form: str, operands: tuple[int, ...], factor: int = 1) -> int:
+        """A step that makes something new, at most `factor` times as long as its operands together."""
+        number = self._known.get((form, *operands))
+        if number is not None:
+            return number
+        weights: dict[int, int] = {}
+        for operand in operands:
+            for origin, weight in self.weights[operand].items():
+                weights[origin] = weights.get(origin, 0) + weight * factor
+        if max(weights.values(), default=0) > MAX_REPEATS:
+            raise Untraceable
+        return self._add((form, *operands), form, operands, weights=weights)
+
+    def part(self, form: str, operands: tuple[int, ...]) -> int:
+        """A step that picks something out of an input: a new origin of text."""
+        number = self._known.get((form, *operands))
+        return self._add((form, *operands), form, operands) if number is None else number
+
+    def _add(
+        self,
+        key: tuple[Any, ...],
+        form: str,
+        operands: tuple[int, ...],
+        value: Any = None,
+        weights: Mapping[int, int] | None = None,
+    ) -> int:
+        number = self._known.get(key)
+        if number is None:
+            number = self._known[key] = len(self.forms)
+            if number >= MAX_STEPS:
+                raise Untraceable
+            self.forms.append(form)
+            self.operands.append(operands)
+            self.weights.append({number: 1} if weights is None else weights)
+            self.owners.append(self._owners(form, operands))
+            if not form:
+                self.constants[number] = value
+                self.weights[-1] = {}
+        return number
+
+    def _owners(self, form: str, operands: tuple[int, ...]) -> frozenset[int]:
+        if form == "{0}[{1}]" and self.forms[operands[0]] == "messages":
+            return frozenset({self.constants[operands[1]]})
+        return frozenset().union(*map(self.owners.__getitem__, operands))
+
+    def function(self, step: int) -> Callable[..., Any]:
+        """A step's form as a function of its operands."""
+        return self.compiled.function(self.forms[step], len(self.operands[step]))
+
+
+class Recording:
+    """One template run over one conversation: the values of its steps and what was observed of them."""
+
+    def __init__(self, steps: Steps, inputs: Mapping[str, Any]) -> None:
+        self.steps = steps
+        self.inputs = inputs
+        self.values: dict[int, Any] = {}
+        self.observed: dict[int, Any] = {}  # step -> outcome, in the order of the run
+
+    def constant(self, value: Any) -> int:
+        """See `Steps.constant`."""
+        number = self.steps.constant(value)
+        self.values[number] = value
+        return number
+
+    def input(self, name: str) -> int:
+        """See `Steps.input`."""
+        number = self.steps.input(name)
+        self.values[number] = self.inputs[name]
+        return number
+
+    def step(self, form: str, *operands: int, factor: int = 1) -> int:
+        """See `Steps.step`. A step that fails is never replayed."""
+        return self._evaluate(self.steps.step(form, operands, factor))
+
+    def part(self, form: str, *operands: int) -> int:
+        """See `Steps.part`."""
+        return self._evaluate(self.steps.part(form, operands))
+
+    def observe(self, number: int) -> Any:
+        """The step's value, which the template's way from here on may depend on."""
+        value = self.values[number]
+        self.observed.setdefault(number, value)
+        return value
+
+    def _evaluate(self, number: int) -> int:
+        if number not in self.values:
+            operands = self.steps.operands[number]
+            try:
+                value = self.steps.function(number)(*map(self.values.__getitem__, operands))
+            except Exception as error:
+                raise Untraceable from error
+            self.values[number] = value
+        return number
+
+
+def growth(old: str, new: str) -> int:
+    """How many times longer `text.replace(old, new)` can be than the text."""
+    return max(1, math.ceil(len(new) / len(old))) if old else 2 + len(new)

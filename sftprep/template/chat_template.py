@@ -1,0 +1,182 @@
+"""Conversation -> text, trained spans and control tokens, for any Hugging Face chat template as it is.
+
+A run of the instrumented template says which text was printed for which message (`instrument`). From a turn the header
+is taken away, found by asking the same template what it prints after the messages before, and what follows the
+end-of-turn token (`turns`). Where text of a message might pass for a control token, or might have been printed at
+another message's place, a second run tells whose characters are whose (`provenance`, `attribution`).
+Cost: one run a conversation, two in those cases; where the prompt depends on messages, one more for each trained turn.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from sftprep.errors import ConversationError, TemplateError
+from sftprep.jinja.compiled import CompiledTemplate, MarkedText
+from sftprep.jinja.message_marks import Mark
+from sftprep.records.conversation import Conversation
+from sftprep.template.control_tokens import structural_tokens
+from sftprep.template.misplaced import Misplaced, holder_of, in_doubt, turns_of
+from sftprep.template.noncharacters import Provenance, controls_in, tracer_of, utf_8
+from sftprep.template.probes import TALK
+from sftprep.template.prompt import GenerationPrompts
+from sftprep.template.turns import Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
+from sftprep.template.variables import Variables
+from sftprep.workers.limits import LimitError
+
+
+def open_template(
+    source: str,
+    special_tokens: Mapping[str, str],
+    *,
+    control_tokens: Collection[str],
+    added_tokens: Collection[str] = (),
+    known_controls: Collection[str] | None = None,
+    end_of_turn: str | None = None,
+    header: str | None = None,
+    roles: Collection[str] = ("assistant",),
+    template_kwargs: Mapping[str, Any] | None = None,
+    now: datetime | None = None,
+) -> ChatTemplate:
+    """Compile a template, and find its control tokens.
+
+    source: the Jinja template. special_tokens: bos_token, eos_token, ... as Transformers' `special_tokens_map` has them.
+    control_tokens: the tokenizer's special tokens. added_tokens: all of its added tokens, special or not; those that
+    begin or end turns of this template are control tokens too, and a header may end after any of them. They are found by
+    running the template, unless `known_controls` has all of them.
+    template_kwargs: template variables for all conversations; a conversation's own go before them.
+    now: the date that `strftime_now` prints; a template that asks for it is refused without one. The rest: `ChatTemplate`.
+    Raises TemplateError where it does not compile.
+    """
+    compiled, variables = CompiledTemplate(source, now), Variables({**special_tokens, **(template_kwargs or {})})
+    named = {*control_tokens, *special_tokens.values()}
+    tokens = token_pattern({*named, *added_tokens})
+    if known_controls is None:
+        named = (named | {end_of_turn or ""}) - {""}
+        misplaced = Misplaced(compiled, variables, tracer_of(compiled, variables, named))
+        prompts = GenerationPrompts(compiled, misplaced, tokens)
+        known_controls = named | structural_tokens(compiled, variables, prompts, added_tokens)
+    return ChatTemplate(
+        compiled, variables, tokens, frozenset(known_controls), end_of_turn=end_of_turn, header=header, roles=roles
+    )
+
+
+class ChatTemplate:
+    """A chat template that tells what of its text is trained.
+
+    tokens: finds the tokenizer's tokens. control_tokens: those that no message may forge. end_of_turn, header: texts that
+    override what is found. roles: whose messages get spans; with none, templates whose turns cannot be told apart are good
+    enough.
+    """
+
+    def __init__(
+        self,
+        compiled: CompiledTemplate,
+        variables: Variables,
+        tokens: re.Pattern[str],
+        control_tokens: frozenset[str],
+        *,
+        end_of_turn: str | None,
+        header: str | None,
+        roles: Collection[str],
+    ) -> None:
+        self.compiled, self.variables, self.tokens = compiled, variables, tokens
+        self.control_tokens, self.controls = control_tokens, token_pattern(control_tokens)
+        self.end_of_turn, self.header, self.roles = end_of_turn, header, frozenset(roles)
+        self.tracer = tracer_of(compiled, variables, control_tokens)
+        self.misplaced = Misplaced(compiled, variables, self.tracer)
+        self.prompts = GenerationPrompts(compiled, self.misplaced, tokens)
+
+    def render(self, conversation: Conversation) -> Rendering:
+        """The text, exactly as Transformers' `apply_chat_template` gives it, and what of it is trained.
+
+        Raises ConversationError if the template refuses the conversation or cannot be followed over it, TemplateError if
+        turns of this template cannot be told apart, not even in plain talk.
+        """
+        try:
+            return self._render(conversation)
+        except TemplateError as error:
+            if self._follows_talk:
+                raise ConversationError(str(error)) from error
+            raise
+
+    def _render(self, conversation: Conversation) -> Rendering:
+        variables = self.variables.of(conversation)
+        marked, traced, words = self._run(conversation, variables)
+        controls, forged = self._controls_of(marked.text, traced)
+        marks: Sequence[Mark] = marked.marks
+        if words and traced is not None:
+            marks = self.misplaced.attributed(variables, marked, traced)
+        spans = []
+        for mark in turns_of(marks, marked.text, variables["messages"], self.roles):
+            begin, start = self._header(variables, mark, marked.text, traced)
+            stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
+            if stop > start:
+                spans.append(Span(mark.message, start, stop, begin))
+        return Rendering(marked.text, tuple(spans), tuple(controls), tuple(forged))
+
+    def render_blocks(self, conversation: Conversation) -> Rendering:
+        """The text, and the template's `{% generation %}` blocks as spans: (start, stop) as Transformers counts them.
+
+        Raises as `render` does, and TemplateError if the template has no such blocks.
+        """
+        if not self.compiled.has_blocks:
+            raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
+        marked, traced, _ = self._run(conversation, self.variables.of(conversation), blocks=True)
+        controls, forged = self._controls_of(marked.text, traced)
+        spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
+        return Rendering(marked.text, tuple(spans), tuple(controls), tuple(forged))
+
+    def _run(
+        self, conversation: Conversation, variables: dict[str, Any], *, blocks: bool = False
+    ) -> tuple[MarkedText, Provenance | None, bool]:
+        """A run, what a second one tells where it is needed, and whether that was asked whose the words are."""
+        marked = self.compiled.mark(variables, held_back=blocks or bool(self.roles))
+        words = bool(self.roles) and not blocks
+        if words and not self.misplaced.has_strays and self.roles == {"assistant"}:
+            words = in_doubt(variables["messages"], marked.marks, marked.text)
+        if not words and not self.tracer.suspects(variables, conversation.template_kwargs):
+            return marked, None, words
+        text, marked = utf_8(marked.text), replace(marked, text="")
+        traced = self.tracer.trace(self.compiled, conversation, variables, text, words=words)
+        return replace(marked, text=text.decode("utf-8", "surrogatepass")), traced, words
+
+    def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, traced: Provenance | None) -> Stretch:
+        """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""
+        if variables["messages"][mark.message]["role"] == "assistant":
+            prompt = self.prompts.after(variables, mark.message) if self.header is None else self.header
+            return header_of(text, mark.start, mark.stop, prompt, self.tokens)
+        places = traced.places if traced else ()
+        at = bisect_left(places, mark.start)
+        said = at < len(places) and places[at] < mark.stop
+        return mark.start, places[at] if said else len(text)  # where nothing is said, nothing is trained
+
+    def _controls_of(self, text: str, traced: Provenance | None) -> tuple[list[Stretch], list[Stretch]]:
+        """Control tokens that the template wrote, and those that it did not."""
+        found = stretches(self.controls, text)
+        if traced is None:
+            return found, []
+        own = controls_in(traced, self.controls)
+        return own, sorted(set(found) - set(own))
+
+    @cached_property
+    def _follows_talk(self) -> bool:
+        """Whether turns of plain talk can be told apart, so that it is a conversation's own fault if its cannot."""
+        followed = False
+        for messages in TALK:
+            try:
+                self._render(Conversation(messages, None, {}, None))
+            except LimitError:
+                raise
+            except ConversationError:
+                continue
+            except TemplateError:
+                return False
+            followed = True
+        return followed

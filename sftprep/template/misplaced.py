@@ -1,0 +1,223 @@
+"""Messages printed while the template was at another message, or at none.
+
+Some templates print an answer when they come to the next question, or a tool's result beside its call, or the last
+message after the loop. What such a template prints for the other message stands, if it can be told at all, in a branch
+of its own: the largest branch whose text is all of one message. Branches that ever held two messages' text do not count.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from sftprep.errors import ConversationError, TemplateError
+from sftprep.jinja.compiled import CompiledTemplate, MarkedText
+from sftprep.jinja.message_marks import Mark, Region
+from sftprep.records.conversation import Conversation
+from sftprep.template.noncharacters import Provenance, Tracer, utf_8
+from sftprep.template.probes import ONE_TOOL, OTHERS, TALK, Messages, with_tools
+from sftprep.template.turns import NOT_BLANK
+from sftprep.template.variables import Variables
+from sftprep.workers.limits import LimitError
+
+Message = Mapping[str, Any]
+REMEDY = "; use --mask generation, with such blocks in the template, or --mask scan"
+
+
+def strays(marks: Sequence[Mark], traced: Provenance, assistants: Collection[int]) -> list[tuple[int, int]]:
+    """(code point, index of the message whose text it is) of characters of an assistant message outside its marks, and
+    of another message inside an assistant's."""
+    starts = [mark.start for mark in marks]
+    found = []
+    for place, owner in zip(traced.places, traced.owners, strict=True):
+        at = bisect_right(starts, place) - 1
+        holder = marks[at].message if at >= 0 and place < marks[at].stop else None
+        if holder != owner and (owner in assistants or holder in assistants):
+            found.append((place, owner))
+    return found
+
+
+def mixed_places(regions: Sequence[Region], traced: Provenance) -> set[int]:
+    """Branches that hold text of several messages."""
+    return {region.place for region in regions if len(_owners(region, traced)) > 1}
+
+
+def attribute(
+    marks: Sequence[Mark],
+    regions: Sequence[Region],
+    traced: Provenance,
+    assistants: Collection[int],
+    mixed: Collection[int],
+) -> list[Mark]:
+    """Marks with every stray branch given to the message it is of. Raises TemplateError where there is none."""
+    moved: dict[tuple[int, int], int] = {}
+    for place, owner in strays(marks, traced, assistants):
+        low, high = _bounds(marks, place)
+        homes = [
+            region
+            for region in regions
+            if low <= region.start <= place < region.stop <= high
+            and region.place not in mixed
+            and _owners(region, traced) == {owner}
+        ]
+        if not homes:
+            around = [region for region in regions if region.start <= place < region.stop]
+            line = min(around, key=lambda region: region.stop - region.start).line if around else None
+            raise TemplateError(_unattributable(line))
+        home = max(homes, key=lambda region: region.stop - region.start)
+        moved[home.start, home.stop] = owner
+    return _overlaid(marks, [Mark(owner, start, stop) for (start, stop), owner in moved.items()])
+
+
+def _unattributable(line: int | None) -> str:
+    where = f"chat template, in the branch at line {line}" if line else "chat template, outside all branches"
+    return f"{where}: text of a message is printed while the template is at another one or at none, in no branch of its own{REMEDY}"
+
+
+def _owners(region: Region, traced: Provenance) -> set[int]:
+    places = traced.places
+    return set(traced.owners[bisect_left(places, region.start) : bisect_left(places, region.stop)])
+
+
+def _bounds(marks: Sequence[Mark], place: int) -> tuple[int, int]:
+    """The mark, or the gap between marks, around a character."""
+    starts = [mark.start for mark in marks]
+    at = bisect_right(starts, place) - 1
+    if at >= 0 and place < marks[at].stop:
+        return marks[at].start, marks[at].stop
+    return (marks[at].stop if at >= 0 else 0), (starts[at + 1] if at + 1 < len(starts) else 1 << 62)
+
+
+def _overlaid(marks: Sequence[Mark], moved: list[Mark]) -> list[Mark]:
+    """Marks with the moved ones cut out of them and added."""
+    kept: list[Mark] = []
+    for mark in marks:
+        since = mark.start
+        for hole in sorted((m for m in moved if mark.start <= m.start and m.stop <= mark.stop), key=lambda m: m.start):
+            kept.append(Mark(mark.message, since, hole.start))
+            since = hole.stop
+        kept.append(Mark(mark.message, since, mark.stop))
+    kept = [mark for mark in kept if mark.stop > mark.start]
+    return sorted([*kept, *moved], key=lambda mark: mark.start)
+
+
+def assistants_of(messages: Sequence[Message]) -> set[int]:
+    """Indexes of the messages of the assistant."""
+    return {index for index, message in enumerate(messages) if message["role"] == "assistant"}
+
+
+def in_doubt(messages: Sequence[Message], marks: Sequence[Mark], text: str) -> bool:
+    """Whether text of an assistant's message is found at other places than its own, or another's at an assistant's."""
+    places: dict[int, list[Mark]] = {}
+    for mark in marks:
+        places.setdefault(mark.message, []).append(mark)
+    assistants = assistants_of(messages)
+    for index, message in enumerate(messages):
+        own = places.get(index, ())
+        for said in _said(message):
+            if _found(said, text, own):
+                continue
+            if index not in assistants:
+                if any(_found(said, text, places.get(other, ())) for other in assistants):
+                    return True
+            elif any(
+                line in text and not _found(line, text, own) for line in filter(None, map(str.strip, said.splitlines()))
+            ):
+                return True
+    return False
+
+
+def _said(message: Message) -> list[str]:
+    """What a message says, in pieces that most templates print whole."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return [text.strip() for text in texts if isinstance(text, str) and not text.isspace() and text]
+
+
+def _found(said: str, text: str, marks: Sequence[Mark]) -> bool:
+    return any(text.find(said, mark.start, mark.stop) >= 0 for mark in marks)
+
+
+def turns_of(marks: Sequence[Mark], text: str, messages: Sequence[Message], roles: Collection[str]) -> list[Mark]:
+    """The one mark of each message of these roles that printed more than white space, in text order."""
+    turns: dict[int, Mark] = {}
+    for mark in marks:
+        if messages[mark.message]["role"] not in roles or not NOT_BLANK.search(text, mark.start, mark.stop):
+            continue
+        if mark.message in turns:
+            raise TemplateError(
+                f"chat template: message {mark.message} is printed in two places, so that it has no one turn{REMEDY}"
+            )
+        turns[mark.message] = mark
+    return list(turns.values())
+
+
+def holder_of(marks: Sequence[Mark], place: int) -> int:
+    """The message at whose place a generation block begins."""
+    for mark in marks:
+        if mark.start <= place <= mark.stop:
+            return mark.message
+    raise TemplateError("chat template: a {% generation %} block outside every loop over messages; use --mask scan")
+
+
+class Misplaced:
+    """Tells which of a template's text is of which message, where that is not the one it was at."""
+
+    def __init__(self, compiled: CompiledTemplate, variables: Variables, tracer: Tracer) -> None:
+        self._compiled, self._variables, self._tracer = compiled, variables, tracer
+
+    def attributed(self, variables: Mapping[str, Any], marked: MarkedText, traced: Provenance) -> Sequence[Mark]:
+        """The marks of a run, with what is misplaced given to the message whose text it is. Raises as `attribute` does, and
+        ConversationError where an answer cannot be found at all."""
+        messages = variables["messages"]
+        assistants = assistants_of(messages)
+        marks: Sequence[Mark] = marked.marks
+        if strays(marks, traced, assistants):
+            regions = self._detailed.mark(variables).regions
+            marks = attribute(marks, regions, traced, assistants, self._mixed)
+        if self.has_strays:
+            lost = assistants - {mark.message for mark in marks}
+            if lost:
+                raise ConversationError(
+                    f"message {min(lost)} has no text by which to find it in what the chat template prints"
+                )
+        return marks
+
+    @cached_property
+    def _detailed(self) -> CompiledTemplate:
+        return self._compiled.with_branches()
+
+    @cached_property
+    def _mixed(self) -> set[int]:
+        """Branches that hold several messages' text."""
+        mixed: set[int] = set()
+        for marked, traced, _ in self._probe(self._detailed):
+            mixed |= mixed_places(marked.regions, traced)
+        return mixed
+
+    @cached_property
+    def has_strays(self) -> bool:
+        """Whether the template prints messages at other messages' places, if only in some conversations."""
+        return any(
+            strays(marked.marks, traced, assistants_of(messages))
+            for marked, traced, messages in self._probe(self._compiled)
+        )
+
+    def _probe(self, template: CompiledTemplate) -> list[tuple[MarkedText, Provenance, Messages]]:
+        """What the template, in one of its compiled forms, does with the probes; those that it refuses are left out."""
+        found = []
+        for messages in (*TALK, *ONE_TOOL, *OTHERS):
+            conversation = Conversation(messages, with_tools(messages), {}, None)
+            variables = self._variables.of(conversation)
+            try:
+                marked = template.mark(variables)
+                traced = self._tracer.trace(self._compiled, conversation, variables, utf_8(marked.text), words=True)
+                found.append((marked, traced, variables["messages"]))
+            except LimitError:
+                raise
+            except ConversationError:
+                continue
+        return found

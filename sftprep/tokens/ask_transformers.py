@@ -1,0 +1,135 @@
+"""The short-lived process that asks Transformers what a tokenizer is.
+
+It is given as little room as it needs: PyTorch and the like are kept out (they take seconds to import and no built-in
+tokenizer uses them), memory is limited, and the parent ends it when its time is up. Before it answers, it compares what
+the tokenizer gives with what its backend alone gives: from then on, only the backend is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sftprep.errors import TokenizerError, first_line, typed_errors
+from sftprep.tokens.hostile_texts import hostile_texts
+from sftprep.tokens.resolve import AddedToken, ResolvedTokenizer, to_json
+from sftprep.visible import visible
+
+_KEPT_OUT = ("torch", "tensorflow", "jax", "flax")
+
+
+def answer(ask: dict[str, Any]) -> None:
+    """Write a ResolvedTokenizer, or {"error": a sentence}, to the file that the parent asks for."""
+    if not ask["trust_remote_code"]:
+        sys.modules.update(dict.fromkeys(_KEPT_OUT))  # type: ignore[arg-type]  # None is what makes an import fail
+        _limit_memory(ask["memory"])
+    try:
+        contents = to_json(resolve_here(ask["name"], trust_remote_code=ask["trust_remote_code"]))
+    except TokenizerError as error:
+        contents = orjson.dumps({"error": visible(str(error))})  # which makes text of it, whatever it quotes
+    Path(ask["answer"]).write_bytes(contents)
+
+
+def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedTokenizer:
+    """What `resolve_tokenizer` returns, by Transformers, in this process and without limits. Raises TokenizerError."""
+    tokenizer = _load(name, trust_remote_code)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    kind = type(tokenizer).__name__
+    if backend is None or not hasattr(backend, "to_str"):
+        raise TokenizerError(
+            f"its class {kind} is not backed by the tokenizers library; expected a folder with a tokenizer.json"
+        )
+    if tokenizer.split_special_tokens:
+        raise TokenizerError("it sets split_special_tokens, so that no chat could have turns; expected it to be false")
+    backend.no_truncation()
+    backend.no_padding()
+    text = backend.to_str()
+    stated = orjson.loads(text)
+    if stated["model"].get("dropout"):
+        raise TokenizerError("its model has dropout, so that ids would be random; expected it to be null")
+    added = tuple(AddedToken(**token) for token in sorted(stated["added_tokens"], key=lambda token: int(token["id"])))
+    own_text, own = _with_short_merges(text, stated)
+    _compare(tokenizer, own, [token.content for token in added])
+    vocabulary = stated["model"]["vocab"]
+    largest = max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
+    return ResolvedTokenizer(
+        backend=own_text,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        chat_templates=_chat_templates(tokenizer.chat_template),
+        special_tokens=tokenizer.special_tokens_map,
+        added_tokens=added,
+        bos_id=tokenizer.bos_token_id,
+        eos_id=tokenizer.eos_token_id,
+        pad_id=next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0),
+        size=max([largest, *(token.id for token in added)]) + 1,
+        versions={package: version(package) for package in ("tokenizers", "transformers")},
+    )
+
+
+def _chat_templates(stated: object) -> dict[str, str]:
+    """By name. Raises TokenizerError for what is no text."""
+    templates: dict[Any, Any] = stated if isinstance(stated, dict) else {"default": stated} if stated else {}
+    for part in chain.from_iterable(templates.items()):
+        if not isinstance(part, str):
+            raise TokenizerError(f"its chat_template has a part of type {type(part).__name__}; expected text")
+        with typed_errors("its chat_template is no text"):  # but half of a character
+            part.encode()
+    return templates
+
+
+def _limit_memory(size: int) -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not on this system, or a lower limit is in force
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _load(name: str, trust_remote_code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except ImportError as error:
+        raise TokenizerError(f"it needs a package that is not installed: {first_line(error)}") from error
+    except Exception as error:  # files from strangers: whatever they make Transformers raise
+        if not trust_remote_code and "trust_remote_code" in str(error):
+            raise TokenizerError("it runs code of its own; if you trust it, ask for trust_remote_code") from error
+        raise TokenizerError(f"Transformers cannot load it: {type(error).__name__}: {first_line(error)}") from error
+
+
+def _with_short_merges(text: str, stated: dict[str, Any]) -> tuple[str, Any]:
+    """The same tokenizer.json with each merge as one string instead of a list of two, where that is possible; and read.
+
+    tokenizers reads and means both alike, which is checked; fastokens loads a large vocabulary in two thirds of the time.
+    """
+    from tokenizers import Tokenizer
+
+    merges = stated["model"].get("merges")
+    if merges and all(isinstance(merge, list) for merge in merges):
+        model = {**stated["model"], "merges": list(map(" ".join, merges))}
+        shorter = orjson.dumps({**stated, "model": model}).decode()
+        with contextlib.suppress(Exception):  # such as for a part with a space in it
+            own = Tokenizer.from_str(shorter)
+            if own.to_str() == text:
+                return shorter, own
+    with typed_errors("it cannot be read back", in_its_words=True):
+        return text, Tokenizer.from_str(text)
+
+
+def _compare(tokenizer: Any, own: Any, contents: list[str]) -> None:
+    """Raise TokenizerError where the tokenizer does more to a text than its backend, read back as `own`, does."""
+    texts = hostile_texts(contents)
+    with typed_errors("it cannot encode a text", in_its_words=True):
+        ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        own_ids = [encoding.ids for encoding in own.encode_batch(texts, add_special_tokens=False)]
+    if ids != own_ids:
+        raise TokenizerError(
+            f"its class {type(tokenizer).__name__} changes what its tokenizer.json gives; not supported"
+        )

@@ -1,0 +1,144 @@
+"""Texts -> TokenBatch, by one of two libraries that have to agree.
+
+`hf` is the `tokenizers` library, the reference: what it gives is right. `fast` is `fastokens`, some twenty times faster;
+`engine_choice` says when it may be trusted.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from sftprep.errors import TokenizerError, typed_errors
+from sftprep.tokens.batch import TokenBatch, batch_of, join_rows, split_rows
+from sftprep.tokens.cuts import Piece, TextCuts
+from sftprep.tokens.load_early import FastTokens
+from sftprep.tokens.resolve import ResolvedTokenizer
+
+# What fastokens reads in another way inside of patterns that are equal otherwise: the long s as a contraction's s, and
+# the Mongolian vowel separator as white space. Found by comparing every code point in 17 surroundings.
+_LONG_S, _SEPARATOR = "'\u017f", "\u180e"
+
+
+class TokenEngine(Protocol):
+    """Tokenizes texts as they are: no BOS or EOS is added, nothing is cut or padded."""
+
+    @property
+    def name(self) -> str:
+        """`hf` or `fast`."""
+
+    @property
+    def reference(self) -> HfEngine:
+        """The `tokenizers` engine to compare with: the engine itself, if it is that one."""
+
+    def begin(self) -> None:
+        """Load in the background from now on, if that helps: the engine will be used."""
+
+    def encode(self, texts: Sequence[str]) -> TokenBatch:
+        """Raises TokenizerError if one of the texts cannot be encoded."""
+
+
+class HfEngine:
+    """The `tokenizers` library: the reference. It gets long texts in pieces, where that is proved to change nothing."""
+
+    name = "hf"
+
+    def __init__(self, resolved: ResolvedTokenizer) -> None:
+        self._resolved = resolved
+        self.cuts = TextCuts(resolved)
+
+    @property
+    def reference(self) -> HfEngine:
+        """Itself."""
+        return self
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """A `tokenizers.Tokenizer`, loaded when it is first needed.
+
+        Raises TokenizerError where the library in use reads the file in another way than the one that wrote it.
+        """
+        from tokenizers import Tokenizer
+
+        with typed_errors("tokenizers cannot load it"):
+            tokenizer = Tokenizer.from_str(self._resolved.backend)
+        tokenizer.post_processor = None  # it could trim offsets, and adds nothing that is asked for here
+        for token in self._resolved.added_tokens:
+            if tokenizer.token_to_id(token.content) != token.id:
+                raise TokenizerError(f"added token {token.id} gets another id when the tokenizer is loaded again")
+        return tokenizer
+
+    def begin(self) -> None:
+        """Nothing: `tokenizers` holds Python's lock while it loads."""
+
+    def encode(self, texts: Sequence[str]) -> TokenBatch:
+        """Ids by the `tokenizers` library."""
+        tokenizer = self.tokenizer
+
+        def ids_of(pieces: Sequence[Piece]) -> TokenBatch:
+            with typed_errors("tokenizers cannot encode a text"):
+                return batch_of(tokenizer.encode_batch_fast([each.text for each in pieces], add_special_tokens=False))
+
+        return join_pieces(((pieces, ids_of(pieces)) for pieces in self.cuts.groups(texts)), len(texts))
+
+
+class FastEngine:
+    """The `fastokens` library. One thread: cores are used by processes, each with an engine of its own.
+
+    The few texts that hold something which it is known to read in another way go to the reference.
+    """
+
+    name = "fast"
+
+    def __init__(self, resolved: ResolvedTokenizer, tokens: FastTokens | None = None) -> None:
+        """tokens: where the library is loading already. Raises TokenizerError where fastokens is not installed."""
+        self._tokens = tokens or FastTokens(resolved)
+        self.reference = HfEngine(resolved)
+
+    def begin(self) -> None:
+        """Load in a thread."""
+        self._tokens.begin()
+
+    @property
+    def tokenizer(self) -> Any:
+        """A `fastokens.Tokenizer`. Raises TokenizerError where fastokens refuses the tokenizer."""
+        return self._tokens.tokenizer
+
+    def encode(self, texts: Sequence[str]) -> TokenBatch:
+        """Ids by fastokens. The arrays are read-only views of its buffers."""
+        tokenizer = self.tokenizer
+        with typed_errors("fastokens cannot encode a text"):
+            ids, offsets = tokenizer.encode_batch_flat(texts)
+        batch = TokenBatch(np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8").view(np.int64))
+        unlike = [row for row, text in enumerate(texts) if _LONG_S in text or _SEPARATOR in text]
+        if not unlike:
+            return batch
+        rows = split_rows(batch)
+        for row, own in zip(unlike, split_rows(self.reference.encode([texts[row] for row in unlike])), strict=True):
+            rows[row] = own
+        return join_rows(rows)
+
+
+def join_pieces(groups: Iterator[tuple[Sequence[Piece], TokenBatch]], texts: int) -> TokenBatch:
+    """The tokens of so many texts from those of all their pieces, in order."""
+    sizes, ids = np.zeros(texts, np.int64), array("I")
+    for pieces, tokens in groups:
+        np.add.at(sizes, np.array([piece.row for piece in pieces], np.int64), np.diff(tokens.offsets))
+        ids.frombytes(tokens.ids.tobytes())
+    return TokenBatch(np.frombuffer(ids, np.uint32), np.concatenate([[0], np.cumsum(sizes)]))
+
+
+def encode_apart(engine: TokenEngine, texts: Sequence[str]) -> tuple[TokenBatch, list[int]]:
+    """Tokens of texts of which some cannot be encoded, and the indices of these; they have no tokens."""
+    rows, failed = [], []
+    for index, text in enumerate(texts):
+        try:
+            rows.append(engine.encode([text]).ids)
+        except TokenizerError:
+            rows.append(np.zeros(0, np.uint32))
+            failed.append(index)
+    return join_rows(rows), failed

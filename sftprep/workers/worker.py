@@ -1,0 +1,57 @@
+"""What passes between a job and those that do it: orders, and reports of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sftprep.workers.limits import Item, Suspect
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What happened since the last report."""
+
+    conversations: int = 0
+    tokens: int = 0
+    bytes: int = 0
+    replayed: int = 0  # conversations rendered without Jinja
+    note: str = ""  # a line for the log
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of a process's time, by stage of the work
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A task to do."""
+
+    task: int
+    lost: Mapping[Item, str] = field(default_factory=dict)  # items to leave out, and why
+    careful: bool = (
+        False  # a process died or hung at it, nobody knows of which item: take them one by one, within limits
+    )
+
+
+class Worker(Protocol):
+    """What a process needs to work: `run` computes a task and returns the step that makes it durable."""
+
+    def run(self, order: Order, report: Callable[[Progress], None]) -> Callable[[], object]:
+        """Compute a task's files; the returned callable publishes them and may run in another thread."""
+
+
+OpenWorker = Callable[[Suspect], Worker]
+Describe = Callable[[Item], str]
+
+
+class RunTasks(Protocol):
+    """Has every task done once by up to `workers` processes, which a job of `open_worker` is open in."""
+
+    def __call__(
+        self,
+        open_worker: OpenWorker,
+        tasks: Sequence[int],
+        workers: int,
+        report: Callable[[Progress], None],
+        describe: Describe = str,
+    ) -> None:
+        """describe: where an item is, for errors. Raises the first task's error, WorkerError, or TemplateError."""
