@@ -23,7 +23,6 @@ from sftprep.workers.runners import RUNNERS
 
 CONTROL_TOKENS = ("split", "reject", "allow")
 TOKENIZER_ENGINES = ("auto", "fast", "hf")
-FORMATS = ("auto", *FORMS)
 DEFAULT_MAX_LENGTH = 1024
 MOST_LEVELS = 100  # of a value, as of a record
 MOST_TEMPLATE = 1 << 20  # characters; published ones have up to 30,000
@@ -90,7 +89,7 @@ class BuildConfig:
         _one_of("--mask", self.mask, MASKS)
         _one_of("--control-tokens", self.control_tokens, CONTROL_TOKENS)
         _one_of("--tokenizer-engine", self.tokenizer_engine, TOKENIZER_ENGINES)
-        _one_of("--format", self.record_format, FORMATS)
+        _one_of("--format", self.record_format, ("auto", *FORMS))
         _one_of("--layout", self.layout, LAYOUTS)
         _one_of("--engine", self.engine, RUNNERS)
         _one_of("--on-error", self.on_error, ("reject", "stop"))

@@ -16,6 +16,7 @@ from sftprep.config import BuildConfig
 from sftprep.errors import ConfigError
 from sftprep.layouts.kinds import LAYOUTS
 from sftprep.masks.kinds import MASKS
+from sftprep.records.forms import FORMS
 from sftprep.visible import visible
 from sftprep.workers.runners import RUNNERS
 
@@ -108,7 +109,7 @@ build_options = _options(
     ),
     click.option("--seq-length", type=int, help="Width of the arrays; instead of --max-length."),
     _choice("--layout", tuple(LAYOUTS), "How conversations lie in rows."),
-    _choice("--format", config.FORMATS, "Kind of the records; auto looks at each.", "record_format"),
+    _choice("--format", ("auto", *FORMS), "Kind of the records; auto looks at each.", "record_format"),
     click.option(
         "--chat-template",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),

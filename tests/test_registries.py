@@ -1,0 +1,141 @@
+"""Where things multiply, a new one is a room and a line: here one toy of each is added, and a build uses it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from sftprep import BuildConfig, Manifest, build_dataset
+from sftprep.dataset.verify import verify_dataset
+from sftprep.errors import ConfigError
+from sftprep.layouts import padded
+from sftprep.layouts.kinds import LAYOUTS
+from sftprep.layouts.types import Rows
+from sftprep.masks.kinds import MASKS, MaskKind
+from sftprep.masks.scan import ScanRule, scan_rule
+from sftprep.records.forms import FORMS, Form
+from sftprep.records.json_text import Record, text_lines
+from sftprep.records.kinds import KINDS, FileKind, Place
+from sftprep.workers.limits import Suspect
+from sftprep.workers.runners import RUNNERS
+from sftprep.workers.worker import Order
+
+TOKENIZER = str(Path(sys.modules["sftprep"].__file__ or "").parent / "sample" / "tokenizer")
+TALK = [("Who?", "Me."), ("Where to?", "Out."), ("When?", "Now.")]
+
+
+def messages(question: str, answer: str) -> bytes:
+    said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return orjson.dumps({"messages": said})
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    (tmp_path / "talk.jsonl").write_bytes(b"\n".join(messages(*pair) for pair in TALK))
+    return str(tmp_path / "talk.jsonl")
+
+
+def build(folder: Path, *sources: str, **options: Any) -> tuple[Manifest, dict[str, Any]]:
+    manifest = build_dataset(BuildConfig(sources, TOKENIZER, max_length=32, **options), folder)
+    assert verify_dataset(folder) == []
+    return manifest, {kind: np.load(folder / f"shard-00000.{kind}.npy") for kind in ("X", "Y", "mask")}
+
+
+def test_a_form(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(record: dict[str, Any]) -> tuple[list[Any], Any]:
+        return [{"role": "user", "content": record["q"]}, {"role": "assistant", "content": record["a"]}], None
+
+    monkeypatch.setitem(FORMS, "toy", Form(lambda record: "q" in record, read))
+    toys = tmp_path / "toys.jsonl"
+    toys.write_bytes(b"\n".join(orjson.dumps({"q": question, "a": answer}) for question, answer in TALK))
+    _, expected = build(tmp_path / "expected", source)
+    for name in ("auto", "toy"):
+        _, found = build(tmp_path / name, str(toys), record_format=name)
+        assert all(np.array_equal(found[kind], expected[kind]) for kind in expected)
+
+
+def test_a_kind_of_file(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def records(chunks: Iterator[bytes], place: Place, most: int) -> Iterator[Record]:
+        for line in text_lines(chunks, place.source, place.start, place.line, most):
+            yield line._replace(data=messages(*line.data.decode().split("\t")))
+
+    monkeypatch.setitem(
+        KINDS, ".tsv", lambda path: FileKind(cut=True, count=lambda path, lines: lines.records, records=records)
+    )
+    toys = tmp_path / "toys.tsv"
+    toys.write_text("\n".join("\t".join(pair) for pair in TALK))
+    _, expected = build(tmp_path / "expected", source)
+    manifest, found = build(tmp_path / "toy", str(toys))
+    assert manifest.inputs[0].records == 3
+    assert all(np.array_equal(found[kind], expected[kind]) for kind in expected)
+
+
+def questions(
+    options: Mapping[str, Any],
+    special: Mapping[str, str],
+    talk: Callable[[], Any],
+    encode: Callable[[str], Sequence[int]],
+) -> ScanRule:
+    return scan_rule("<|im_start|>user\n", "<|im_end|>", encode)
+
+
+def test_a_kind_of_mask(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MASKS, "toy", MaskKind("none", frozenset({"keep_untrained"}), f"{__name__}:questions"))
+    _, answers = build(tmp_path / "answers", source)
+    _, found = build(tmp_path / "toy", source, mask="toy", keep_untrained=True)
+    assert np.array_equal(found["X"], answers["X"])
+    assert found["mask"].any()
+    assert not (found["mask"] & answers["mask"]).any()
+    with pytest.raises(ConfigError, match="--keep-untrained belongs to --mask toy, not to --mask turns"):
+        BuildConfig((source,), TOKENIZER, keep_untrained=True)
+
+
+def test_a_layout(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last conversation first: its rows are checked by what it says itself."""
+
+    def lay_out(*arguments: Any, **options: Any) -> Rows:
+        rows = padded.lay_out(*arguments, **options)
+        names = ("x", "y", "mask", "conversation", "tokens", "trained", "truncated")
+        turned = {name: getattr(rows, name)[::-1] for name in names}
+        segments = rows.segments[::-1].copy()
+        segments[:, 0] = np.arange(len(segments))
+        return Rows(**turned, segments=segments)
+
+    toy = ModuleType("toy_layout")
+    vars(toy).update(vars(padded), lay_out=lay_out)
+    monkeypatch.setitem(sys.modules, "toy_layout", toy)
+    monkeypatch.setitem(LAYOUTS, "toy", "toy_layout")
+    _, expected = build(tmp_path / "padded", source)
+    manifest, found = build(tmp_path / "toy", source, layout="toy")
+    assert manifest.layout == "toy"
+    assert all(np.array_equal(found[kind], expected[kind][::-1]) for kind in expected)
+    vars(toy)["wrong_segments"] = lambda segments, width: {"is of another toy": segments[:, 0] == 1}
+    assert [problem.what for problem in verify_dataset(tmp_path / "toy")] == ["segment 1 is of another toy"]
+    vars(toy)["wrong_counts"] = lambda rows, segments: "no toys in it"
+    assert "no toys in it" in verify_dataset(tmp_path / "toy")[0].what
+
+
+def test_a_way_to_run_workers(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def run_tasks(open_worker: Any, tasks: Sequence[int], workers: int, report: Any, describe: Any = str) -> None:
+        worker = open_worker(Suspect())
+        for task in tasks:
+            worker.run(Order(task), report)()
+            done.append(task)
+
+    toy = ModuleType("toy_runner")
+    vars(toy)["run_tasks"] = run_tasks
+    monkeypatch.setitem(sys.modules, "toy_runner", toy)
+    monkeypatch.setitem(RUNNERS, "toy", "toy_runner")
+    _, expected = build(tmp_path / "local", source)
+    _, found = build(tmp_path / "toy", source, engine="toy")
+    assert done == [0]
+    assert all(np.array_equal(found[kind], expected[kind]) for kind in expected)
