@@ -31,7 +31,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python tests/benchmarks/bench.py
 
 faults: $(VENV)/.dev strace
-	SFTPREP_FAULTS=full $(BIN)/python -m pytest tests/test_faults.py -n auto --dist loadfile
+	SFTPREP_FAULTS=full $(BIN)/python -m pytest tests/whole/test_faults.py -n auto --dist loadfile
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

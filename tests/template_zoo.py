@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from sftprep.records.conversation import Conversation
 from sftprep.records.messages import read_message
+from sftprep.template.chat_template import ChatTemplate, open_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -561,3 +563,17 @@ def as_read(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         read_message(each)[0] if {"thinking", "reasoning", "reasoning_content"} & each.keys() else each
         for each in messages
     ]
+
+
+def template_of(source: str | Breed, **options: Any) -> ChatTemplate:
+    breed = source if isinstance(source, Breed) else Breed(source)
+    added = (*breed.controls, *breed.plain)
+    return open_template(breed.source, breed.special, control_tokens=breed.controls, added_tokens=added, **options)
+
+
+def conversation(messages: list[dict[str, Any]], tools: Any = None, **kwargs: Any) -> Conversation:
+    return Conversation(as_read(messages), tools, kwargs, None)
+
+
+def talk(*texts: str) -> list[dict[str, Any]]:
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]

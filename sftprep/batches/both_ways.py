@@ -17,7 +17,7 @@ from itertools import zip_longest
 import numpy as np
 import numpy.typing as npt
 
-from sftprep.batches.toolbox import Loaded
+from sftprep.batches.toolbox import Toolbox
 from sftprep.characters.placed import PlacedTokens
 from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, TokenizerError
@@ -37,7 +37,7 @@ from sftprep.masks.scan import ScanRule
 from sftprep.masks.spans import CharSpans, char_spans, span_mask
 from sftprep.masks.weights import message_weights
 from sftprep.records.conversation import Conversation
-from sftprep.template.turns import Rendering, TurnMarks
+from sftprep.template.turns import Rendering, SpanPlaces
 from sftprep.tokens.batch import TokenBatch, split_rows
 from sftprep.tokens.engines import encode_apart
 
@@ -56,38 +56,38 @@ class Masked:
     mask: Mask | ScanRule
     failed: dict[int, str]  # index in the batch -> why it is to be rejected
     forged: int  # conversations whose text spells a control token
-    exact: int  # conversations masked by character offsets because the fast way did not add up
-    straddling: int  # tokens that hold both header and answer; not trained
-    silent: int  # trained turns that hold nothing but their end-of-turn token
+    by_characters: int  # conversations masked by character offsets because the fast way did not add up
+    boundary_tokens: int  # tokens that hold both header and answer; not trained
+    empty: int  # trained turns that hold nothing but their end-of-turn token
     unended: int  # trained turns without an end-of-turn token
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exact:
+class ByCharacters:
     """What the exact way found for some conversations of a batch."""
 
     batch: TokenBatch
     mask: Mask
     failed: dict[int, str]  # index among them
     forged: list[bool]
-    straddling: int
+    boundary_tokens: int
 
 
-class Masker:
+class BothWays:
     """Ids and masks of conversations, for one tokenizer, template and way of masking."""
 
-    def __init__(self, config: BuildConfig, loaded: Loaded, stage: Stage) -> None:
-        resolved, engine = loaded.resolved, loaded.engine
+    def __init__(self, config: BuildConfig, toolbox: Toolbox, stage: Stage) -> None:
+        resolved, engine = toolbox.resolved, toolbox.engine
         self._config, self._engine, self._stage = config, engine, stage
-        self._templates = loaded.templates
+        self._templates = toolbox.templates
         controls = self._templates.control_tokens
-        self._tiled = loaded.tiled
+        self._tiled = toolbox.tiled
         self._encode_piece = cache(lambda text: tuple(engine.encode([text]).ids.tolist()))
         is_control = np.zeros(resolved.size, np.bool_)
         for token in resolved.added_tokens:
             is_control[token.id] = token.content in controls
         self._control_ids = ControlIds.of(is_control)
-        self._compiled: dict[TurnMarks, CompiledMarks] = {}
+        self._compiled: dict[SpanPlaces, CompiledMarks] = {}
         self._sampled = 0  # conversations that took both ways so far
         self._blocks, rule_of = config.mask_kind.spans == "blocks", config.mask_kind.rule_of()
         given = (config.content_options(), resolved.special_tokens, self._templates.small_talk, self._encode_piece)
@@ -120,16 +120,18 @@ class Masker:
         )
         batch, mask = _put_in(batch, mask, rest, exact, failed)
         taken = 0 if self._rule else len(rest) - len(exact.failed)
-        silent = 0 if self._rule else lone_controls(batch, mask, self._control_ids)
+        empty = 0 if self._rule else lone_controls(batch, mask, self._control_ids)
         ended = self._rule or not self._config.train_end_of_turn
         unended = 0 if ended else unended_runs(batch, mask, self._control_ids)
-        return Masked(batch, self._rule or mask, failed, sum(exact.forged), taken, exact.straddling, silent, unended)
+        return Masked(
+            batch, self._rule or mask, failed, sum(exact.forged), taken, exact.boundary_tokens, empty, unended
+        )
 
-    def _render(self, conversations: Sequence[Conversation]) -> tuple[list[str], list[TurnMarks], dict[int, str]]:
+    def _render(self, conversations: Sequence[Conversation]) -> tuple[list[str], list[SpanPlaces], dict[int, str]]:
         texts, marks, failed = [], [], {}
         for index, conversation in enumerate(conversations):
             try:
-                text, mark = self._templates.replay(conversation)
+                text, mark = self._templates.render_fast(conversation)
             except ConversationError as error:
                 failed[index] = str(error)
                 text, mark = "", _NO_MARKS
@@ -144,10 +146,10 @@ class Masker:
             return encode_apart(self._engine, texts)
 
     def _fast_mask(
-        self, conversations: Sequence[Conversation], marks: Sequence[TurnMarks], batch: TokenBatch
+        self, conversations: Sequence[Conversation], marks: Sequence[SpanPlaces], batch: TokenBatch
     ) -> tuple[Mask, npt.NDArray[np.bool_]]:
         """The mask of the batch, and which conversations it is right for."""
-        entries: dict[int, int] = {}  # identity of TurnMarks -> row in the table
+        entries: dict[int, int] = {}  # identity of SpanPlaces -> row in the table
         table: list[CompiledMarks] = []
         entry = np.empty(len(marks), np.int64)
         own: list[tuple[int, npt.NDArray[np.float32]]] = []
@@ -168,13 +170,13 @@ class Masker:
             ok[:] = True
         return mask, ok
 
-    def _compile(self, marks: TurnMarks, conversation: Conversation) -> CompiledMarks:
+    def _compile(self, marks: SpanPlaces, conversation: Conversation) -> CompiledMarks:
         """Marks in ids, remembered for as long as the shape is. Roles are part of a shape, so weights by role are too."""
         known = self._compiled.get(marks)
         if known is None:
             if len(self._compiled) >= _MOST_COMPILED:
                 self._compiled.clear()
-            shape = TurnMarks(marks.controls, (), (), (), (), False) if self._rule else marks
+            shape = SpanPlaces(marks.controls, (), (), (), (), False) if self._rule else marks
             roles = replace(conversation, weights=None)
             known = self._compiled[marks] = compile_marks(shape, self.weights(roles), self._encode_piece)
         return known
@@ -185,15 +187,15 @@ class Masker:
         return message_weights(roles, self._config.trained, conversation.weights)
 
     def _exactly(
-        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, TurnMarks] | None] = ()
-    ) -> Exact:
+        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None] = ()
+    ) -> ByCharacters:
         """The exact way: Jinja's own text, ids with their places in it, masks by character.
 
         replayed: the conversations' texts and marks, to be taken for Jinja's where no text spells a control token.
         """
         if not conversations:
-            return Exact(_NO_TOKENS, np.zeros(0, np.bool_), {}, [], 0)
-        with self._stage("exact way"):
+            return ByCharacters(_NO_TOKENS, np.zeros(0, np.bool_), {}, [], 0)
+        with self._stage("checks"):
             renderings, failed = self._render_exactly(conversations, replayed)
             for conversation, rendering in zip(conversations, renderings, strict=True):
                 if len(rendering.text) >= _LONG:
@@ -204,17 +206,17 @@ class Masker:
             for index in failed:
                 renderings[index] = _NOTHING
             placed = self._encode_exactly(renderings)
-            mask, straddling = self._exact_mask(conversations, renderings, placed)
-            return Exact(placed.tokens, mask, failed, forged, int(straddling.sum()))
+            mask, boundary_tokens = self._exact_mask(conversations, renderings, placed)
+            return ByCharacters(placed.tokens, mask, failed, forged, int(boundary_tokens.sum()))
 
     def _render_exactly(
-        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, TurnMarks] | None]
+        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None]
     ) -> tuple[list[Rendering], dict[int, str]]:
         renderings, failed = [], {}
         for index, (conversation, known) in enumerate(zip_longest(conversations, replayed)):
             try:
                 if known is None:
-                    rendering = self._templates.render(conversation)
+                    rendering = self._templates.render_exactly(conversation)
                 else:
                     rendering = self._templates.rendering_of(conversation, *known)
             except ConversationError as error:
@@ -243,7 +245,7 @@ class Masker:
     ) -> None:
         """Raise where the exact way gives another text, other ids or another mask than the fast way did."""
         if self._engine is not self._engine.reference:
-            with self._stage("exact way"):
+            with self._stage("checks"):
                 chosen = [index for number, index in enumerate(sampled, self._sampled) if number % _TOKENIZED == 0]
                 self._compare_engines(chosen, texts, batch)
                 self._sampled += len(sampled)
@@ -252,7 +254,7 @@ class Masker:
         for at, index in enumerate(sampled):
             here, there = slice(*batch.offsets[index : index + 2]), slice(*exact.batch.offsets[at : at + 2])
             if at in exact.failed or not np.array_equal(batch.ids[here], exact.batch.ids[there]):
-                raise DisagreementError(index, "the fast and the exact way give different ids")
+                raise DisagreementError(index, "two ways of masking give different ids")
             if not self._rule and not np.array_equal(mask[here], exact.mask[there]):
                 raise DisagreementError(index, "masks by control tokens and by characters differ")
 
@@ -280,7 +282,7 @@ class DisagreementError(TokenizerError):
         return f"{self.what}; nothing can be trusted then, so the job stops. Please report it{self.remedy}"
 
 
-_NO_MARKS = TurnMarks((), (), (), (), (), exact=False)
+_NO_MARKS = SpanPlaces((), (), (), (), (), exact=False)
 _NOTHING = Rendering("", (), ())
 _NO_TOKENS = TokenBatch(np.zeros(0, np.uint32), np.zeros(1, np.int64))
 
@@ -293,7 +295,7 @@ def _blocks(renderings: Sequence[Rendering]) -> CharSpans:
 
 
 def _put_in(
-    batch: TokenBatch, mask: Mask, places: list[int], exact: Exact, failed: dict[int, str]
+    batch: TokenBatch, mask: Mask, places: list[int], exact: ByCharacters, failed: dict[int, str]
 ) -> tuple[TokenBatch, Mask]:
     """The batch with the conversations at `places` replaced by what the exact way found, and failed ones emptied."""
     if not places and not failed:

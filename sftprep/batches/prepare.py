@@ -8,8 +8,8 @@ from time import perf_counter
 
 import numpy as np
 
-from sftprep.batches.both_ways import DisagreementError, Masked, Masker
-from sftprep.batches.toolbox import Loaded
+from sftprep.batches.both_ways import BothWays, DisagreementError, Masked
+from sftprep.batches.toolbox import Toolbox
 from sftprep.config import BuildConfig
 from sftprep.dataset.origins import Provenance
 from sftprep.dataset.receipt import Reject, Totals
@@ -30,11 +30,11 @@ class Preparer:
     check_every: of so many records one takes both the fast and the exact way.
     """
 
-    def __init__(self, config: BuildConfig, loaded: Loaded, source_names: Sequence[str], check_every: int) -> None:
+    def __init__(self, config: BuildConfig, toolbox: Toolbox, source_names: Sequence[str], check_every: int) -> None:
         self.seconds: dict[str, float] = {}  # by stage
         self._config, self._names, self._check_every = config, source_names, check_every
-        self._pad_id, self._dtype = loaded.resolved.pad_id, dtype_for(loaded.resolved.size)
-        self._masker = Masker(config, loaded, self.stage)
+        self._pad_id, self._dtype = toolbox.resolved.pad_id, dtype_for(toolbox.resolved.size)
+        self._masker = BothWays(config, toolbox, self.stage)
 
     def prepare(self, records: list[Record]) -> Prepared:
         """Rows of a batch in the records' order, and a reject for each record that gives none. Long records lose their data.
@@ -79,9 +79,9 @@ class Preparer:
             dropped=len(dropped),
             rejected=len(rejects) - len(dropped),
             control_text=masked.forged,
-            exact=masked.exact,
-            straddling=masked.straddling,
-            silent_turns=masked.silent,
+            by_characters=masked.by_characters,
+            boundary_tokens=masked.boundary_tokens,
+            empty_turns=masked.empty,
             unended_turns=masked.unended,
         )
         return Prepared(rows, provenance, rejects, totals, size)

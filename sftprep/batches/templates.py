@@ -14,7 +14,7 @@ from sftprep.records.messages import ROLES
 from sftprep.replay.replay_template import ReplayTemplate
 from sftprep.template.chat_template import open_template
 from sftprep.template.probes import TALK
-from sftprep.template.turns import Rendering, TurnMarks, rendering_of
+from sftprep.template.turns import Rendering, SpanPlaces, rendering_of
 from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import MOST_LOST, Bounded, LimitError, Suspect
 
@@ -38,7 +38,7 @@ def probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
         templates = Templates(config, resolved)
         for messages in TALK:
             try:
-                templates.render(Conversation(messages, None, {}, None))
+                templates.render_exactly(Conversation(messages, None, {}, None))
             except LimitError:
                 raise
             except ConversationError:  # some templates want a system message, or none
@@ -83,7 +83,7 @@ class Templates:
         """Conversations that needed no Jinja so far."""
         return sum(replay.replayed for replay in self._replays.values())
 
-    def render(self, conversation: Conversation) -> Rendering:
+    def render_exactly(self, conversation: Conversation) -> Rendering:
         """By Jinja. Where the mask wants its blocks, the spans are the template's blocks."""
         template = self._replay(conversation).template
         with self._guard(conversation):
@@ -91,16 +91,16 @@ class Templates:
                 return template.render_blocks(conversation)
             return template.render(conversation)
 
-    def replay(self, conversation: Conversation) -> tuple[str, TurnMarks]:
+    def render_fast(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
         """By replay, where the shape of the conversation is known."""
         text, marks = self._replay(conversation).render(conversation)
         self._lost_in_a_row = 0
         return text, marks
 
-    def rendering_of(self, conversation: Conversation, text: str, marks: TurnMarks) -> Rendering:
-        """The rendering behind what `replay` gave; by Jinja only if its marks do not tell."""
+    def rendering_of(self, conversation: Conversation, text: str, marks: SpanPlaces) -> Rendering:
+        """The rendering behind what `render_fast` gave; by Jinja only if its marks do not tell."""
         rendering = rendering_of(text, marks, self._replay(conversation).template.controls)
-        return rendering or self.render(conversation)
+        return rendering or self.render_exactly(conversation)
 
     def small_talk(self) -> Rendering:
         """A small conversation with an answer. Raises TemplateError where the template refuses it."""

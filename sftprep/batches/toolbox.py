@@ -1,6 +1,6 @@
 """What takes long to load and serves every split: tokenizer engines and chat templates.
 
-Loaded once, before worker processes are forked, so that they share it; where processes cannot be forked each loads its
+Toolbox once, before worker processes are forked, so that they share it; where processes cannot be forked each loads its
 own.
 """
 
@@ -29,7 +29,7 @@ _OBJECTS = 100_000  # the cyclic collector runs after so many new ones: a batch 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
+class Toolbox:
     """Engines load when they are first used."""
 
     resolved: ResolvedTokenizer
@@ -72,7 +72,7 @@ def load(
     tokenizer: BegunTokenizer | None = None,
     control_tokens: frozenset[str] | None = None,
     first_conversations: Iterable[Conversation] = (),
-) -> Loaded:
+) -> Toolbox:
     """Open the tokenizer's template, choose the engine.
 
     tokenizer, control_tokens: if they are known already (`templates.probe`). first_conversations: of the inputs, for the
@@ -86,7 +86,7 @@ def load(
     engine, why = choose_engine(resolved, config.tokenizer_engine, texts, tokenizer.tokens)
     exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)
     tiled = TiledEncoder(resolved, engine, exact)
-    return Loaded(resolved, templates, engine, exact, tiled, f"tokenizer engine {engine.name}: {why}")
+    return Toolbox(resolved, templates, engine, exact, tiled, f"tokenizer engine {engine.name}: {why}")
 
 
 def _text(conversation: Conversation, tokens: Sequence[str]) -> str:

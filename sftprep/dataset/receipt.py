@@ -14,7 +14,7 @@ from sftprep.checksum import Count, Hash, with_checksum, without_checksum
 from sftprep.errors import StorageError
 
 RECEIPTS = "receipts"
-REJECTS = "rejects"
+REJECTS_FOLDER = "rejects"
 REJECT_KINDS = ("rejected", "dropped")  # by a fault of its own; because nothing of it would be trained
 FileKind = Annotated[str, msgspec.Meta(pattern=r"^(?:X|Y|mask|segments|provenance|rejects)\Z")]
 
@@ -47,9 +47,9 @@ class Totals:
     dropped: int = 0  # conversations without a trained token
     rejected: int = 0
     control_text: int = 0  # conversations whose text spells a control token, rejected ones included
-    exact: int = 0  # conversations masked by character offsets because the fast way did not add up
-    straddling: int = 0  # tokens that hold both header and answer; not trained
-    silent_turns: int = 0  # turns of which nothing but the end-of-turn token is trained
+    by_characters: int = 0  # conversations masked by character offsets because the fast way did not add up
+    boundary_tokens: int = 0  # tokens that hold both header and answer; not trained
+    empty_turns: int = 0  # turns of which nothing but the end-of-turn token is trained
     unended_turns: int = (
         0  # turns whose last trained token is no control token: no end-of-turn token is learned of them
     )
@@ -94,8 +94,8 @@ def shard_name(task: int) -> str:
 
 def file_path(folder: Path, task: int, kind: str) -> Path:
     """The final place of one of a split's files; rejects wait in a folder of their own for the commit to join them."""
-    if kind == REJECTS:
-        return folder / REJECTS / f"{task:05d}.jsonl"
+    if kind == REJECTS_FOLDER:
+        return folder / REJECTS_FOLDER / f"{task:05d}.jsonl"
     suffix = "parquet" if kind == "provenance" else "npy"
     return folder / f"{shard_name(task)}.{kind}.{suffix}"
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sftprep.dataset.origins import Provenance, provenance_table
-from sftprep.dataset.receipt import RECEIPTS, REJECTS, Reject, ShardReceipt, Totals, file_path, receipt_path
+from sftprep.dataset.receipt import RECEIPTS, REJECTS_FOLDER, Reject, ShardReceipt, Totals, file_path, receipt_path
 from sftprep.dataset.staged import StagedFile, sync_folder
 from sftprep.layouts.types import Rows
 
@@ -89,7 +89,7 @@ class ShardWriter:
             self._finish("segments", npy_header(segments.shape, segments.dtype), segments)
             self._finish("provenance", b"", provenance_table(self._provenance, self._names))
         if self._rejects:
-            self._finish(REJECTS, b"", self._rejects)
+            self._finish(REJECTS_FOLDER, b"", self._rejects)
         for staged in self._files.values():
             staged.publish()
         for folder in {staged.path.parent for staged in self._files.values()}:

@@ -14,7 +14,7 @@ from jinja2 import nodes
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.after_messages import epilogue_of
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
-from sftprep.jinja.message_marks import TEXT_MARKS, Mark, Region, Trail, marked_text, regions_of
+from sftprep.jinja.message_marks import TEXT_MARKS, Mark, Region, RunLog, marked_text, regions_of
 from sftprep.jinja.reasons import reason_of
 from sftprep.jinja.sandbox import Sandbox
 from sftprep.workers.limits import LimitError
@@ -77,7 +77,7 @@ class CompiledTemplate:
         Raises ConversationError where the template refuses, LimitError where it prints more, TemplateError
         where marks in held-back text change what is printed.
         """
-        trail = Trail(variables["messages"], textual=held_back)
+        trail = RunLog(variables["messages"], textual=held_back)
         self.run(variables, trail, most)
         try:
             text, marks, over = marked_text(trail)
@@ -85,13 +85,13 @@ class CompiledTemplate:
             text, marks, over = "", [], None
         plain = trail
         if trail.texts:
-            plain = Trail(variables["messages"], textual=False)
+            plain = RunLog(variables["messages"], textual=False)
             self.run(variables, plain, most)
             self._compare(text, "".join(plain.pieces))
         return MarkedText(text, tuple(marks), over, tuple(plain.blocks), tuple(regions_of(trail)))
 
-    def run(self, variables: Mapping[str, Any], trail: Trail, most: int | None = None) -> None:
-        """Run the template and write its trail; `Trail.pieces` joined is the text, marks in the text included."""
+    def run(self, variables: Mapping[str, Any], trail: RunLog, most: int | None = None) -> None:
+        """Run the template and write its trail; `RunLog.pieces` joined is the text, marks in the text included."""
         context = self.template.new_context({**variables, TRAIL: trail})
         chars, most = 0, MOST_CHARS if most is None else most
         try:

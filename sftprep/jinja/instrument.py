@@ -16,7 +16,7 @@ from jinja2.runtime import Context, Macro
 from jinja2.utils import pass_context
 from jinja2.visitor import NodeTransformer
 
-from sftprep.jinja.message_marks import Trail
+from sftprep.jinja.message_marks import RunLog
 
 TRAIL = " trail"  # among the template's variables: the blank keeps it out of the template's reach
 _HOLDS_BACK = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Block)
@@ -39,19 +39,19 @@ def _end(context: Context, _: None) -> None:
 
 @pass_context
 def _enter_text(context: Context, value: Any) -> str:
-    trail: Trail = context.parent[TRAIL]
+    trail: RunLog = context.parent[TRAIL]
     return trail.enter_text(value)
 
 
 @pass_context
 def _end_text(context: Context, _: None) -> str:
-    trail: Trail = context.parent[TRAIL]
+    trail: RunLog = context.parent[TRAIL]
     return trail.end_text()
 
 
 @pass_context
 def _over(context: Context, _: None) -> None:
-    trail: Trail = context.parent[TRAIL]
+    trail: RunLog = context.parent[TRAIL]
     trail.over = len(trail.pieces)
 
 
@@ -81,7 +81,7 @@ class Instrument(NodeTransformer):
     """Puts marks around and into every loop of a syntax tree, and into the branches of every `if` where asked.
 
     Loop control cannot skip a mark: a turn ends where the next begins or where the loop is left, and nothing is printed
-    in between. The tree's environment needs `MARK_FILTERS`, and a run's variables a `Trail` under `TRAIL`.
+    in between. The tree's environment needs `MARK_FILTERS`, and a run's variables a `RunLog` under `TRAIL`.
     """
 
     def __init__(self, *, branches: bool = False) -> None:
@@ -142,7 +142,7 @@ def _load(target: nodes.Node) -> nodes.Expr:
 
 
 def mark_end_of_messages(tree: nodes.Template, first: int) -> None:
-    """Make the tree write down where its statement number `first` begins (`Trail.over`)."""
+    """Make the tree write down where its statement number `first` begins (`RunLog.over`)."""
     tree.body.insert(first, _statement(" over", nodes.Const(None), tree.lineno))
 
 
@@ -161,7 +161,7 @@ class Generation(Extension):
     def block(self, context: Context, caller: Macro) -> str:
         """The block's text."""
         text: str = caller()
-        trail: Trail = context.parent[TRAIL]
+        trail: RunLog = context.parent[TRAIL]
         start = sum(map(len, trail.pieces))
         trail.blocks.append((start, start + len(text)))
         return text

@@ -2,7 +2,7 @@
 
 A mark is a place in Jinja's stream of pieces, so the template prints exactly what it printed before. Only where that
 stream cannot be seen, because a macro or a `set` block holds the loop's text back, a mark is a noncharacter in the text
-itself; whoever reads such a run takes the marks out and compares the rest with a run that had none (`Trail.textual`).
+itself; whoever reads such a run takes the marks out and compares the rest with a run that had none (`RunLog.textual`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Region:
     stop: int
 
 
-class Trail:
+class RunLog:
     """What is written down while a template runs over one conversation.
 
     pieces: what the template printed so far, in order; whoever runs the template appends to it
@@ -141,7 +141,7 @@ class Trail:
         return place
 
 
-def marked_text(trail: Trail) -> tuple[str, list[Mark], int | None]:
+def marked_text(trail: RunLog) -> tuple[str, list[Mark], int | None]:
     """The text without marks in it; the marks in text order; where the messages end, None if they never began.
 
     Inside a message's stretch another message's stretch takes its part out. Marks are not empty. Raises IndexError if
@@ -157,14 +157,14 @@ def marked_text(trail: Trail) -> tuple[str, list[Mark], int | None]:
     return text, marks, over if over is not None or not events else events[-1][0]
 
 
-def regions_of(trail: Trail) -> list[Region]:
+def regions_of(trail: RunLog) -> list[Region]:
     """The branches taken that printed something."""
     offsets = [0, *accumulate(map(len, trail.pieces))]
     found = [Region(place, line, offsets[first], offsets[stop]) for place, line, first, stop in trail.regions]
     return [region for region in found if region.stop > region.start]
 
 
-def _taken_out(trail: Trail) -> tuple[str, list[tuple[int, int | None]]]:
+def _taken_out(trail: RunLog) -> tuple[str, list[tuple[int, int | None]]]:
     """The text and the marks that are in it, with those beside it in their places."""
     pieces: list[str] = []
     done = 0

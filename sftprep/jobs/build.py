@@ -14,7 +14,7 @@ from sftprep.jobs.work import Job
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.workers.local import FORKS
 from sftprep.workers.runners import runner
-from sftprep.workers.worker import Progress
+from sftprep.workers.worker import Report
 
 
 class Watch:
@@ -23,7 +23,7 @@ class Watch:
     def begin(self, plan: Plan, left: int) -> None:
         """Work begins: so many bytes of input are left to do. Not called where the dataset is complete already."""
 
-    def update(self, step: Progress) -> None:
+    def update(self, report: Report) -> None:
         """What happened since the last call."""
 
 
@@ -44,7 +44,7 @@ def build_dataset(
     tokenizer: if it is known already. Raises SftprepError of every kind; whatever happens, the folder holds a whole
     dataset or none.
     """
-    plan, loaded = make_plan(config, tokenizer)
+    plan, toolbox = make_plan(config, tokenizer)
     with hold(folder):
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:
@@ -54,9 +54,9 @@ def build_dataset(
         with no_temporaries(target):
             tasks = missing_tasks(plan, target)
             watch.begin(plan, sum(place.stop - place.start for task in tasks for place in plan.splits[task].ranges))
-            watch.update(Progress(note=loaded.reason))
+            watch.update(Report(note=toolbox.reason))
             if tasks and FORKS:
-                loaded.warm()
-            open_job = partial(Job, plan, target, loaded=loaded if FORKS else None)
+                toolbox.warm()
+            open_job = partial(Job, plan, target, toolbox=toolbox if FORKS else None)
             runner(config.engine)(open_job, tasks, config.workers, watch.update, plan.describe)
             return commit_dataset(folder, config.tolerance)

@@ -8,9 +8,8 @@ from pathlib import Path
 from sftprep import __version__
 from sftprep.config import Tolerance
 from sftprep.dataset.folders import exchange_folders
-from sftprep.dataset.manifest import MANIFEST, FileEntry, InputEntry, Manifest, ShardEntry, load_manifest
-from sftprep.dataset.manifest import REJECTS as REJECTS_FILE
-from sftprep.dataset.receipt import REJECTS, ShardReceipt, Totals, file_path, read_receipt, shard_name
+from sftprep.dataset.manifest import MANIFEST, REJECTS, FileEntry, InputEntry, Manifest, ShardEntry, load_manifest
+from sftprep.dataset.receipt import REJECTS_FOLDER, ShardReceipt, Totals, file_path, read_receipt, shard_name
 from sftprep.dataset.staged import StagedFile, file_sha256, naming, publish_bytes, sync_folder
 from sftprep.errors import DatasetError, InputError
 from sftprep.jobs.folder import clean_up, complete_manifest, read_plan, work_folder
@@ -50,7 +49,7 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
     target = work_folder(folder)
     if not has_plan(target) and has_manifest(folder):
         manifest = complete_manifest(folder)
-        tolerance.check(manifest.totals, folder / REJECTS_FILE)
+        tolerance.check(manifest.totals, folder / REJECTS)
         return manifest
     plan = read_plan(target)
     if target != folder:
@@ -60,11 +59,11 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
     for receipt in receipts:
         totals.add(receipt.totals)
     rejects = _join_rejects(receipts, target)
-    tolerance.check(asdict(totals), target / REJECTS_FILE)
+    tolerance.check(asdict(totals), target / REJECTS)
     if not totals.rows:
         raise InputError(
             f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} dropped; "
-            f"{target / REJECTS_FILE} says why"
+            f"{target / REJECTS} says why"
         )
     manifest = _manifest(plan, receipts, totals, rejects)
     publish_bytes(target / MANIFEST, manifest.to_bytes())
@@ -98,10 +97,10 @@ def _receipts(plan: Plan, folder: Path) -> list[ShardReceipt]:
 
 
 def _join_rejects(receipts: list[ShardReceipt], folder: Path) -> FileEntry:
-    with StagedFile(folder / REJECTS_FILE) as staged:
+    with StagedFile(folder / REJECTS) as staged:
         for receipt in receipts:
-            if REJECTS in receipt.files:
-                path = file_path(folder, receipt.task, REJECTS)
+            if REJECTS_FOLDER in receipt.files:
+                path = file_path(folder, receipt.task, REJECTS_FOLDER)
                 with naming(path):
                     staged.write(path.read_bytes())
         staged.finish()
@@ -111,13 +110,13 @@ def _join_rejects(receipts: list[ShardReceipt], folder: Path) -> FileEntry:
 
 
 def _manifest(plan: Plan, receipts: list[ShardReceipt], totals: Totals, rejects: FileEntry) -> Manifest:
-    files = {REJECTS_FILE: rejects}
+    files = {REJECTS: rejects}
     shards = []
     for receipt in receipts:
         if receipt.totals.rows:
             shards.append(ShardEntry(shard_name(receipt.task), receipt.totals.rows, receipt.totals.conversations))
         for kind, (size, sha256) in receipt.files.items():
-            if kind != REJECTS:
+            if kind != REJECTS_FOLDER:
                 files[file_path(Path(), receipt.task, kind).name] = FileEntry(size, sha256)
     return Manifest(
         sftprep=__version__,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sftprep.dataset.folders import LOCK_NAME, is_lock
 from sftprep.dataset.manifest import MANIFEST, load_manifest
-from sftprep.dataset.receipt import RECEIPTS, REJECTS
+from sftprep.dataset.receipt import RECEIPTS, REJECTS_FOLDER
 from sftprep.dataset.staged import naming
 from sftprep.errors import DatasetError, SftprepError
 
@@ -109,7 +109,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
     for path in paths:
         is_folder = path.is_dir() and not path.is_symlink()
         own = is_lock(path) if path.name == LOCK_NAME else vouched(path.name)
-        own = own and is_folder == (path.name in (RECEIPTS, REJECTS))
+        own = own and is_folder == (path.name in (RECEIPTS, REJECTS_FOLDER))
         yield path, own
         if own and is_folder:
             with naming(path):

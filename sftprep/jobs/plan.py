@@ -17,14 +17,15 @@ import msgspec
 
 from sftprep import FORMAT_VERSION, __version__
 from sftprep.batches.templates import probe, template_text
-from sftprep.batches.toolbox import Loaded, load, tokenizer_of
+from sftprep.batches.toolbox import Toolbox, load, tokenizer_of
 from sftprep.checksum import Hash, with_checksum, without_checksum
 from sftprep.config import BuildConfig, fingerprint
 from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, TemplateError
 from sftprep.records.conversation import Conversation, parse_conversation
-from sftprep.records.files import PassedOver, find_sources
+from sftprep.records.files import PassedOver, Source, find_sources
 from sftprep.records.splits import SourceInfo, Split, plan_splits, read_records
 from sftprep.tokens.load_early import BegunTokenizer
+from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import Item, LimitError
 from sftprep.workers.trial import run_apart
 
@@ -120,7 +121,7 @@ class Plan:
                     raise ValueError("a split goes beyond the inputs")
 
 
-def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> tuple[Plan, Loaded]:
+def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> tuple[Plan, Toolbox]:
     """Look at inputs and tokenizer and say what is to be done. Writes nothing.
 
     tokenizer: if it is known already. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
@@ -130,23 +131,43 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
     tokenizer = tokenizer or tokenizer_of(config)
     resolved = tokenizer.resolved
     template = template_text(config, resolved)
+    config = _dated(config, template)
+    control_tokens = _probe(config, resolved)
+    sources, splits = _read_through(config, found.sources)
+    toolbox = load(config, tokenizer, control_tokens, first_conversations(config, sources, splits))
+    config = replace(config, tokenizer_engine=toolbox.engine.name)
+    plan = Plan(config, tuple(sources), tuple(splits), _planned(resolved, template), "", found.passed_over)
+    return replace(plan, fingerprint=fingerprint(plan.facts())), toolbox
+
+
+def _dated(config: BuildConfig, template: str) -> BuildConfig:
+    """With today's date where the template asks for one and none was given, and with none where it asks for none."""
     if "strftime_now" not in template:
-        config = replace(config, date=None)
-    elif config.date is None:
-        config = replace(config, date=date.today().isoformat())
+        return replace(config, date=None)
+    return replace(config, date=config.date or date.today().isoformat())
+
+
+def _probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
+    """The control tokens, found by running the template where it can be ended."""
     try:
-        controls = run_apart(partial(probe, config, resolved), what="the chat template")
+        return run_apart(partial(probe, config, resolved), what="the chat template")
     except LimitError as error:
         raise TemplateError(f"{error} on plain talk") from error
-    size = sum(source.bytes for source in found.sources)
+
+
+def _read_through(config: BuildConfig, found: Sequence[Source]) -> tuple[list[SourceInfo], list[Split]]:
+    """The inputs, hashed, and their splits."""
+    size = sum(source.bytes for source in found)
     if size >= _MUCH:
         _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
-    sources, splits = plan_splits(found.sources)
+    sources, splits = plan_splits(found)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
-    loaded = load(config, tokenizer, controls, first_conversations(config, sources, splits))
-    config = replace(config, tokenizer_engine=loaded.engine.name)
-    stated: PlannedTokenizer = {
+    return sources, splits
+
+
+def _planned(resolved: ResolvedTokenizer, template: str) -> PlannedTokenizer:
+    return {
         "sha256": resolved.sha256,
         "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
         "vocab_size": resolved.size,
@@ -154,8 +175,6 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
         "tokenizers": resolved.versions["tokenizers"],
         "transformers": resolved.versions["transformers"],
     }
-    plan = Plan(config, tuple(sources), tuple(splits), stated, "", found.passed_over)
-    return replace(plan, fingerprint=fingerprint(plan.facts())), loaded
 
 
 def first_conversations(

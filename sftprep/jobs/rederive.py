@@ -37,11 +37,11 @@ def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[
         raise DatasetError(f"{folder / MANIFEST}: 'config' is not what this version writes") from error
     if config.width != manifest.width:
         raise DatasetError(f"{folder / MANIFEST}: 'width' is not that of its 'config'")
-    plan, loaded = make_plan(replace(config, inputs=tuple(sources)))
+    plan, toolbox = make_plan(replace(config, inputs=tuple(sources)))
     problems = list(_changes(plan, manifest))
     if problems:
         return problems
-    preparer = Preparer(plan.config, loaded, [source.name for source in plan.sources], check_every=1)
+    preparer = Preparer(plan.config, toolbox, [source.name for source in plan.sources], check_every=1)
     chosen = np.unique(np.linspace(0, len(manifest.shards) - 1, SAMPLED_SHARDS).astype(int))
     for shard in (manifest.shards[index] for index in chosen):
         problems += _compare(folder, plan, shard, preparer)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sftprep.batches.prepare import Preparer
-from sftprep.batches.toolbox import Loaded, load
+from sftprep.batches.toolbox import Toolbox, load
 from sftprep.config import Tolerance
 from sftprep.dataset.folders import folder_lock
-from sftprep.dataset.manifest import REJECTS as REJECTS_FILE
+from sftprep.dataset.manifest import REJECTS
 from sftprep.dataset.origins import warm_parquet
-from sftprep.dataset.receipt import REJECTS, ShardReceipt, file_path, read_receipt
+from sftprep.dataset.receipt import REJECTS_FOLDER, ShardReceipt, file_path, read_receipt
 from sftprep.dataset.shard_writer import Prepared, ShardWriter
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.commit import TOLERANT, receipt_of
@@ -30,25 +30,25 @@ from sftprep.records.splits import read_batches
 from sftprep.tokens.batch import dtype_for
 from sftprep.workers.limits import UNLIMITED, Bounded, Item, Suspect
 from sftprep.workers.local import run_tasks
-from sftprep.workers.worker import Order, Progress
+from sftprep.workers.worker import Order, Report
 
 
 class Job:
     """A worker's view of a plan: opens tokenizer and template once, then does splits."""
 
-    def __init__(self, plan: Plan, folder: Path, suspect: Suspect, loaded: Loaded | None = None) -> None:
-        loaded = loaded or load(plan.config)
-        if loaded.resolved.sha256 != plan.tokenizer["sha256"]:
+    def __init__(self, plan: Plan, folder: Path, suspect: Suspect, toolbox: Toolbox | None = None) -> None:
+        toolbox = toolbox or load(plan.config)
+        if toolbox.resolved.sha256 != plan.tokenizer["sha256"]:
             raise ConfigError(f"{plan.config.tokenizer}: the tokenizer has changed since the plan was made")
         warm_parquet()
         self._plan, self._folder = plan, folder
-        self._dtype = dtype_for(loaded.resolved.size)
+        self._dtype = dtype_for(toolbox.resolved.size)
         self._names = [source.name for source in plan.sources]
-        self._suspect, self._templates = suspect, loaded.templates
+        self._suspect, self._templates = suspect, toolbox.templates
         self._templates.suspect = suspect
-        self._preparer = Preparer(plan.config, loaded, self._names, plan.check_every)
+        self._preparer = Preparer(plan.config, toolbox, self._names, plan.check_every)
 
-    def run(self, order: Order, report: Callable[[Progress], None]) -> Callable[[], ShardReceipt]:
+    def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], ShardReceipt]:
         """Compute one split; the returned callable makes it durable and leaves the receipt."""
         writer = ShardWriter(self._folder, order.task, self._plan.config.width, self._dtype, self._names)
         stage, seconds = self._preparer.stage, self._preparer.seconds
@@ -67,7 +67,7 @@ class Job:
                     writer.append(prepared)
                 replayed = self._templates.replayed - replayed
                 records, tokens = prepared.totals.records, prepared.totals.tokens
-                report(Progress(records, tokens, prepared.bytes, replayed, seconds=dict(seconds)))
+                report(Report(records, tokens, prepared.bytes, replayed, seconds=dict(seconds)))
                 seconds.clear()
         except BaseException:
             writer.discard()
@@ -103,7 +103,7 @@ def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) 
     """
     tolerance = Tolerance(call.get("on_error", TOLERANT.on_error))
     if has_manifest(folder) and work_folder(folder) == folder:
-        tolerance.check(complete_manifest(folder).totals, folder / REJECTS_FILE)
+        tolerance.check(complete_manifest(folder).totals, folder / REJECTS)
         return "the dataset is complete"
     _planned_task(folder, task)  # before anything is changed
     with folder_lock(folder, shared=True, create=False):
@@ -111,7 +111,7 @@ def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) 
         target = work_folder(folder)
         make_subfolders(target)
         if done := receipt_of(plan, target, task):
-            tolerance.check(asdict(done.totals), file_path(target, task, REJECTS))
+            tolerance.check(asdict(done.totals), file_path(target, task, REJECTS_FOLDER))
             return "done before"
         plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer or plan.config.tokenizer, **call))
         run_tasks(partial(Job, plan, target), [task], 1, lambda progress: None, plan.describe)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sftprep.jobs.build import Watch
 from sftprep.jobs.plan import Plan
 from sftprep.visible import visible
-from sftprep.workers.worker import Progress as Step
+from sftprep.workers.worker import Report
 
 MEGA = 1e6
 
@@ -69,16 +69,16 @@ class BuildProgress(Watch):
             with suppress(OSError):
                 self._bar.stop()
 
-    def update(self, step: Step) -> None:
+    def update(self, report: Report) -> None:
         """Add what a worker reports."""
-        if step.note and not self._bar.disable:
+        if report.note and not self._bar.disable:
             with suppress(OSError):
-                self._bar.console.print(f"[dim]{escape(visible(step.note))}")
-        self._conversations += step.conversations
-        self._tokens += step.tokens
-        self._bytes += step.bytes
-        self._replayed += step.replayed
-        for stage, seconds in step.seconds.items():
+                self._bar.console.print(f"[dim]{escape(visible(report.note))}")
+        self._conversations += report.conversations
+        self._tokens += report.tokens
+        self._bytes += report.bytes
+        self._replayed += report.replayed
+        for stage, seconds in report.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         if time.monotonic() - self._drawn > 0.1:
             self._draw()

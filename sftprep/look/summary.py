@@ -56,8 +56,8 @@ def show_summary(
         table.add_row(
             "spell control tokens", _warn(forged), _FORGED.get(str(manifest.config.get("control_tokens")), "")
         )
-    if silent := totals.get("silent_turns", 0):
-        table.add_row("silent turns", _warn(silent), "the template prints nothing of them but their end")
+    if empty := totals.get("empty_turns", 0):
+        table.add_row("empty turns", _warn(empty), "the template prints nothing of them but their end")
     if unended := totals.get("unended_turns", 0):
         table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")
     if work is not None:
@@ -69,7 +69,9 @@ def show_summary(
             f"{name} {part / whole:.0%}" for name, part in sorted(work.seconds.items(), key=lambda each: -each[1])
         ]
         table.add_row("time went to", "", ", ".join(shares))
-        table.add_row("replayed", f"{work.replayed_share:.1%}", "of the conversations; Jinja rendered the others")
+        table.add_row(
+            "rendered fast", f"{work.replayed_share:.1%}", "of the conversations; for the others the template was run"
+        )
     with suppress(OSError):
         QuietConsole(stderr=True).print(table)
 

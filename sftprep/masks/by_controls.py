@@ -1,7 +1,7 @@
 """The fast way to turn masks: the control tokens of a batch, counted against what the template wrote.
 
 A conversation's shape says which control tokens its rendering holds and between which of them each span lies
-(`TurnMarks`). Where the ids hold exactly those control tokens, in that order, and each header's ids stand whole before
+(`SpanPlaces`). Where the ids hold exactly those control tokens, in that order, and each header's ids stand whole before
 its span, every boundary lies between two tokens, and the spans are known without one character offset. A conversation
 for which anything differs is not guessed: it is handed back to be masked by its characters.
 Cost: two passes over the ids and O(1) numpy work per control token and span.
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from sftprep.masks.paint import IntArray, Mask, paint
 
 if TYPE_CHECKING:
-    from sftprep.template.turns import TurnMarks
+    from sftprep.template.turns import SpanPlaces
     from sftprep.tokens.batch import TokenBatch
 
 _NO_ID = -1  # fills the ids of shorter headers
@@ -53,7 +53,7 @@ class ControlIds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledMarks:
-    """TurnMarks in a tokenizer's ids (K spans, C control tokens)."""
+    """SpanPlaces in a tokenizer's ids (K spans, C control tokens)."""
 
     usable: bool  # False: no such conversation can be masked this way
     controls: IntArray  # (C,) ids
@@ -66,7 +66,7 @@ class CompiledMarks:
 
 
 def compile_marks(
-    marks: TurnMarks, weights: npt.NDArray[np.float32], encode: Callable[[str], Sequence[int]]
+    marks: SpanPlaces, weights: npt.NDArray[np.float32], encode: Callable[[str], Sequence[int]]
 ) -> CompiledMarks:
     """Spell marks in ids. weights: (M,), by message. `encode` should remember its answers: texts are few and come again.
 

@@ -73,14 +73,14 @@ def span_mask(starts: Places, stops: Places, offsets: IntArray, spans: CharSpans
     plain = bool(np.isin(weight, (0.0, 1.0)).all())
     first, last, weight = np.append(first, BEYOND), np.append(last, -1), np.append(weight, np.float32(0))
     mask: Mask = np.zeros(len(starts), np.bool_ if plain else np.float32)
-    straddling = np.zeros(len(offsets) - 1, np.int64)
+    boundary_tokens = np.zeros(len(offsets) - 1, np.int64)
     for block, owner in parts(offsets):
         begins, ends = owner * stride + starts[block], owner * stride + stops[block]
         following = np.searchsorted(first[:-1], begins, side="right")  # the first span that starts after the token does
         inside = begins < last[following - 1]  # at 0 this reads the -1: no span starts before the token
-        straddling += np.bincount(owner[~inside & (first[following] < ends)], minlength=len(offsets) - 1)
+        boundary_tokens += np.bincount(owner[~inside & (first[following] < ends)], minlength=len(offsets) - 1)
         mask[block] = inside if plain else np.where(inside, weight[following - 1], np.float32(0))
-    return mask, straddling
+    return mask, boundary_tokens
 
 
 def parts(offsets: IntArray) -> Iterator[tuple[slice, IntArray]]:

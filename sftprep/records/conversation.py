@@ -17,7 +17,7 @@ import orjson
 
 from sftprep.errors import ConfigError, ConversationError
 from sftprep.records.forms import FORMS, detect
-from sftprep.records.messages import ROLES, decode_json, exact, kind_of, read_message
+from sftprep.records.messages import ROLES, decode_json, exact_numbers, kind_of, read_message
 
 _TEMPLATE_NAMES = frozenset({"messages", "tools", "documents", "add_generation_prompt"})  # set from elsewhere
 PLAIN = ("role", "content")  # keys of most messages
@@ -76,7 +76,7 @@ def parse_conversation(data: bytes, record_format: str = "auto", place: tuple[in
         raise ConversationError(f"not JSON: {error.msg} at character {error.pos}") from error
     if type(record) is not dict:
         raise ConversationError(f"the record is {kind_of(record)}; expected an object")
-    return _plain(record, record_format, place) or _read(exact(record, data), record_format, place)
+    return _plain(record, record_format, place) or _read(exact_numbers(record, data), record_format, place)
 
 
 def _plain(record: dict[str, Any], record_format: str, place: tuple[int, ...]) -> Conversation | None:

@@ -59,10 +59,10 @@ def decode_json(text: str, what: str) -> Any:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise ConversationError(f"{what} is not JSON: {error.msg} at character {error.pos}") from error
-    return exact(value, text)
+    return exact_numbers(value, text)
 
 
-def exact(value: Any, text: str | bytes) -> Any:
+def exact_numbers(value: Any, text: str | bytes) -> Any:
     """`value`, which orjson decoded from `text`, with integers of any size as Python's own decoder gives them.
 
     orjson makes floats of integers that do not fit 64 bits; a template would print them differently. Raises

@@ -39,7 +39,8 @@ class Deafness:
         self._known: dict[int, bool] = {}
         self._mixed: set[int] = set()  # texts that are not a stretch of one text of the conversation
 
-    def __contains__(self, step: int) -> bool:
+    def is_deaf(self, step: int) -> bool:
+        """Whether a step gives the same in the second run."""
         todo = [step]
         while todo:
             missing = [operand for operand in self._steps.operands[todo[-1]] if operand not in self._known]

@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 
 from sftprep.jinja.sandbox import Refusal
-from sftprep.replay.recorder import Layout, RecordingTemplate
+from sftprep.replay.recorder import Printed, RecordingTemplate
 from sftprep.replay.stand_ins import Traced, TracedNumber
 from sftprep.replay.steps import Recording, Steps, Untraceable
 from sftprep.template.chat_template import ChatTemplate
@@ -37,16 +37,16 @@ class Stay:
     stop: int
 
 
-def stays_of(layout: Layout) -> list[Stay]:
+def stays_of(printed: Printed) -> list[Stay]:
     """Where the template was at which message, as `trail.marked_text` has it: stretches of one message are one stretch
     if there is no text between them."""
     stays: list[Stay] = []
     inside: list[int] = []
     since = 0
-    for place, message in layout.events:
+    for place, message in printed.events:
         if inside and place > since:
-            last = next((stay for stay in reversed(stays) if any(layout.texts(stay.start, stay.stop))), None)
-            if last and last.message == inside[-1] and not any(layout.texts(last.stop, since)):
+            last = next((stay for stay in reversed(stays) if any(printed.texts(stay.start, stay.stop))), None)
+            if last and last.message == inside[-1] and not any(printed.texts(last.stop, since)):
                 if last.stop < since:
                     raise Untraceable  # it depends on whether what is between is empty
                 stays.remove(last)
@@ -60,22 +60,22 @@ def stays_of(layout: Layout) -> list[Stay]:
     return stays
 
 
-def check_owners(layout: Layout, stays: Iterable[Stay], assistants: Collection[int]) -> None:
+def check_owners(printed: Printed, stays: Iterable[Stay], assistants: Collection[int]) -> None:
     """No assistant's text stands outside its stays, no other's inside."""
     holders = {part: stay.message for stay in stays for part in range(stay.start, stay.stop)}
-    for part, step in enumerate(layout.parts):
+    for part, step in enumerate(printed.parts):
         holder = holders.get(part, -1)
-        for owner in layout.recording.steps.owners[step]:
+        for owner in printed.recording.steps.owners[step]:
             if owner != holder and (owner in assistants or holder in assistants):
                 raise Untraceable
 
 
-def turns_of(layout: Layout, stays: Iterable[Stay], messages: Collection[int]) -> dict[int, Stay]:
+def recorded_turns(printed: Printed, stays: Iterable[Stay], messages: Collection[int]) -> dict[int, Stay]:
     """The one stay of each of these messages in which more than white space is printed."""
     turns: dict[int, Stay] = {}
     for stay in stays:
         if stay.message in messages:
-            texts = layout.texts(stay.start, stay.stop)
+            texts = printed.texts(stay.start, stay.stop)
             if any(text and not text.isspace() for text in texts) and stay.message not in turns:
                 turns[stay.message] = stay
             elif not all(text and text.isspace() for text in texts):
@@ -83,14 +83,14 @@ def turns_of(layout: Layout, stays: Iterable[Stay], messages: Collection[int]) -
     return turns
 
 
-def check_controls(layout: Layout, template: ChatTemplate, rendering: Rendering) -> None:
+def check_controls(printed: Printed, template: ChatTemplate, rendering: Rendering) -> None:
     """Control tokens stand in what the template itself writes, which never ends with the beginning of one."""
     begun = _beginnings(template.control_tokens)
     found = []
-    for start, stop in layout.runs():
-        text, offset = layout.literal(start, stop), layout.offsets[start]
+    for start, stop in printed.runs():
+        text, offset = printed.literal(start, stop), printed.offsets[start]
         found += [(offset + begin, offset + end) for begin, end in stretches(template.controls, text)]
-        if stop < len(layout.parts) and text.endswith(begun.get(text[-1], ())):
+        if stop < len(printed.parts) and text.endswith(begun.get(text[-1], ())):
             raise Untraceable
     if tuple(found) != rendering.controls:
         raise Untraceable
@@ -103,23 +103,23 @@ def _beginnings(tokens: frozenset[str]) -> dict[str, tuple[str, ...]]:
     return {last: tuple(texts) for last, texts in groupby(begun, key=itemgetter(-1))}
 
 
-def check_header(layout: Layout, stay: Stay, prompt: str, control: int, template: ChatTemplate) -> None:
+def check_header(printed: Printed, stay: Stay, prompt: str, control: int, template: ChatTemplate) -> None:
     """The turn's header ends in every conversation where it does in this one, as `turns.header_of` looks for it.
 
     control: where the last control token before the span ends, in code points.
     """
-    before, after = layout.run_at(stay.start)
+    before, after = printed.run_at(stay.start)
     after = min(after, stay.stop)
-    left, right = layout.literal(before, stay.start), layout.literal(stay.start, after)
-    if control <= layout.offsets[before]:
+    left, right = printed.literal(before, stay.start), printed.literal(stay.start, after)
+    if control <= printed.offsets[before]:
         raise Untraceable
     if right.startswith(prompt):
         return
     if (before > 0 and len(left) < len(prompt)) or (after < stay.stop and len(right.lstrip()) < len(prompt)):
-        _observe_header(layout, stay, after, prompt, template)
+        _observe_header(printed, stay, after, prompt, template)
 
 
-def _observe_header(layout: Layout, stay: Stay, after: int, prompt: str, template: ChatTemplate) -> None:
+def _observe_header(printed: Printed, stay: Stay, after: int, prompt: str, template: ChatTemplate) -> None:
     """What the header is depends on the conversation: observe it, in as much text as `turns.header_of` looks at.
 
     after: the first place in the turn up to which it is literal.
@@ -127,28 +127,28 @@ def _observe_header(layout: Layout, stay: Stay, after: int, prompt: str, templat
     start, left = stay.start, ""
     while start > 0 and len(left) < len(prompt):
         start -= 1
-        left += layout.texts(start, start + 1)[0] or ""
+        left += printed.texts(start, start + 1)[0] or ""
     stop, right = stay.start, ""
     while stop < stay.stop and len(right.lstrip()) < len(prompt):
-        right += layout.texts(stop, stop + 1)[0] or ""
+        right += printed.texts(stop, stop + 1)[0] or ""
         stop += 1
-    tokens = [token for text in layout.texts(after, stop) for token in template.controls.findall(text or "")]
+    tokens = [token for text in printed.texts(after, stop) for token in template.controls.findall(text or "")]
     if any(token in prompt for token in tokens):
         raise Untraceable  # it would have to be known on which side of the header's end it stands
-    recording = layout.recording
+    recording = printed.recording
     window = (
-        concatenation(recording, layout.parts[start : stay.start]),
-        concatenation(recording, layout.parts[stay.start : stop]),
+        concatenation(recording, printed.parts[start : stay.start]),
+        concatenation(recording, printed.parts[stay.start : stop]),
     )
     recording.observe(recording.step("header({0}, {1}, {2})", *window, recording.constant(prompt)))
 
 
-def check_point(layout: Layout, stay: Stay, control: int) -> None:
+def check_point(printed: Printed, stay: Stay, control: int) -> None:
     """The header of a turn that is no assistant's, which is all before the first word of a message, is literal."""
-    part = next((part for part in range(stay.start, stay.stop) if not layout.is_literal(part)), stay.stop)
-    if part == stay.stop or control <= layout.offsets[layout.run_at(part)[0]]:
+    part = next((part for part in range(stay.start, stay.stop) if not printed.is_literal(part)), stay.stop)
+    if part == stay.stop or control <= printed.offsets[printed.run_at(part)[0]]:
         raise Untraceable
-    recording, step = layout.recording, layout.parts[part]
+    recording, step = printed.recording, printed.parts[part]
     if _STRIP.fullmatch(recording.steps.forms[step]):
         (text, *chars), form = recording.steps.operands[step], "first_point({0}) == len({0}) - len({0}.lstrip())"
     else:
@@ -168,20 +168,20 @@ def _is_said(steps: Steps, step: int) -> bool:
     return is_message and steps.constants.get(key) in SAID
 
 
-def check_end(layout: Layout, stay: Stay, span: Span, rendering: Rendering, token: str | None) -> None:
+def check_end(printed: Printed, stay: Stay, span: Span, rendering: Rendering, token: str | None) -> None:
     """The span ends in every conversation where it does in this one, as `turns.end_of_turn` looks for it."""
-    text, stop = layout.text, layout.offsets[stay.stop]
+    text, stop = printed.text, printed.offsets[stay.stop]
     controls = [(begin, end) for begin, end in rendering.controls if span.start <= begin < stop]
     if token is not None and any(text[begin:end] == token for begin, end in controls):
         return
     if controls and token is None:
-        run = min(layout.run_at(layout.part_at(controls[-1][0]) + 1)[1], stay.stop)
-        rest = [text[controls[-1][1] : layout.offsets[run]], *layout.texts(run, stay.stop)]
+        run = min(printed.run_at(printed.part_at(controls[-1][0]) + 1)[1], stay.stop)
+        rest = [text[controls[-1][1] : printed.offsets[run]], *printed.texts(run, stay.stop)]
         if None not in rest and not "".join(map(str, rest)).strip():
             return
         if not any(own and not own.isspace() for own in rest):
             raise Untraceable
-    if stay.stop < len(layout.parts) and not layout.is_literal(stay.stop):
+    if stay.stop < len(printed.parts) and not printed.is_literal(stay.stop):
         raise Untraceable  # it depends on what stands there whether the next control token follows at once
 
 
@@ -190,13 +190,13 @@ def concatenation(recording: Recording, steps: tuple[int, ...]) -> int:
     return recording.step("''.join((" + "".join(f"{{{i}}}, " for i in range(len(steps))) + "))", *steps)
 
 
-def merged(layout: Layout) -> tuple[int, ...]:
-    """The layout's steps, with neighbouring literals made one."""
-    recording, steps, done = layout.recording, [], 0
-    for start, stop in layout.runs():
-        steps += [*layout.parts[done:start], recording.constant(layout.literal(start, stop))]
+def merged(printed: Printed) -> tuple[int, ...]:
+    """The printed's steps, with neighbouring literals made one."""
+    recording, steps, done = printed.recording, [], 0
+    for start, stop in printed.runs():
+        steps += [*printed.parts[done:start], recording.constant(printed.literal(start, stop))]
         done = stop
-    return (*steps, *layout.parts[done:])
+    return (*steps, *printed.parts[done:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,17 +231,17 @@ class Prompts:
         for messages in (self.traced["messages"][:message], [dict(said) for said in QUESTION]):
             variables = {**self.traced, "messages": messages}
             try:
-                asked = self._layout({**variables, "add_generation_prompt": True})
+                asked = self._printed({**variables, "add_generation_prompt": True})
                 over = len(asked.parts) if asked.over is None else asked.over
                 after = asked.literal(over, len(asked.parts))
                 if after.strip():
                     return after
-                told = self._layout(variables)
+                told = self._printed(variables)
             except (Refusal, jinja2.UndefinedError):  # it refuses to begin so, and would in every such conversation
                 continue
             if after or merged(asked) != merged(told)[: len(merged(asked))]:
                 raise Untraceable  # the prompt begins at the last message, perhaps
         return ""
 
-    def _layout(self, variables: Mapping[str, Any]) -> Layout:
-        return self.recorder.layout(variables, self.recording)
+    def _printed(self, variables: Mapping[str, Any]) -> Printed:
+        return self.recorder.printed(variables, self.recording)

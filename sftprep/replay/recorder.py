@@ -14,7 +14,7 @@ from jinja2 import nodes
 
 from sftprep.jinja.compiled import CompiledTemplate
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation
-from sftprep.jinja.message_marks import Trail
+from sftprep.jinja.message_marks import RunLog
 from sftprep.records.conversation import Conversation
 from sftprep.replay.recording_sandbox import TracingSandbox, is_known
 from sftprep.replay.stand_ins import concatenate, stand_in
@@ -24,7 +24,7 @@ INPUTS = ("messages", "tools", "template_kwargs")  # of a conversation: what a r
 
 
 @dataclass(frozen=True)
-class Layout:
+class Printed:
     """What a template printed: steps end to end. Place i is the one before part i."""
 
     recording: Recording
@@ -88,13 +88,13 @@ class RecordingTemplate:
         self.environment.filters |= MARK_FILTERS
         self.template = self.environment.from_string(template.tree)
 
-    def layout(self, variables: Mapping[str, Any], recording: Recording, *, held_back: bool = True) -> Layout:
+    def printed(self, variables: Mapping[str, Any], recording: Recording, *, held_back: bool = True) -> Printed:
         """Run the template over stand-ins. held_back: loops that are held back would have to be marked too.
 
         Raises Untraceable, and what the template raises.
         """
         environment = self.environment
-        trail = Trail(variables["messages"], textual=held_back)
+        trail = RunLog(variables["messages"], textual=held_back)
         context = self.template.new_context({**variables, TRAIL: trail})
         parts: list[int] = []
         places = [0]
@@ -111,7 +111,7 @@ class RecordingTemplate:
             raise Untraceable  # marks in the text would be measured along with it
         events = tuple((places[piece], message) for piece, message in trail.events)
         over = events[-1][0] if events and trail.over is None else trail.over and places[trail.over]
-        return Layout(recording, tuple(parts), events, over)
+        return Printed(recording, tuple(parts), events, over)
 
 
 def traced_conversation(conversation: Conversation, recording: Recording) -> Conversation:

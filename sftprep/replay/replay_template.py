@@ -30,13 +30,13 @@ from sftprep.replay.proof import (
     check_owners,
     check_point,
     merged,
+    recorded_turns,
     stays_of,
-    turns_of,
 )
-from sftprep.replay.recorder import INPUTS, Layout, RecordingTemplate, traced_conversation
+from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
 from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
-from sftprep.template.turns import Rendering, TurnMarks, header_of, marks_of
+from sftprep.template.turns import Rendering, SpanPlaces, header_of, marks_of
 
 Guard = Callable[[Conversation], AbstractContextManager[None]]
 _MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
@@ -58,19 +58,19 @@ class ReplayTemplate:
         self.template, self._guard = template, guard
         self.replayed = self.rendered = self.recorded = 0
         self._sightings: dict[tuple[Any, ...], int] = {}  # of a shape, while it is not replayed
-        self._trees: dict[tuple[Any, ...], Tree[TurnMarks]] = {}
-        self._replays: dict[tuple[Any, ...], Replay[TurnMarks]] = {}
+        self._trees: dict[tuple[Any, ...], Tree[SpanPlaces]] = {}
+        self._replays: dict[tuple[Any, ...], Replay[SpanPlaces]] = {}
         self._recorder: RecordingTemplate | None = None
-        self._marks_known: dict[tuple[Any, ...], TurnMarks] = {}  # one object for equal marks
+        self._marks_known: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal marks
         self._forms = Forms(
             {"header": partial(_header, tokens=template.tokens), "first_point": template.tracer.first_point}
         )
 
-    def render(self, conversation: Conversation) -> tuple[str, TurnMarks]:
+    def render(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
         """The text and marks of `ChatTemplate.render`. Raises as it does."""
         key = _shape(conversation)
         replay = self._replays.get(key)
-        found: tuple[str, TurnMarks] | bool = False
+        found: tuple[str, SpanPlaces] | bool = False
         if replay is not None:
             try:
                 found = replay(conversation.messages, conversation.tools, conversation.template_kwargs)
@@ -122,7 +122,7 @@ class ReplayTemplate:
         except Untraceable:  # the template does not do the same twice
             self._replays[key] = lambda *_: True
 
-    def _program(self, conversation: Conversation, rendering: Rendering, recording: Recording) -> Program[TurnMarks]:
+    def _program(self, conversation: Conversation, rendering: Rendering, recording: Recording) -> Program[SpanPlaces]:
         """What prints all conversations that agree with what was observed. Raises Untraceable."""
         template = self.template
         if not all(template.tracer.keeps(key) for message in conversation.messages for key in message):
@@ -130,37 +130,43 @@ class ReplayTemplate:
         if self._recorder is None:
             self._recorder = RecordingTemplate(template.compiled, template.compiled.now)
         traced = template.variables.of(traced_conversation(conversation, recording))
-        layout = self._recorder.layout(traced, recording, held_back=bool(template.roles))
+        printed = self._recorder.printed(traced, recording, held_back=bool(template.roles))
         deaf = Deafness(recording, template.tracer)
-        if layout.text != rendering.text or not all(step in deaf for step in (*recording.observed, *layout.parts)):
+        if printed.text != rendering.text or not all(
+            deaf.is_deaf(step) for step in (*recording.observed, *printed.parts)
+        ):
             raise Untraceable
         prompts = Prompts(template, self._recorder, recording, template.variables.of(conversation), traced)
-        marks = self._marks(conversation, rendering, layout, prompts)
+        marks = self._marks(conversation, rendering, printed, prompts)
         repeats: Counter[int] = Counter()
-        for part in layout.parts:
+        for part in printed.parts:
             repeats.update(recording.steps.weights[part])
         if max(repeats.values(), default=0) > MAX_REPEATS:
             raise Untraceable
-        return Program(merged(layout), marks)
+        return Program(merged(printed), marks)
 
-    def _marks(self, conversation: Conversation, rendering: Rendering, layout: Layout, prompts: Prompts) -> TurnMarks:
+    def _marks(
+        self, conversation: Conversation, rendering: Rendering, printed: Printed, prompts: Prompts
+    ) -> SpanPlaces:
         """The rendering's marks, shown to be those of every conversation that takes this way. Raises Untraceable."""
         template, roles = self.template, [message["role"] for message in conversation.messages]
         marks = marks_of(rendering)
-        check_controls(layout, template, rendering)
-        stays = stays_of(layout) if template.roles else []
+        check_controls(printed, template, rendering)
+        stays = stays_of(printed) if template.roles else []
         if template.roles:
-            check_owners(layout, stays, {message for message, role in enumerate(roles) if role == "assistant"})
-        turns = turns_of(layout, stays, {message for message, role in enumerate(roles) if role in template.roles})
+            check_owners(printed, stays, {message for message, role in enumerate(roles) if role == "assistant"})
+        turns = recorded_turns(
+            printed, stays, {message for message, role in enumerate(roles) if role in template.roles}
+        )
         if marks.exact or turns.keys() != {span.message for span in rendering.spans}:
             raise Untraceable
         for span, first in zip(rendering.spans, marks.first, strict=True):
             turn, control = turns[span.message], rendering.controls[first][1]
             if roles[span.message] == "assistant":
-                check_header(layout, turn, prompts.before(span.message), control, template)
+                check_header(printed, turn, prompts.before(span.message), control, template)
             else:
-                check_point(layout, turn, control)
-            check_end(layout, turn, span, rendering, template.end_of_turn)
+                check_point(printed, turn, control)
+            check_end(printed, turn, span, rendering, template.end_of_turn)
         known = (marks.controls, marks.message, marks.first, marks.header, marks.last)
         return self._marks_known.setdefault(known, marks)
 

@@ -23,7 +23,7 @@ from sftprep.jinja.message_marks import Mark
 from sftprep.records.conversation import Conversation
 from sftprep.template.control_tokens import structural_tokens
 from sftprep.template.misplaced import Misplaced, holder_of, in_doubt, turns_of
-from sftprep.template.noncharacters import Provenance, controls_in, tracer_of, utf_8
+from sftprep.template.noncharacters import SecondRun, controls_in, tracer_of, utf_8
 from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
 from sftprep.template.turns import Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
@@ -135,7 +135,7 @@ class ChatTemplate:
 
     def _run(
         self, conversation: Conversation, variables: dict[str, Any], *, blocks: bool = False
-    ) -> tuple[MarkedText, Provenance | None, bool]:
+    ) -> tuple[MarkedText, SecondRun | None, bool]:
         """A run, what a second one tells where it is needed, and whether that was asked whose the words are."""
         marked = self.compiled.mark(variables, held_back=blocks or bool(self.roles))
         words = bool(self.roles) and not blocks
@@ -147,7 +147,7 @@ class ChatTemplate:
         traced = self.tracer.trace(self.compiled, conversation, variables, text, words=words)
         return replace(marked, text=text.decode("utf-8", "surrogatepass")), traced, words
 
-    def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, traced: Provenance | None) -> Stretch:
+    def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, traced: SecondRun | None) -> Stretch:
         """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""
         if variables["messages"][mark.message]["role"] == "assistant":
             prompt = self.prompts.after(variables, mark.message) if self.header is None else self.header
@@ -157,7 +157,7 @@ class ChatTemplate:
         said = at < len(places) and places[at] < mark.stop
         return mark.start, places[at] if said else len(text)  # where nothing is said, nothing is trained
 
-    def _controls_of(self, text: str, traced: Provenance | None) -> tuple[list[Stretch], list[Stretch]]:
+    def _controls_of(self, text: str, traced: SecondRun | None) -> tuple[list[Stretch], list[Stretch]]:
         """Control tokens that the template wrote, and those that it did not."""
         found = stretches(self.controls, text)
         if traced is None:

@@ -16,7 +16,7 @@ from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.compiled import CompiledTemplate, MarkedText
 from sftprep.jinja.message_marks import Mark, Region
 from sftprep.records.conversation import Conversation
-from sftprep.template.noncharacters import Provenance, Tracer, utf_8
+from sftprep.template.noncharacters import SecondRun, Tracer, utf_8
 from sftprep.template.probes import ONE_TOOL, OTHERS, TALK, Messages, with_tools
 from sftprep.template.turns import NOT_BLANK
 from sftprep.template.variables import Variables
@@ -26,7 +26,7 @@ Message = Mapping[str, Any]
 REMEDY = "; use --mask generation, with such blocks in the template, or --mask scan"
 
 
-def strays(marks: Sequence[Mark], traced: Provenance, assistants: Collection[int]) -> list[tuple[int, int]]:
+def strays(marks: Sequence[Mark], traced: SecondRun, assistants: Collection[int]) -> list[tuple[int, int]]:
     """(code point, index of the message whose text it is) of characters of an assistant message outside its marks, and
     of another message inside an assistant's."""
     starts = [mark.start for mark in marks]
@@ -39,7 +39,7 @@ def strays(marks: Sequence[Mark], traced: Provenance, assistants: Collection[int
     return found
 
 
-def mixed_places(regions: Sequence[Region], traced: Provenance) -> set[int]:
+def mixed_places(regions: Sequence[Region], traced: SecondRun) -> set[int]:
     """Branches that hold text of several messages."""
     return {region.place for region in regions if len(_owners(region, traced)) > 1}
 
@@ -47,7 +47,7 @@ def mixed_places(regions: Sequence[Region], traced: Provenance) -> set[int]:
 def attribute(
     marks: Sequence[Mark],
     regions: Sequence[Region],
-    traced: Provenance,
+    traced: SecondRun,
     assistants: Collection[int],
     mixed: Collection[int],
 ) -> list[Mark]:
@@ -76,7 +76,7 @@ def _unattributable(line: int | None) -> str:
     return f"{where}: text of a message is printed while the template is at another one or at none, in no branch of its own{REMEDY}"
 
 
-def _owners(region: Region, traced: Provenance) -> set[int]:
+def _owners(region: Region, traced: SecondRun) -> set[int]:
     places = traced.places
     return set(traced.owners[bisect_left(places, region.start) : bisect_left(places, region.stop)])
 
@@ -169,7 +169,7 @@ class Misplaced:
     def __init__(self, compiled: CompiledTemplate, variables: Variables, tracer: Tracer) -> None:
         self._compiled, self._variables, self._tracer = compiled, variables, tracer
 
-    def attributed(self, variables: Mapping[str, Any], marked: MarkedText, traced: Provenance) -> Sequence[Mark]:
+    def attributed(self, variables: Mapping[str, Any], marked: MarkedText, traced: SecondRun) -> Sequence[Mark]:
         """The marks of a run, with what is misplaced given to the message whose text it is. Raises as `attribute` does, and
         ConversationError where an answer cannot be found at all."""
         messages = variables["messages"]
@@ -206,7 +206,7 @@ class Misplaced:
             for marked, traced, messages in self._probe(self._compiled)
         )
 
-    def _probe(self, template: CompiledTemplate) -> list[tuple[MarkedText, Provenance, Messages]]:
+    def _probe(self, template: CompiledTemplate) -> list[tuple[MarkedText, SecondRun, Messages]]:
         """What the template, in one of its compiled forms, does with the probes; those that it refuses are left out."""
         found = []
         for messages in (*TALK, *ONE_TOOL, *OTHERS):

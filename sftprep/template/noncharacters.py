@@ -36,7 +36,7 @@ UNTRACEABLE = "what the chat template prints cannot be traced: it measures or co
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
+class SecondRun:
     """What came out of the second run."""
 
     text: str  # with the noncharacters
@@ -103,7 +103,7 @@ class Tracer:
         text: bytes,
         *,
         words: bool,
-    ) -> Provenance:
+    ) -> SecondRun:
         """Run the template a second time. text: of the first run, as `utf_8` has it. words: whether to find out whose the
         words are, too. Raises ConversationError if the template goes another way."""
         begun, marks = None, self.noncharacters(text.decode("utf-8", "surrogatepass"))
@@ -181,7 +181,7 @@ class Tracer:
         marked["messages"] = [names.in_message(m, code, said) for m, code in zip(messages, codes, strict=True)]
         return marked
 
-    def read(self, marked: str, text: bytes, messages: int, marks: str) -> Provenance:
+    def read(self, marked: str, text: bytes, messages: int, marks: str) -> SecondRun:
         """Find the noncharacters again. text: of the first run, as `utf_8` has it. Raises ConversationError if the
         template went another way."""
         digits, stand_ins = marks[:_BASE], marks[_BASE:]
@@ -202,7 +202,7 @@ class Tracer:
                     places.append(found.start() - shift - 1)
                     owners.append(owner)
             shift += len(codes)
-        return Provenance(marked, digits, places, owners)
+        return SecondRun(marked, digits, places, owners)
 
 
 def _rests(tokens: Collection[str], printed: Collection[str]) -> set[str]:
@@ -292,7 +292,7 @@ def utf_8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def controls_in(traced: Provenance, tokens: re.Pattern[str]) -> list[tuple[int, int]]:
+def controls_in(traced: SecondRun, tokens: re.Pattern[str]) -> list[tuple[int, int]]:
     """The control tokens in which no noncharacter is, in code points of the text without."""
     found, shift, runs = [], 0, _run(traced.digits).finditer(traced.text)
     run = next(runs, None)

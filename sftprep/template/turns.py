@@ -38,7 +38,7 @@ class Rendering:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TurnMarks:
+class SpanPlaces:
     """Where the trained spans of a rendering lie, counted in control tokens (K spans, C control tokens)."""
 
     controls: tuple[str, ...]  # (C,) the control tokens the template writes, in order
@@ -49,7 +49,7 @@ class TurnMarks:
     exact: bool  # True: some span does not lie between control tokens in this way (its entries are -1, "", -1)
 
 
-def marks_of(rendering: Rendering) -> TurnMarks:
+def marks_of(rendering: Rendering) -> SpanPlaces:
     """The spans of a rendering, counted in control tokens.
 
     A span begins at a control token, or after one in its own turn's header, and ends with one; where it does not, as
@@ -67,7 +67,7 @@ def marks_of(rendering: Rendering) -> TurnMarks:
         first.append(before if placed else -1)
         header.append(text[stops[before] : span.start] if placed else "")
         last.append(end if placed else -1)
-    return TurnMarks(
+    return SpanPlaces(
         controls=tuple(text[start:stop] for start, stop in controls),
         message=tuple(span.message for span in rendering.spans),
         first=tuple(first),
@@ -77,7 +77,7 @@ def marks_of(rendering: Rendering) -> TurnMarks:
     )
 
 
-def rendering_of(text: str, marks: TurnMarks, controls: re.Pattern[str]) -> Rendering | None:
+def rendering_of(text: str, marks: SpanPlaces, controls: re.Pattern[str]) -> Rendering | None:
     """The rendering that has this text and these marks; None if they do not tell.
 
     They do where no span is `exact` and the control tokens found in the text are the template's, so that none is forged.

@@ -30,7 +30,7 @@ from typing import Any
 from sftprep.errors import TemplateError, WorkerError
 from sftprep.workers.limits import MOST_LOST, OUT_OF_TIME, Item, Suspect
 from sftprep.workers.trial import become_child, how_it_ended, portable, signals_held
-from sftprep.workers.worker import Describe, OpenWorker, Order, Progress
+from sftprep.workers.worker import Describe, OpenWorker, Order, Report
 
 _MOST_TRIES = 2
 _GRACE_SECONDS = 5.0
@@ -55,7 +55,7 @@ def run_tasks(
     open_worker: OpenWorker,
     tasks: Sequence[int],
     workers: int,
-    report: Callable[[Progress], None],
+    report: Callable[[Report], None],
     describe: Describe = str,
 ) -> None:
     """Run every task once, on up to `workers` processes. describe: where an item is, for errors.
@@ -72,7 +72,7 @@ def run_tasks(
 
 class _Pool:
     def __init__(
-        self, open_worker: OpenWorker, tasks: Sequence[int], report: Callable[[Progress], None], describe: Describe
+        self, open_worker: OpenWorker, tasks: Sequence[int], report: Callable[[Report], None], describe: Describe
     ) -> None:
         self._open_worker, self._report, self._describe = open_worker, report, describe
         self._waiting = deque(tasks)
@@ -130,10 +130,11 @@ class _Pool:
         process = self._context.Process(  # type: ignore[attr-defined]
             target=_serve, args=(self._open_worker, theirs, inherited, suspect, os.getpid()), daemon=True
         )
+        begun = monotonic()
         try:
             with signals_held():
                 process.start()
-                self._members.append(_Process(process, ours, suspect, monotonic()))
+                self._members.append(_Process(process, ours, suspect, begun))
                 theirs.close()
         except OSError as error:
             raise WorkerError(f"a worker process cannot be started: {error.strerror}") from error
@@ -157,12 +158,11 @@ class _Pool:
                 task = self._waiting.popleft()
                 member.tasks.add(task)
                 member.at = task
-                member.ready = False
+                member.ready, member.heard = False, monotonic()
                 try:
                     member.connection.send(Order(task, self._lost, careful=self._deaths[task] > 0))
                 except OSError:
                     member.process.kill()  # most likely it is dead: its end is read from the pipe
-                member.heard = monotonic()
 
     def _bury(self, member: _Process) -> None:
         """Give a dead worker's tasks out again, or raise when one of them has had its tries."""
@@ -186,7 +186,7 @@ class _Pool:
                     f"split {task}: its worker process {how}, twice; if memory is short, use fewer --workers"
                 )
             self._waiting.appendleft(task)
-        self._report(Progress(note=f"a worker process {how}; its splits are done again"))
+        self._report(Report(note=f"a worker process {how}; its splits are done again"))
         self._start()
 
     def _lose(self, task: int, item: Item, signal_number: int) -> None:
@@ -227,7 +227,7 @@ def _serve(
             send("error", task, portable(error))
             os._exit(1)
 
-    def report(progress: Progress) -> None:
+    def report(progress: Report) -> None:
         send("progress", -1, progress)
 
     def finish(task: int, publish: Callable[[], object]) -> None:

@@ -10,7 +10,7 @@ from sftprep.workers.limits import Item, Suspect
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Report:
     """What happened since the last report."""
 
     conversations: int = 0
@@ -35,7 +35,7 @@ class Order:
 class Worker(Protocol):
     """What a process needs to work: `run` computes a task and returns the step that makes it durable."""
 
-    def run(self, order: Order, report: Callable[[Progress], None]) -> Callable[[], object]:
+    def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], object]:
         """Compute a task's files; the returned callable publishes them and may run in another thread."""
 
 
@@ -51,7 +51,7 @@ class RunTasks(Protocol):
         open_worker: OpenWorker,
         tasks: Sequence[int],
         workers: int,
-        report: Callable[[Progress], None],
+        report: Callable[[Report], None],
         describe: Describe = str,
     ) -> None:
         """describe: where an item is, for errors. Raises the first task's error, WorkerError, or TemplateError."""

@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from sftprep.errors import ConversationError
-from sftprep.records.messages import MAX_DEPTH, exact, read_message
+from sftprep.records.messages import MAX_DEPTH, exact_numbers, read_message
 
 CALL = {"name": "add", "arguments": {"a": 1}}
 WRAPPED = {"type": "function", "function": CALL}
@@ -197,8 +197,8 @@ def test_what_is_wrong_is_named(raw: Any, complaint: str) -> None:
 
 def test_integers_of_any_size_stay_exact() -> None:
     text = b'{"a": [18446744073709551616, -9223372036854775809, 1e30, 7]}'
-    assert exact(orjson.loads(text), text) == {"a": [18446744073709551616, -9223372036854775809, 1e30, 7]}
-    assert type(exact(orjson.loads(text), text)["a"][0]) is int
+    assert exact_numbers(orjson.loads(text), text) == {"a": [18446744073709551616, -9223372036854775809, 1e30, 7]}
+    assert type(exact_numbers(orjson.loads(text), text)["a"][0]) is int
 
 
 def test_nesting_has_a_limit() -> None:
@@ -208,6 +208,6 @@ def test_nesting_has_a_limit() -> None:
             value = [value]
         return value
 
-    assert exact(nested(MAX_DEPTH), b"") == nested(MAX_DEPTH)
+    assert exact_numbers(nested(MAX_DEPTH), b"") == nested(MAX_DEPTH)
     with pytest.raises(ConversationError, match="nested deeper than 100 levels"):
-        exact(nested(MAX_DEPTH + 1), b"")
+        exact_numbers(nested(MAX_DEPTH + 1), b"")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from conftest import FULL, TOKENIZERS
 
-from sftprep.batches.both_ways import Masked, Masker
+from sftprep.batches.both_ways import BothWays, Masked
 from sftprep.batches.templates import Templates
-from sftprep.batches.toolbox import Loaded
+from sftprep.batches.toolbox import Toolbox
 from sftprep.characters.offsets import ExactEncoder
 from sftprep.characters.tiling import TiledEncoder
 from sftprep.config import BuildConfig
@@ -25,7 +25,7 @@ from tests.small_tokenizer import shared_engine, shared_tokenizer
 EVERY = 1 if FULL else 199  # of the corpus, conversations looked at
 
 
-def open_masker(folder: Path, **options: Any) -> tuple[Masker, Loaded]:
+def open_masker(folder: Path, **options: Any) -> tuple[BothWays, Toolbox]:
     """A masker on the fast engine."""
     config, resolved, engine = (
         BuildConfig(("unused",), str(folder), **options),
@@ -34,8 +34,8 @@ def open_masker(folder: Path, **options: Any) -> tuple[Masker, Loaded]:
     )
     templates = Templates(config, resolved)
     exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)
-    loaded = Loaded(resolved, templates, engine, exact, TiledEncoder(resolved, engine, exact), "")
-    return Masker(config, loaded, lambda name: nullcontext()), loaded
+    loaded = Toolbox(resolved, templates, engine, exact, TiledEncoder(resolved, engine, exact), "")
+    return BothWays(config, loaded, lambda name: nullcontext()), loaded
 
 
 def say(role: str, content: str, **more: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def lines(corpus: Path) -> list[bytes]:
         return [line for number, line in enumerate(file) if number % EVERY == 0]
 
 
-def by_characters(loaded: Loaded, batch: list[Conversation]) -> list[tuple[np.ndarray, np.ndarray]]:
+def by_characters(loaded: Toolbox, batch: list[Conversation]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Ids and mask of assistants' turns by Jinja and the `tokenizers` library, a conversation at a time."""
     found = []
     for conversation in batch:

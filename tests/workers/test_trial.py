@@ -31,7 +31,7 @@ def test_the_steps_own_error_comes_back() -> None:
 
     with pytest.raises(ConversationError, match=r"^chat.jsonl:3: wrong$"):
         run_apart(fail, what="it")
-    with pytest.raises(WorkerError, match=r"internal error at test_apart.py:\d+: ZeroDivisionError"):
+    with pytest.raises(WorkerError, match=r"internal error at test_trial.py:\d+: ZeroDivisionError"):
         run_apart(lambda: 1 // 0, what="it")
     with pytest.raises(WorkerError, match=r"PicklingError|AttributeError"):
         run_apart(lambda: lambda: None, what="it")

@@ -21,8 +21,7 @@ BLOCKS = """{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.r
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from sftprep.build import build_dataset
-from sftprep.config import BuildConfig
+from sftprep import BuildConfig, build_dataset
 source, out, tokenizer, options = sys.argv[1:]
 manifest = build_dataset(BuildConfig((source,), tokenizer, keep_untrained=True, workers=1, **eval(options)), Path(out))
 print(manifest.totals["rejected"], resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)

@@ -18,9 +18,9 @@ from conftest import FULL
 from jinja2 import nodes
 from tokenizers import Tokenizer
 
-from sftprep.batches.both_ways import Masker
+from sftprep.batches.both_ways import BothWays
 from sftprep.batches.templates import Templates
-from sftprep.batches.toolbox import Loaded
+from sftprep.batches.toolbox import Toolbox
 from sftprep.characters.offsets import ExactEncoder
 from sftprep.characters.tiling import TiledEncoder
 from sftprep.config import BuildConfig
@@ -64,8 +64,8 @@ class Chain:
         config, engine = BuildConfig(("unused",), "unused", date="2025-01-01", **options), HfEngine(resolved)
         templates = Templates(config, resolved)
         exact = ExactEncoder(resolved, templates.control_tokens, engine)
-        loaded = Loaded(resolved, templates, engine, exact, TiledEncoder(resolved, engine, exact), "")
-        self.masker = Masker(config, loaded, lambda name: nullcontext())
+        loaded = Toolbox(resolved, templates, engine, exact, TiledEncoder(resolved, engine, exact), "")
+        self.masker = BothWays(config, loaded, lambda name: nullcontext())
 
     def controls(self, conversations: Sequence[Conversation]) -> list[list[str] | str]:
         """Of each conversation its control tokens in order, or why it was refused."""

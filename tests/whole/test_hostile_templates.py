@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_build import GOOD, SAMPLE, TOKENIZER, build, rejects, write
+from small_builds import GOOD, SAMPLE, TOKENIZER, build, rejects, write
 
 from sftprep.batches import templates
 from sftprep.errors import ConfigError, TemplateError, TokenizerError

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 from sftprep.masks.by_controls import ControlIds, GivenWeights, MarkTable, compile_marks, lone_controls, marked_mask
 from sftprep.masks.spans import CharSpans, span_mask
-from sftprep.template.turns import TurnMarks
+from sftprep.template.turns import SpanPlaces
 from sftprep.tokens.batch import TokenBatch
 
 CORPUS_STEP = 1 if FULL else 64  # of the corpus, conversations looked at
@@ -36,7 +36,7 @@ def batch_of(texts: list[str]) -> TokenBatch:
     return TokenBatch(np.array([i for row in ids for i in row], np.uint32), np.cumsum([0, *map(len, ids)]))
 
 
-def written(turns: list[Turn]) -> tuple[str, TurnMarks, list[tuple[int, int]]]:
+def written(turns: list[Turn]) -> tuple[str, SpanPlaces, list[tuple[int, int]]]:
     """Text, marks, and (start, stop) characters of each turn's span."""
     text, spans, controls, first, last = "", [], [], [], []
     for index, turn in enumerate(turns):
@@ -54,7 +54,7 @@ def written(turns: list[Turn]) -> tuple[str, TurnMarks, list[tuple[int, int]]]:
         else:
             spans.append((start, len(text) + len(turns[index + 1].opens)))
     message, header = tuple(range(len(turns))), tuple(turn.header for turn in turns)
-    return text, TurnMarks(tuple(controls), message, tuple(first), header, tuple(last), exact=False), spans
+    return text, SpanPlaces(tuple(controls), message, tuple(first), header, tuple(last), exact=False), spans
 
 
 def adds_up(text: str, turns: list[Turn], weights: list[float]) -> bool:
@@ -116,7 +116,7 @@ def test_lone_controls(rows: list[list[tuple[int, bool]]]) -> None:
     assert lone_controls(batch, np.array([mask for _, mask in flat], bool), ControlIds.of(IS_CONTROL)) == expected
 
 
-def one_turn(**changes: object) -> TurnMarks:
+def one_turn(**changes: object) -> SpanPlaces:
     marks = {
         "controls": ("<s>", "<e>"),
         "message": (0,),
@@ -125,7 +125,7 @@ def one_turn(**changes: object) -> TurnMarks:
         "last": (1,),
         "exact": False,
     }
-    return TurnMarks(**{**marks, **changes})
+    return SpanPlaces(**{**marks, **changes})
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_adds_up(text: str, adds_up: bool) -> None:
         one_turn(message=(0, 0), first=(0, 0), header=("", ""), last=(1, 1)),
     ],
 )
-def test_marks_that_cannot_be_placed(marks: TurnMarks) -> None:
+def test_marks_that_cannot_be_placed(marks: SpanPlaces) -> None:
     table = MarkTable.of([compile_marks(marks, np.ones(1, np.float32), encode)])
     batch = batch_of(["<s>h\ny<e>"])
     mask, ok = marked_mask(batch, ControlIds.of(IS_CONTROL), np.zeros(1, np.int64), table)
@@ -182,13 +182,13 @@ def test_a_header_that_its_control_token_swallows_is_not_placed() -> None:
 
 
 def test_a_control_token_that_is_several_ids_cannot_be_counted() -> None:
-    compiled = compile_marks(TurnMarks(("yy",), (), (), (), (), exact=False), np.ones(0, np.float32), encode)
+    compiled = compile_marks(SpanPlaces(("yy",), (), (), (), (), exact=False), np.ones(0, np.float32), encode)
     _, ok = marked_mask(batch_of(["yy"]), ControlIds.of(IS_CONTROL), np.array([0]), MarkTable.of([compiled]))
     assert ok.tolist() == [False]
 
 
 def test_only_trained_spans_need_a_place() -> None:
-    marks = TurnMarks(("<s>", "<s>", "<e>"), (0, 1), (-1, 1), ("", "h\n"), (-1, 2), exact=True)
+    marks = SpanPlaces(("<s>", "<s>", "<e>"), (0, 1), (-1, 1), ("", "h\n"), (-1, 2), exact=True)
     batch = batch_of(["<s>hxy<s>h\nx<e>"])
     for weights, adds_up in [([0, 1], True), ([1, 1], False)]:
         table = MarkTable.of([compile_marks(marks, np.array(weights, np.float32), encode)])
@@ -221,7 +221,7 @@ def test_control_ids_are_found(is_control: list[bool], ids: list[int]) -> None:
     assert found.tolist() == [at for at, token in enumerate(ids) if is_control[token]]
 
 
-def turns_of(text: str, special: re.Pattern[str], opens: str, header: str) -> tuple[TurnMarks, list[tuple[int, int]]]:
+def turns_of(text: str, special: re.Pattern[str], opens: str, header: str) -> tuple[SpanPlaces, list[tuple[int, int]]]:
     """Marks and (start, stop) characters of the assistant turns of a text: `opens`, `header`, span, control token."""
     controls = list(special.finditer(text))
     stops = [control.end() for control in controls]
@@ -229,7 +229,7 @@ def turns_of(text: str, special: re.Pattern[str], opens: str, header: str) -> tu
     first = tuple(stops.index(begin) for begin in begins)
     last = tuple(index + 1 for index in first)
     count = len(first)
-    marks = TurnMarks(tuple(c[0] for c in controls), (0,) * count, first, (header,) * count, last, exact=False)
+    marks = SpanPlaces(tuple(c[0] for c in controls), (0,) * count, first, (header,) * count, last, exact=False)
     return marks, [(stops[a] + len(header), stops[b]) for a, b in zip(first, last, strict=True)]
 
 
@@ -267,9 +267,9 @@ def test_equals_the_mask_by_characters_on_the_corpus(
 
         spans = CharSpans(*np.array([(b, *span) for b, (_, spans) in enumerate(turns) for span in spans]).T)
         starts, stops = np.array([pair for row in encoded.offset_mapping for pair in row]).T
-        exact, straddling = span_mask(starts, stops, offsets, spans)
+        exact, boundary_tokens = span_mask(starts, stops, offsets, spans)
         by_token = np.repeat(ok, np.diff(offsets))
         assert np.array_equal(mask, exact & by_token)
-        assert not straddling[ok].any()
+        assert not boundary_tokens[ok].any()
         agreed += int(ok.sum())
     assert agreed > 0.95 * len(lines)

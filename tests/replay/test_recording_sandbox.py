@@ -42,9 +42,11 @@ class Replayed:
         recording = Recording(tree.steps, {name: getattr(given, name) for name in INPUTS})
         try:
             variables = self.template.variables.of(traced_conversation(given, recording))
-            layout = self.recorder.layout(variables, recording, held_back=False)
+            printed = self.recorder.printed(variables, recording, held_back=False)
             deaf = Deafness(recording, self.template.tracer)
-            program = Program(merged(layout), all(step in deaf for step in (*recording.observed, *layout.parts)))
+            program = Program(
+                merged(printed), all(deaf.is_deaf(step) for step in (*recording.observed, *printed.parts))
+            )
         except (Exception, Untraceable):  # a stand-in used as a string raises TypeError
             program = None
         tree.insert(recording.observed, program)

@@ -134,35 +134,35 @@ def test_char_spans_of_renderings() -> None:
 
 
 def test_char_spans_of_nothing() -> None:
-    mask, straddling = span_mask(*arrays([[], [(0, 1)]]), char_spans([], []))
+    mask, boundary_tokens = span_mask(*arrays([[], [(0, 1)]]), char_spans([], []))
     assert mask.tolist() == [False]
-    assert straddling.tolist() == [0, 0]
+    assert boundary_tokens.tolist() == [0, 0]
 
 
 def span_oracle(tokens: Tokens, spans: list[list[tuple[int, int, float]]]) -> tuple[list[float], list[int]]:
-    mask, straddling = [], []
+    mask, boundary_tokens = [], []
     for row, ours in zip(tokens, spans, strict=True):
-        straddling.append(0)
+        boundary_tokens.append(0)
         for start, stop in row:
             weight = sum(w for first, last, w in ours if first <= start < last)
             reaches = any(w and last > first and start < first < stop for first, last, w in ours)
-            straddling[-1] += reaches and not weight
+            boundary_tokens[-1] += reaches and not weight
             mask.append(weight)
-    return mask, straddling
+    return mask, boundary_tokens
 
 
 def test_tokens_of_a_character_cut_into_bytes_and_a_token_that_straddles() -> None:
     # text "ab€de": a | b and the first byte of € | the rest of € | d | e; trained is "€d"
     tokens = [(0, 1), (1, 3), (2, 3), (3, 4), (4, 5)]
-    mask, straddling = span_mask(*arrays([tokens]), spans_of([[(2, 4, 1.0)]]))
+    mask, boundary_tokens = span_mask(*arrays([tokens]), spans_of([[(2, 4, 1.0)]]))
     assert mask.tolist() == [False, False, True, True, False]
-    assert straddling.tolist() == [1]
+    assert boundary_tokens.tolist() == [1]
 
 
 def test_a_token_that_reaches_from_one_span_into_the_next_is_trained() -> None:
-    mask, straddling = span_mask(*arrays([[(0, 2), (2, 3)]]), spans_of([[(0, 1, 1.0), (1, 3, 1.0)]]))
+    mask, boundary_tokens = span_mask(*arrays([[(0, 2), (2, 3)]]), spans_of([[(0, 1, 1.0), (1, 3, 1.0)]]))
     assert mask.tolist() == [True, True]
-    assert straddling.tolist() == [0]
+    assert boundary_tokens.tolist() == [0]
 
 
 def test_weights_other_than_0_and_1_make_the_mask_float32() -> None:
@@ -184,10 +184,10 @@ def test_spans_that_overlap_are_refused() -> None:
 def test_span_mask_equals_the_oracle(data: st.DataObject, tokens: Tokens) -> None:
     weights = data.draw(st.sampled_from([[1.0], [0.0, 1.0], [0.0, 0.25, 1.0]]))
     spans = [data.draw(separate_spans(st.sampled_from(weights))) for _ in tokens]
-    mask, straddling = span_mask(*arrays(tokens), spans_of(spans))
+    mask, boundary_tokens = span_mask(*arrays(tokens), spans_of(spans))
     expected, expected_straddling = span_oracle(tokens, spans)
     assert mask.tolist() == expected
-    assert straddling.tolist() == expected_straddling
+    assert boundary_tokens.tolist() == expected_straddling
 
 
 def test_spans_on_the_corpus(shared_data: Path, corpus: Path) -> None:
@@ -202,11 +202,11 @@ def test_spans_on_the_corpus(shared_data: Path, corpus: Path) -> None:
         texts.append(text)
         spans.append(ours)
     tokens = tokenizer(texts, return_offsets_mapping=True).offset_mapping
-    mask, straddling = span_mask(*arrays(tokens), spans_of(spans))
+    mask, boundary_tokens = span_mask(*arrays(tokens), spans_of(spans))
     expected, expected_straddling = span_oracle(tokens, spans)
     assert mask.tolist() == [bool(weight) for weight in expected]
-    assert straddling.tolist() == expected_straddling
-    assert straddling.any()
+    assert boundary_tokens.tolist() == expected_straddling
+    assert boundary_tokens.any()
 
 
 # -- generation blocks --

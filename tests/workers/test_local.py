@@ -16,7 +16,7 @@ from sftprep.errors import ConversationError, TemplateError, WorkerError
 from sftprep.workers import local as engines
 from sftprep.workers.limits import MOST_LOST, Suspect
 from sftprep.workers.local import run_tasks
-from sftprep.workers.worker import Order, Progress
+from sftprep.workers.worker import Order, Report
 
 
 class Scribe:
@@ -30,13 +30,13 @@ class Scribe:
             (folder / "stand-still").rename(folder / "stands-still")
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    def run(self, order: Order, report: Callable[[Progress], None]) -> Callable[[], None]:
+    def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], None]:
         task = order.task
         if (self.folder / f"hang-{task}").exists() and not order.careful:
             (self.folder / "stands-still").touch()
             time.sleep(600)
         if not self.opened:
-            report(Progress(note="open"))
+            report(Report(note="open"))
         self.opened = True
         for item, number in ((item, int(item.name.rpartition("-")[2])) for item in self.folder.glob(f"item-{task}-*")):
             if (task, number) in order.lost:
@@ -53,7 +53,7 @@ class Scribe:
             raise ConversationError(f"chat.jsonl:{task}: wrong")
         if (self.folder / f"bug-{task}").exists():
             raise ZeroDivisionError
-        report(Progress(conversations=1, tokens=task))
+        report(Report(conversations=1, tokens=task))
         return partial(self._publish, task)
 
     def _publish(self, task: int) -> None:
@@ -61,8 +61,8 @@ class Scribe:
             file.write(f"{os.getpid()}\n")
 
 
-def run(folder: Path, tasks: int, workers: int) -> list[Progress]:
-    reports: list[Progress] = []
+def run(folder: Path, tasks: int, workers: int) -> list[Report]:
+    reports: list[Report] = []
     run_tasks(partial(Scribe, folder), range(tasks), workers, reports.append, lambda item: f"file-{item[0]}:{item[1]}")
     return reports
 
@@ -161,7 +161,7 @@ def test_an_error_of_a_task_reaches_the_caller_as_it_is(tmp_path: Path) -> None:
 
 def test_a_bug_becomes_an_error_that_says_where(tmp_path: Path) -> None:
     (tmp_path / "bug-1").touch()
-    with pytest.raises(WorkerError, match=r"internal error at test_engines.py:\d+: ZeroDivisionError"):
+    with pytest.raises(WorkerError, match=r"internal error at test_local.py:\d+: ZeroDivisionError"):
         run(tmp_path, 4, 1)
 
 
@@ -183,6 +183,6 @@ class _Sleeper:
     def __init__(self, folder: Path, suspect: Suspect) -> None:
         (folder / "pid").write_text(str(os.getpid()))
 
-    def run(self, task: int, report: Callable[[Progress], None], *, careful: bool) -> Callable[[], None]:
+    def run(self, task: int, report: Callable[[Report], None], *, careful: bool) -> Callable[[], None]:
         time.sleep(600)
         return lambda: None

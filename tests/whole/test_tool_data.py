@@ -86,7 +86,7 @@ def test_trained_text(shared_data: Path, tmp_path: Path, name: str) -> None:
     config = BuildConfig(tuple(map(str, sources)), tokenizer, max_length=8192, workers=2)
     manifest = build_dataset(config, tmp_path / "out")
     assert manifest.totals["conversations"] == manifest.totals["records"] == sum(records.values())
-    assert (manifest.totals["silent_turns"] > 0) == (name == "llama3_1")
+    assert (manifest.totals["empty_turns"] > 0) == (name == "llama3_1")
     decode = HfEngine(resolve_tokenizer(tokenizer)).tokenizer.decode
     seen: Counter[str] = Counter()
     trained = {}

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import chat_records, damaged_bytes, damaged_records
 
-from sftprep.config import FORMATS
 from sftprep.errors import ConfigError, ConversationError
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.records.files import find_sources
+from sftprep.records.forms import FORMS
 from sftprep.records.messages import ROLES
 from sftprep.records.splits import plan_splits, read_records
 
@@ -149,7 +149,7 @@ def test_every_format_named_or_detected(record_format: str, record: dict[str, An
 
 
 def test_the_formats_are_those_of_the_configuration() -> None:
-    assert {record_format for record_format, _, _ in GOLDEN} == set(FORMATS) - {"auto"}
+    assert {record_format for record_format, _, _ in GOLDEN} == set(FORMS)
     for record in ({}, {"messages": [USER]}):
         with pytest.raises(ConfigError, match="record format 'csv'; expected auto or one of messages, conversations"):
             parse_conversation(orjson.dumps(record), "csv")
@@ -257,7 +257,7 @@ def test_what_is_wrong_is_named(record: dict[str, Any], complaint: str) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-@pytest.mark.parametrize("record_format", sorted(set(FORMATS) - {"auto"}))
+@pytest.mark.parametrize("record_format", sorted(set(FORMS)))
 def test_a_named_format_is_not_guessed(record_format: str) -> None:
     for other, record, _ in GOLDEN:
         if other != record_format and {other, record_format} != {"conversations", "sharegpt"}:
@@ -331,13 +331,13 @@ def test_plain_messages_come_out_as_they_went_in(messages: list[dict[str, str]])
     assert again.plain_roles is None
 
 
-@given(damaged_records(), st.sampled_from(FORMATS))
+@given(damaged_records(), st.sampled_from(("auto", *FORMS)))
 def test_damaged_records_parse_or_are_refused(record: Any, record_format: str) -> None:
     with suppress(ConversationError):
         assert_sound(parse_conversation(json.dumps(record).encode(), record_format))
 
 
-@given(damaged_bytes(), st.sampled_from(FORMATS))
+@given(damaged_bytes(), st.sampled_from(("auto", *FORMS)))
 def test_damaged_bytes_parse_or_are_refused(data: bytes, record_format: str) -> None:
     with suppress(ConversationError):
         assert_sound(parse_conversation(data, record_format))

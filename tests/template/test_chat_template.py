@@ -12,7 +12,7 @@ from conftest import TOKENIZERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import chats, message_texts, tool_chats
-from template_zoo import Breed
+from template_zoo import Breed, conversation, talk, template_of
 from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -38,20 +38,6 @@ TOOLS = [
     },
     {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {}}},
 ]
-
-
-def template_of(source: str | Breed, **options: Any) -> ChatTemplate:
-    breed = source if isinstance(source, Breed) else Breed(source)
-    added = (*breed.controls, *breed.plain)
-    return open_template(breed.source, breed.special, control_tokens=breed.controls, added_tokens=added, **options)
-
-
-def conversation(messages: Messages, tools: Any = None, **kwargs: Any) -> Conversation:
-    return Conversation(zoo.as_read(messages), tools, kwargs, None)
-
-
-def talk(*texts: str) -> Messages:
-    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
 
 
 def mark(source: str, messages: Messages, **variables: Any) -> MarkedText:

@@ -20,7 +20,7 @@ from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.replay import replay_template as replay
 from sftprep.replay.replay_template import ReplayTemplate
 from sftprep.template.chat_template import open_template
-from sftprep.template.turns import TurnMarks, marks_of
+from sftprep.template.turns import SpanPlaces, marks_of
 
 BREEDS = {name: breed for name, breed in vars(zoo).items() if isinstance(breed, Breed)}
 FIELDS = ("controls", "message", "first", "header", "last", "exact")
@@ -48,7 +48,7 @@ def breed_template(breed: Breed, **options: Any) -> ReplayTemplate:
     return ReplayTemplate(template)
 
 
-def flat(text: str, marks: TurnMarks) -> tuple[Any, ...]:
+def flat(text: str, marks: SpanPlaces) -> tuple[Any, ...]:
     return (text, *(getattr(marks, field) for field in FIELDS))
 
 
