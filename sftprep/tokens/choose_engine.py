@@ -10,6 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -24,11 +25,14 @@ from sftprep.tokens.engines import FastEngine, HfEngine, TokenEngine
 from sftprep.tokens.hostile_texts import hostile_texts
 from sftprep.tokens.load_early import FastTokens
 from sftprep.tokens.resolve import AddedToken, ResolvedTokenizer
+from sftprep.workers.limits import UNLIMITED, LimitError
+from sftprep.workers.trial import run_apart
 
 _log = logging.getLogger(__name__)
 _ENTRY_FORMAT = "3"  # changes with what is compared, and with the form in which fastokens gets a tokenizer
 SAMPLE = 1000  # conversations that both engines encode before `fast` is used for the first time with a tokenizer
 _SAMPLED = 1 << 14  # characters from the start of each
+_SECONDS = 300.0  # of processor time for a comparison, which takes some
 _CATEGORIES = "L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Co Cn"
 _SAFE_PROPERTIES = frozenset(_CATEGORIES.split())  # compared over all code points
 _SAFE_ESCAPES = frozenset("rntsSdD")  # not \w and \b: 1,520 code points differ
@@ -93,11 +97,20 @@ def _compared_engine(
         _log.info("comparing fastokens with tokenizers, on hostile texts and %s conversations", f"{len(sample):,}")
         if count < 0 and (trait := unsafe_trait(resolved)):
             raise TokenizerError(trait)
-        engine.begin()
-        check_equal(engine, engine.reference, sample if count >= 0 else [*sample, *hostile])
+        _compare_apart(engine, sample if count >= 0 else [*sample, *hostile])
         if len(sample) > count:
             write_entry("engines", entry, orjson.dumps({"count": len(sample), "sample": _digest(sample)}))
     return engine, len(sample)
+
+
+def _compare_apart(engine: FastEngine, texts: Sequence[str]) -> None:
+    """`check_equal` where it can be ended: a pattern may come to no end on some text. Raises TokenizerError."""
+    _ = engine.tokenizer, engine.reference.tokenizer  # loaded here: a child has no threads to do it
+    step = partial(check_equal, engine, engine.reference, texts)
+    try:
+        run_apart(step, what="comparing the engines", seconds=_SECONDS, memory=UNLIMITED)
+    except LimitError as error:
+        raise TokenizerError(str(error)) from error
 
 
 def _passed(contents: bytes) -> tuple[int, str]:

@@ -22,6 +22,7 @@ from sftprep.tokens.resolve import ResolvedTokenizer
 # What fastokens reads in another way inside of patterns that are equal otherwise: the long s as a contraction's s, and
 # the Mongolian vowel separator as white space. Found by comparing every code point in 17 surroundings.
 _LONG_S, _SEPARATOR = "'\u017f", "\u180e"
+_IN_PARTS = 1 << 16  # bytes: from there on fastokens looks for matches in parts of a text, side by side
 
 
 class TokenEngine(Protocol):
@@ -114,13 +115,21 @@ class FastEngine:
         with typed_errors("fastokens cannot encode a text"):
             ids, offsets = tokenizer.encode_batch_flat(texts)
         batch = TokenBatch(np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8").view(np.int64))
-        unlike = [row for row, text in enumerate(texts) if _LONG_S in text or _SEPARATOR in text]
+        unlike = [row for row, text in enumerate(texts) if self._reads_otherwise(text)]
         if not unlike:
             return batch
         rows = split_rows(batch)
         for row, own in zip(unlike, split_rows(self.reference.encode([texts[row] for row in unlike])), strict=True):
             rows[row] = own
         return join_rows(rows)
+
+    def _reads_otherwise(self, text: str) -> bool:
+        """Whether the library may read a text in another way. Parts of a long one give the matches of the whole where a
+        text may be cut; not so where a match depends on all those before it."""
+        if _LONG_S in text or _SEPARATOR in text:
+            return True
+        long = len(text) * 4 >= _IN_PARTS and len(text.encode()) >= _IN_PARTS
+        return long and self.reference.cuts.places is None
 
 
 def join_pieces(groups: Iterator[tuple[Sequence[Piece], TokenBatch]], texts: int) -> TokenBatch:

@@ -13,8 +13,9 @@ import pytest
 from tokenizers import AddedToken, normalizers
 
 from sftprep.errors import TokenizerError
+from sftprep.tokens import choose_engine as choose_engine_room
 from sftprep.tokens.ask_transformers import resolve_here
-from sftprep.tokens.batch import TokenBatch
+from sftprep.tokens.batch import TokenBatch, split_rows
 from sftprep.tokens.cache import write_entry
 from sftprep.tokens.choose_engine import SAMPLE, check_equal, choose_engine, unsafe_trait
 from sftprep.tokens.engines import FastEngine, HfEngine
@@ -107,6 +108,35 @@ def test_fastokens_alone_differs_in_silence(pattern: str, text: str, tmp_path: P
     expected = HfEngine(resolved).encode([text]).ids.tolist()
     assert np.frombuffer(raw, np.uint32).tolist() != expected
     assert unsafe_trait(resolved) or fast.encode([text]).ids.tolist() == expected
+
+
+def test_long_texts_whose_matches_hang_together_go_to_the_reference(tmp_path: Path) -> None:
+    """Where a quotation ends depends on all quotes before it, so that no text may be begun in the middle."""
+    resolved = resolve_here(str(save(cut_shower(r'"[^"]*"|[^"]+|"'), tmp_path / "t")))
+    assert unsafe_trait(resolved) is None
+    fast, reference = FastEngine(resolved), HfEngine(resolved)
+    quotations = ['"' + "ax" * run + 'x"' + "xa" * run + "x" for run in (350, 353, 1500, 2777)]
+    texts = [(each * 100)[:size] for each in quotations for size in (1000, 66_000, 100_000)]
+    expected = [ids.tolist() for ids in split_rows(reference.encode(texts))]
+    assert [ids.tolist() for ids in split_rows(fast.encode(texts))] == expected
+    alone = [np.frombuffer(fast.tokenizer.encode_batch_flat([text])[0], np.uint32).tolist() for text in texts]
+    assert alone != expected  # else there is nothing to go to the reference for
+
+
+def test_a_comparison_that_comes_to_no_end_is_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
+) -> None:
+    def never(*_: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(choose_engine_room, "check_equal", never)
+    monkeypatch.setattr(choose_engine_room, "_SECONDS", 0.2)
+    resolved = resolve_here(str(save(train(), tmp_path / "t")))
+    engine, why = choose_engine(resolved, "auto", ["Hello"])
+    assert (engine.name, "ran out of time" in why) == ("hf", True)
+    with pytest.raises(TokenizerError, match="ran out of time; use auto or hf"):
+        choose_engine(resolved, "fast", ["Hello"])
 
 
 def flagged(content: str, *, normalized: bool) -> AddedToken:
@@ -202,6 +232,7 @@ def test_fewer_are_compared_again_unless_they_are_the_same(
 ) -> None:
     choose_engine(resolved, "auto", ["one", "two"])
     compared: list[Sequence[str]] = []
+    monkeypatch.setattr(choose_engine_room, "run_apart", lambda step, **_: step())  # here, so that it is seen
     real = HfEngine.encode
     monkeypatch.setattr(HfEngine, "encode", lambda self, texts: compared.append(texts) or real(self, texts))  # type: ignore[func-returns-value]
     choose_engine(resolved, "auto", ["one", "two"])
@@ -230,6 +261,7 @@ def test_memory_that_says_something_else_is_compared_again(
     whole = entry.read_bytes()
     write_entry("engines", entry.name.removeprefix("engines-"), contents)
     compared: list[Sequence[str]] = []
+    monkeypatch.setattr(choose_engine_room, "run_apart", lambda step, **_: step())  # here, so that it is seen
     real = HfEngine.encode
     monkeypatch.setattr(HfEngine, "encode", lambda self, texts: compared.append(texts) or real(self, texts))  # type: ignore[func-returns-value]
     assert choose_engine(resolved, "auto", ["one"])[0].name == "fast"
@@ -244,6 +276,7 @@ def test_damaged_memory_is_compared_again(
     (entry,) = cache.glob("engines-*")
     entry.write_bytes(entry.read_bytes()[:-1] + b"]")
     compared: list[Sequence[str]] = []
+    monkeypatch.setattr(choose_engine_room, "run_apart", lambda step, **_: step())  # here, so that it is seen
     real = HfEngine.encode
     monkeypatch.setattr(HfEngine, "encode", lambda self, texts: compared.append(texts) or real(self, texts))  # type: ignore[func-returns-value]
     choose_engine(resolved, "auto", ["one"])
