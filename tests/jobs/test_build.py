@@ -219,7 +219,7 @@ def wrong_ids(engine: FastEngine, texts: list[str]) -> TokenBatch:
 
 
 def wrong_text(masker: BothWays, conversations: list[Any]) -> tuple[list[str], list[Any], dict[int, str]]:
-    pairs = [masker._templates.replay(conversation) for conversation in conversations]
+    pairs = [masker._templates.render_fast(conversation) for conversation in conversations]
     texts = [text.replace("Number 40?", "Number 41?") for text, _ in pairs]
     return texts, [marks for _, marks in pairs], {}
 
