@@ -1,7 +1,7 @@
 """Makes a chat template tell whose text is whose.
 
 Jinja parses a template into a syntax tree. Before that is compiled, every `for` loop in it is made to write down each
-turn it takes (`trail`). At run time a turn counts when the loop's value *is* one of the conversation's message objects,
+turn it takes (`message_marks`). At run time a turn counts when the loop's value *is* one of the conversation's message objects,
 so slices, reversed loops, filters and renamed lists all work and no template is known by name.
 """
 

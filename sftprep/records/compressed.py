@@ -1,4 +1,4 @@
-"""Files, compressed or not -> streams of the bytes in them."""
+"""Files, compressed or not -> the bytes in them, as streams or chunk by chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files, folders and globs -> the files to read, and their uncompressed bytes, chunk by chunk."""
+"""Files, folders and globs -> the files to read, in order."""
 
 from __future__ import annotations
 

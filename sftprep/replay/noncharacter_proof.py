@@ -1,6 +1,6 @@
 """Would a template take the same way if noncharacters stood in the conversation's text?
 
-`provenance` renders some conversations a second time, with a noncharacter in place of each character with which a part
+`noncharacters` renders some conversations a second time, with a noncharacter in place of each character with which a part
 of a control token might begin, and perhaps after the first character of every word, and refuses those for which that
 changes the rest. So a recording may be replayed for all conversations that agree with it only if none of them would be
 refused: if its steps are known to be deaf to noncharacters. Steps of which that is not known here are not replayed.

@@ -38,7 +38,7 @@ class Stay:
 
 
 def stays_of(printed: Printed) -> list[Stay]:
-    """Where the template was at which message, as `trail.marked_text` has it: stretches of one message are one stretch
+    """Where the template was at which message, as `message_marks.marked_text` has it: stretches of one message are one stretch
     if there is no text between them."""
     stays: list[Stay] = []
     inside: list[int] = []
@@ -160,7 +160,7 @@ def check_point(printed: Printed, stay: Stay, control: int) -> None:
 
 
 def _is_said(steps: Steps, step: int) -> bool:
-    """Whether the step is what a message says: a string right under one of the keys that `provenance` knows."""
+    """Whether the step is what a message says: a string right under one of the keys that `noncharacters` knows."""
     if steps.forms[step] != "{0}[{1}]":
         return False
     message, key = steps.operands[step]

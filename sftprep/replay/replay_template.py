@@ -2,7 +2,7 @@
 
 A shape is the roles, keys and value types of a conversation. The template is recorded over one conversation of a shape
 (`recorder`), which gives a way through the template: what was observed of the conversation, and a program, literal text
-and steps, that prints it. Ways of a shape form a tree that is compiled to Python (`programs`). A conversation whose
+and steps, that prints it. Ways of a shape form a tree that is compiled to Python (`decision_tree`). A conversation whose
 observations lead to a program is rendered by joining strings; if they lead nowhere, Jinja renders it and a new way may
 be recorded; ways that could not be recorded always take Jinja.
 Cost: about 2 µs and 1 µs a message, and copying the text once. Recording costs as much as some ten renderings, so a shape

@@ -3,7 +3,7 @@
 A run of the instrumented template says which text was printed for which message (`instrument`). From a turn the header
 is taken away, found by asking the same template what it prints after the messages before, and what follows the
 end-of-turn token (`turns`). Where text of a message might pass for a control token, or might have been printed at
-another message's place, a second run tells whose characters are whose (`provenance`, `attribution`).
+another message's place, a second run tells whose characters are whose (`noncharacters`, `misplaced`).
 Cost: one run a conversation, two in those cases; where the prompt depends on messages, one more for each trained turn.
 """
 

@@ -1,7 +1,7 @@
 """Texts -> TokenBatch, by one of two libraries that have to agree.
 
 `hf` is the `tokenizers` library, the reference: what it gives is right. `fast` is `fastokens`, some twenty times faster;
-`engine_choice` says when it may be trusted.
+`choose_engine` says when it may be trusted.
 """
 
 from __future__ import annotations

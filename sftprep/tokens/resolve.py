@@ -1,7 +1,7 @@
 """The tokenizer that Transformers really uses, resolved once.
 
 `AutoTokenizer` can change what a tokenizer.json says, so it is asked; but importing it takes seconds, and its files come
-from strangers. So it runs in a process of its own (`tokenizer_process.py`) under limits of time and memory, and what it
+from strangers. So it runs in a process of its own (`ask_transformers.py`) under limits of time and memory, and what it
 finds is cached, keyed by the contents of the tokenizer's files: a second job imports no Transformers at all.
 """
 
@@ -221,7 +221,7 @@ def _is_still(seen: _Seen, folder: str) -> bool:
 
 
 def _ask_transformers(ask: dict[str, Any], shown_name: str, *, offline: bool, time_limit: float) -> bytes:
-    """Run tokenizer_process.py and return the JSON of the ResolvedTokenizer that it found."""
+    """Run ask_transformers.py and return the JSON of the ResolvedTokenizer that it found."""
     with tempfile.TemporaryDirectory(prefix="sftprep-") as scratch:
         answer = Path(scratch) / "answer.json"
         # Isolated, so that no file in the working folder is taken for a module; then it searches where this process does.

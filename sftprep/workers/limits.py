@@ -1,7 +1,7 @@
 """What one conversation may cost in a chat template, kept by the operating system.
 
 A chat template is a program from a stranger: it may ask for a terabyte, or loop for ever inside a single call that
-Python cannot interrupt. So it runs in a process that may be ended (a worker, or a child of `apart`), under a clock of
+Python cannot interrupt. So it runs in a process that may be ended (a worker, or a child of `trial`), under a clock of
 that process's own time, whose end is the process's, and under a limit of its memory, past which Python raises.
 Cost: some 10 µs.
 """
