@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_builds import GOOD, SAMPLE, TOKENIZER, build, rejects, write
+from small_builds import GOOD, SAMPLE, TOKENIZER, build, rejects, sftprep, write
+from small_dataset import signed
 
 from sftprep.batches import templates
-from sftprep.errors import ConfigError, TemplateError, TokenizerError
+from sftprep.errors import ConfigError, SftprepError, TemplateError, TokenizerError
 from sftprep.jinja import compiled as compiled_template
+from sftprep.look.verify import verify_command
 from sftprep.workers import limits
 
 CHATML = (
@@ -152,3 +155,34 @@ def test_records_that_no_template_could_print_do_not_stop_the_job(
     long = {"messages": [{"role": "user", "content": "x" * 10_001}, GOOD["messages"][1]]}
     source = write(tmp_path / "a.jsonl", *[long] * (limits.MOST_LOST + 5), GOOD)
     assert build(tmp_path / "out", source, chat_template=CHATML).totals["rejected"] == limits.MOST_LOST + 5
+
+
+@pytest.mark.parametrize("bomb", [ENDLESS, HOARD, TOO_LONG])
+def test_rows_are_derived_anew_within_limits(tmp_path: Path, bomb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The options of a dataset from a stranger, its template among them, are a stranger's."""
+    source = write(tmp_path / "a.jsonl", GOOD, GOOD)
+    build(tmp_path / "out", source, chat_template=CHATML)
+    path = tmp_path / "out" / "manifest.json"
+    stated = json.loads(path.read_bytes())
+    stated["config"]["chat_template"] = bomb + CHATML
+    path.write_bytes(signed(stated))
+    with pytest.raises(SftprepError, match="chat template"):
+        verify_command(tmp_path / "out", fast=False, sources=[source], tokenizer=TOKENIZER, quiet=True)
+
+
+def test_a_template_file_that_is_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    source = write(tmp_path / "a.jsonl", GOOD)
+    for name in ("pipe", "empty", "binary", "nowhere", "."):
+        ended = sftprep(
+            "build", source, "-o", str(tmp_path / "out"), "-t", TOKENIZER, "--chat-template", str(tmp_path / name)
+        )
+        assert (ended.returncode in (1, 2), "Traceback" in ended.stderr, "internal" in ended.stderr) == (
+            True,
+            False,
+            False,
+        )
+        assert name in ended.stderr
+        assert not (tmp_path / "out").exists()
