@@ -97,7 +97,7 @@ class BuildConfig:
             raise ConfigError(f"--max-length {self.max_length}: a target needs at least 2 tokens")
         if self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: at least 1")
-        for name in frozenset().union(*(kind.options for kind in MASKS.values())) - self.mask_kind.options:
+        for name in sorted(frozenset().union(*(kind.options for kind in MASKS.values())) - self.mask_kind.options):
             if getattr(self, name) != self.__dataclass_fields__[name].default:
                 takers = " or ".join(kind for kind, each in MASKS.items() if name in each.options)
                 raise ConfigError(f"--{name.replace('_', '-')} belongs to --mask {takers}, not to --mask {self.mask}")

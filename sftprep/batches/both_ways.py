@@ -79,7 +79,7 @@ class BothWays:
     def __init__(self, config: BuildConfig, toolbox: Toolbox, stage: Stage) -> None:
         resolved, engine = toolbox.resolved, toolbox.engine
         self._config, self._engine, self._stage = config, engine, stage
-        self._templates = toolbox.templates
+        self._templates, self._trained = toolbox.templates, config.trained
         controls = self._templates.control_tokens
         self._tiled = toolbox.tiled
         self._encode_piece = cache(lambda text: tuple(engine.encode([text]).ids.tolist()))
@@ -184,7 +184,7 @@ class BothWays:
     def weights(self, conversation: Conversation) -> npt.NDArray[np.float32]:
         """(M,) float32: the loss weight of each message."""
         roles = [message["role"] for message in conversation.messages]
-        return message_weights(roles, self._config.trained, conversation.weights)
+        return message_weights(roles, self._trained, conversation.weights)
 
     def _exactly(
         self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None] = ()

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from sftprep.config import BuildConfig
-from sftprep.dataset.manifest import REJECTS, Manifest
+from sftprep.dataset.manifest import REJECTS, Manifest, load_manifest
 from sftprep.jobs.commit import commit_dataset, missing_tasks
-from sftprep.jobs.folder import adopt_plan, complete_manifest, hold, no_temporaries
+from sftprep.jobs.folder import adopt_plan, hold, no_temporaries
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.jobs.work import Job
 from sftprep.tokens.load_early import BegunTokenizer
@@ -48,7 +48,7 @@ def build_dataset(
     with hold(folder):
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:
-            manifest = complete_manifest(folder)
+            manifest = load_manifest(folder)  # its files were looked at just now
             config.tolerance.check(manifest.totals, folder / REJECTS)
             return manifest
         with no_temporaries(target):

@@ -59,7 +59,9 @@ def refuse_to_replace(folder: Path) -> None:
     """Raise DatasetError where the folder may not be replaced by another: strangers, a link, or the place of the call."""
     if folder.is_symlink():
         raise DatasetError(f"{folder}: a link, which cannot be replaced; name the folder itself")
-    if Path.cwd().is_relative_to(os.path.realpath(folder)):
+    with naming(folder):  # the place of the call may be gone
+        place = Path.cwd()
+    if place.is_relative_to(os.path.realpath(folder)):
         raise DatasetError(f"{folder}: would be replaced, and this is run in it; run it elsewhere")
     refuse_strangers(folder)
 

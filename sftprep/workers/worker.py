@@ -27,9 +27,7 @@ class Order:
 
     task: int
     lost: Mapping[Item, str] = field(default_factory=dict)  # items to leave out, and why
-    careful: bool = (
-        False  # a process died or hung at it, nobody knows of which item: take them one by one, within limits
-    )
+    careful: bool = False  # a process died or hung at it, nobody knows why: take items one by one, within limits
 
 
 class Worker(Protocol):

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from sftprep.config import BuildConfig
 from sftprep.jobs.build import build_dataset
-from sftprep.reader.dataset import ShardDataset
+from sftprep.reader import ShardDataset
 from sftprep.sample import CONVERSATIONS, TOKENIZER
 
 MAX_LENGTH = 400  # no conversation of the sample is cut

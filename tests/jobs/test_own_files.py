@@ -159,7 +159,7 @@ def test_beside_a_manifest_what_it_lists_is_sftpreps(tmp_path: Path, name: str) 
 
 def test_beside_a_damaged_manifest_names_tell(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    listed = {"manifest.json", *dataset(folder).files}
+    dataset(folder)
     path = folder / "manifest.json"
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DatasetError):
@@ -171,7 +171,6 @@ def test_beside_a_damaged_manifest_names_tell(tmp_path: Path) -> None:
         refuse_strangers(folder)
     remove_own(folder, "shard-*", "rejects.jsonl")
     assert tree(folder) == {"manifest.json", "receipts/00000.json"}
-    assert listed
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "plan.json"])
