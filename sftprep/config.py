@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from sftprep.layouts.kinds import LAYOUTS
 from sftprep.masks.kinds import MASKS, MaskKind
 from sftprep.masks.train_on import TrainOn
 from sftprep.records.forms import FORMS
+from sftprep.stores.kinds import STORES, scheme_of
 from sftprep.workers.runners import RUNNERS
 
 CONTROL_TOKENS = ("split", "reject", "allow")
@@ -84,7 +84,7 @@ class BuildConfig:
     def __post_init__(self) -> None:
         self._check_values()
         for given in self.inputs:
-            if scheme := url_scheme(given):
+            if (scheme := scheme_of(given)) not in STORES:
                 raise ConfigError(f"{given}: inputs behind {scheme}:// cannot be read yet; give files on this machine")
         _one_of("--mask", self.mask, MASKS)
         _one_of("--control-tokens", self.control_tokens, CONTROL_TOKENS)
@@ -193,12 +193,6 @@ def reject_limit(max_rejects: str | None, records: int) -> int | None:
         if limit >= 0:
             return int(limit)
     raise ConfigError(f"--max-rejects {max_rejects!r}: expected a number such as 20, or a share such as 0.5%")
-
-
-def url_scheme(place: str) -> str | None:
-    """ "s3" for "s3://bucket/key", None for a path."""
-    found = re.match(r"([a-z][a-z0-9+.-]*)://", place, re.IGNORECASE)
-    return found[1].lower() if found else None
 
 
 def template_value(text: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,8 @@ from sftprep.masks.scan import ScanRule, scan_rule
 from sftprep.records.forms import FORMS, Form
 from sftprep.records.json_text import Record, text_lines
 from sftprep.records.kinds import KINDS, FileKind, Place
+from sftprep.stores.kinds import STORES
+from sftprep.stores.types import Found
 from sftprep.workers.limits import Suspect
 from sftprep.workers.runners import RUNNERS
 from sftprep.workers.worker import Order
@@ -139,3 +143,33 @@ def test_a_way_to_run_workers(tmp_path: Path, source: str, monkeypatch: pytest.M
     _, found = build(tmp_path / "toy", source, engine="toy")
     assert done == [0]
     assert all(np.array_equal(found[kind], expected[kind]) for kind in expected)
+
+
+def test_a_place_to_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs in memory, in a folder, plain and compressed, beside one that is not read."""
+    lines = [messages(*pair) for pair in TALK]
+    held = {
+        "toy://bucket/set/a.jsonl": b"\n".join(lines[:2]),
+        "toy://bucket/set/deep/b.jsonl.gz": gzip.compress(lines[2]),
+        "toy://bucket/set/notes.md": b"#",
+        "toy://bucket/other.jsonl": lines[0],
+    }
+    toy = ModuleType("toy_store")
+    vars(toy).update(
+        find=lambda given: Found("holds", sorted(path for path in held if path.startswith(given))),
+        size=lambda path: len(held[path]),
+        open_file=lambda path: io.BytesIO(held[path]),
+    )
+    monkeypatch.setitem(sys.modules, "toy_store", toy)
+    with pytest.raises(ConfigError, match=r"inputs behind toy:// cannot be read yet"):
+        BuildConfig(("toy://bucket/set/",), TOKENIZER)
+    monkeypatch.setitem(STORES, "toy", "toy_store")
+    for name, data in held.items():
+        path = tmp_path / name.removeprefix("toy://")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    expected, arrays = build(tmp_path / "expected", str(tmp_path / "bucket/set"))
+    manifest, found = build(tmp_path / "toy", "toy://bucket/set/")
+    assert manifest == expected
+    assert [each.name for each in manifest.inputs] == ["a.jsonl", "deep/b.jsonl.gz"]
+    assert all(np.array_equal(found[kind], arrays[kind]) for kind in arrays)

@@ -17,6 +17,7 @@ from sftprep.errors import ConfigError
 from sftprep.layouts.kinds import LAYOUTS
 from sftprep.masks.kinds import MASKS
 from sftprep.records.forms import FORMS
+from sftprep.stores.kinds import scheme_of
 from sftprep.visible import visible
 from sftprep.workers.runners import RUNNERS
 
@@ -75,7 +76,7 @@ class _Folder(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Raises ConfigError for an address."""
-        if scheme := config.url_scheme(os.fspath(value)):
+        if scheme := scheme_of(os.fspath(value)):
             raise ConfigError(
                 f"{value}: datasets behind {scheme}:// are not possible yet; give a folder on this machine"
             )

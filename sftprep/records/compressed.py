@@ -7,9 +7,11 @@ import zlib
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import cast
 
 from sftprep.errors import InputError
+from sftprep.stores.kinds import store_of
+from sftprep.stores.types import OpenFile, Stream
 
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
 # What a stream raises for damage; pyarrow's errors are the first two.
@@ -19,16 +21,6 @@ _CHUNK = 1 << 16  # bytes read at a time: what a decoder leaves of them is copie
 _XZ_MEMORY = 256 << 20  # bytes; `xz -9` needs 65 MiB
 
 
-class Stream(Protocol):
-    """What is needed of an open file."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, b'' at the end."""
-
-    def close(self) -> None:
-        """Release the file."""
-
-
 def codec_of(path: str) -> str | None:
     """How a file is compressed, by its last suffix; None if it is plain."""
     return CODECS.get(Path(path).suffix.lower())
@@ -36,16 +28,16 @@ def codec_of(path: str) -> str | None:
 
 def open_stream(path: str) -> Stream:
     """The uncompressed bytes of a file. Opening and reading raise one of ERRORS where it is damaged."""
-    codec = codec_of(path)
+    store, codec = store_of(path), codec_of(path)
     if codec is None:
-        return Path(path).open("rb", buffering=0)
-    if not Path(path).stat().st_size:  # pyarrow would take it for a text of no lines
+        return store.open_file(path)
+    if not store.size(path):  # pyarrow would take it for a text of no lines
         raise OSError(f"it has no bytes, and even an empty {codec} file has some")
     if codec in _DECODERS:
-        return _PaddedStream(path, _DECODERS[codec])
+        return _PaddedStream(store.open_file(path), _DECODERS[codec])
     import pyarrow as pa  # 0.2 s, which other files need not pay
 
-    return cast(Stream, pa.input_stream(path, compression=codec))
+    return cast(Stream, pa.input_stream(pa.PythonFile(store.open_file(path), "r"), compression=codec))
 
 
 class _GzipDecoder:
@@ -84,8 +76,8 @@ class _PaddedStream:
     no memory limit.
     """
 
-    def __init__(self, path: str, new_decoder: Callable[[], _Decoder]) -> None:
-        self._file = Path(path).open("rb")  # noqa: SIM115 - closed by close()
+    def __init__(self, file: OpenFile, new_decoder: Callable[[], _Decoder]) -> None:
+        self._file = file
         self._new_decoder = new_decoder
         self._decoder: _Decoder | None = new_decoder()
         self._raw = b""
@@ -101,11 +93,12 @@ class _PaddedStream:
     def _find_stream(self) -> bool:
         """Be inside a stream, past any padding of zero bytes. False at the end of the file."""
         while self._decoder is None:
-            self._raw = (self._raw or self._file.read(_CHUNK)).lstrip(b"\0")
+            data = self._raw or self._file.read(_CHUNK)
+            if not data:
+                return False
+            self._raw = data.lstrip(b"\0")
             if self._raw:
                 self._decoder = self._new_decoder()
-            elif not self._file.peek(1):
-                return False
         return True
 
     def _decode(self, size: int) -> bytes:
@@ -132,7 +125,7 @@ def read_chunks(path: str, start: int = 0, stop: int | None = None, chunk: int =
     try:
         with closing(open_stream(path)) as stream:
             if codec_of(path) is None:
-                cast(BinaryIO, stream).seek(start)
+                cast(OpenFile, stream).seek(start)
                 position = start
             else:
                 position = 0

@@ -11,8 +11,8 @@ import hashlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from sftprep.checksum import Count, Hash
 from sftprep.errors import InputError
@@ -20,6 +20,7 @@ from sftprep.records.compressed import CHUNK, codec_of, read_chunks
 from sftprep.records.files import Source
 from sftprep.records.json_text import MAX_RECORD, LineCounter, Record
 from sftprep.records.kinds import Place, kind_of_file
+from sftprep.stores.kinds import store_of
 
 MIN_SPLIT, MAX_SPLIT = 1 << 20, 64 << 20  # bytes
 SPLITS = 48  # wanted of a large job: 16 workers are busy to the end, each taking about three
@@ -93,7 +94,7 @@ def index_source(source: Source, granularity: int = CHUNK) -> SourceIndex:
 
 def _hash_file(path: str, digest: hashlib._Hash) -> int:
     size = 0
-    with Path(path).open("rb", buffering=0) as file:
+    with closing(store_of(path).open_file(path)) as file:
         while data := file.read(CHUNK):
             digest.update(data)
             size += len(data)
@@ -178,7 +179,7 @@ def read_records(split: Split, sources: Sequence[Source], max_record: int = MAX_
 def _range_chunks(place: Range, source: Source) -> Iterator[bytes]:
     """The bytes of a range, checked against the plan: the file's size, the line's start, the range's length."""
     try:
-        size = Path(source.path).stat().st_size
+        size = store_of(source.path).size(source.path)
     except OSError as error:
         raise InputError(f"{source.path}: cannot be read: {error.strerror}") from error
     if size != source.bytes:
