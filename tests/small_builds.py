@@ -43,9 +43,10 @@ def rejects(folder: Path) -> list[dict[str, Any]]:
 
 def conversations(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """X, Y and mask of every segment."""
-    x, y, mask, segments = (load(folder, kind) for kind in ("X", "Y", "mask", "segments"))
-    for row, start, length in segments:
-        yield tuple(array[row, start : start + length] for array in (x, y, mask))
+    for path in sorted(folder.glob("shard-*.segments.npy")):
+        x, y, mask = (np.load(path.with_name(path.name.replace("segments", kind))) for kind in ("X", "Y", "mask"))
+        for row, start, length in np.load(path):
+            yield tuple(array[row, start : start + length] for array in (x, y, mask))
 
 
 # --- the command line ---------------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ import pytest
 from sftprep import BuildConfig, Manifest, build_dataset
 from sftprep.dataset.verify import verify_dataset
 from sftprep.errors import ConfigError
+from sftprep.exports.examples import Exported, OpenedRows
+from sftprep.exports.export import export_dataset
+from sftprep.exports.kinds import EXPORTS
 from sftprep.layouts import padded
 from sftprep.layouts.kinds import LAYOUTS
 from sftprep.layouts.types import Rows
@@ -173,3 +176,25 @@ def test_a_place_to_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert manifest == expected
     assert [each.name for each in manifest.inputs] == ["a.jsonl", "deep/b.jsonl.gz"]
     assert all(np.array_equal(found[kind], arrays[kind]) for kind in arrays)
+
+
+def toy_export(rows: OpenedRows, folder: Path) -> Exported:
+    """All ids in a text file, a line a conversation."""
+    done = Exported()
+    with (folder / "ids.txt").open("w") as file:
+        for examples in (each for shard in rows.manifest.shards for each in rows.examples(shard)):
+            for ids in np.split(examples.ids, examples.offsets[1:-1]):
+                print(*ids, file=file)
+            done.add(examples)
+    return done
+
+
+def test_an_export(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXPORTS, "toy", f"{__name__}:toy_export")
+    manifest, arrays = build(tmp_path / "data", source)
+    done = export_dataset(tmp_path / "data", "toy", tmp_path / "out")
+    assert done.tokens == manifest.totals["tokens"]
+    lines = [[int(each) for each in line.split()] for line in (tmp_path / "out/ids.txt").read_text().splitlines()]
+    assert len(lines) == len(TALK)
+    for x, y, ids in zip(arrays["X"], arrays["Y"], lines, strict=True):
+        assert ids == [x[0], *y[: len(ids) - 1]]

@@ -20,6 +20,7 @@ from sftprep.cli.options import (
     show_log,
     work_options,
 )
+from sftprep.exports.kinds import EXPORTS
 from sftprep.visible import visible
 
 
@@ -142,6 +143,18 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
 
     if not verify_command(folder, fast=fast, sources=sources, tokenizer=tokenizer, quiet=quiet):
         sys.exit(1)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--to", "form", type=click.Choice([*EXPORTS]), required=True, help="Whose form.")
+@click.option("-o", "--output", type=FOLDER, required=True, help="A new folder.")
+@quiet_option
+def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
+    """Write a dataset in another trainer's form: its conversations, unpadded, with their labels."""
+    from sftprep.look.export import watched_export
+
+    watched_export(folder, form, output, quiet=quiet)
 
 
 @main.command()

@@ -21,7 +21,7 @@ from sftprep.workers.trial import run_apart
 def verify_command(folder: Path, *, fast: bool, sources: Sequence[str], tokenizer: str | None, quiet: bool) -> bool:
     """Check and print every problem; True if there is none."""
     console = Console(stderr=True)
-    with Progress(console=console, disable=quiet or fast, transient=True) as progress:
+    with Progress(console=console, disable=quiet or fast or not console.is_terminal, transient=True) as progress:
         task = progress.add_task("hashing", total=_bytes(folder))
         problems = verify_dataset(folder, fast=fast, progress=lambda size: progress.advance(task, size))
     if not problems and sources and tokenizer is not None:

@@ -1,0 +1,106 @@
+"""A dataset's rows -> its conversations as they were tokenized: ids, and which of them are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sftprep.dataset.manifest import ShardEntry, load_manifest
+from sftprep.dataset.safe_open import open_array
+from sftprep.errors import DatasetError
+from sftprep.layouts.kinds import layout
+
+_PAIRS_AT_ONCE = 1 << 20
+IGNORED = -100  # the label that is not trained, for Hugging Face models and torch's cross entropy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Some conversations, one after another: T ids of E conversations, each of two ids or more."""
+
+    ids: npt.NDArray[Any]  # (T,) uint16 or uint32
+    weights: npt.NDArray[Any]  # (T,) bool or float32, above 0 where an id is a target that is trained
+    offsets: npt.NDArray[np.int64]  # (E + 1,): conversation e is ids[offsets[e] : offsets[e + 1]]
+
+    def labels(self) -> npt.NDArray[np.int32]:
+        """(T,) int32: the ids that are trained, IGNORED elsewhere; the model shifts them."""
+        return np.where(self.weights > 0, self.ids.astype(np.int32), np.int32(IGNORED))
+
+
+@dataclass(slots=True)
+class Exported:
+    """What was written, in numbers."""
+
+    examples: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+
+    def add(self, examples: Examples) -> None:
+        """Count some more."""
+        self.examples += len(examples.offsets) - 1
+        self.tokens += len(examples.ids)
+        self.trained_tokens += int(np.count_nonzero(examples.weights))
+
+
+class OpenedRows:
+    """The rows of a dataset, opened to be exported."""
+
+    def __init__(self, folder: Path, progress: Callable[[int], None] = lambda conversations: None) -> None:
+        """progress: is told how many conversations were just read.
+
+        Raises DatasetError, naming the file, where one is missing or of another form than the manifest says.
+        """
+        self.folder, self.manifest, self._progress = folder, load_manifest(folder), progress
+        self.weighted = any(self._open(shard)[2].dtype == np.float32 for shard in self.manifest.shards)
+
+    def examples(self, shard: ShardEntry) -> Iterator[Examples]:
+        """The conversations of a shard in order, some at a time. Raises DatasetError where its segments are not sound."""
+        x, y, mask, segments = self._open(shard)
+        for what, wrong in layout(self.manifest.layout).wrong_segments(segments, self.manifest.width).items():
+            if wrong.any():
+                raise DatasetError(f"{self.folder / shard.name}.segments.npy: segment {np.argmax(wrong)} {what}")
+        step = max(1, _PAIRS_AT_ONCE // self.manifest.width)
+        for begin in range(0, len(segments), step):
+            some = segments[begin : begin + step]
+            first, last = int(some[0, 0]), int(some[-1, 0])
+            rows = slice(first, last + 1)
+            yield examples_of(x[rows], y[rows], mask[rows], some - np.array([first, 0, 0]))
+            self._progress(len(some))
+
+    def _open(self, shard: ShardEntry) -> list[npt.NDArray[Any]]:
+        """X, Y, mask (R, W) and segments (S, 3)."""
+        files = self.manifest.files
+        forms = self.manifest.arrays(shard).items()
+        return [open_array(self.folder / name, files[name].bytes, form.shape, form.dtypes) for name, form in forms]
+
+
+class Write(Protocol):
+    """Writes a dataset's conversations in a form."""
+
+    def __call__(self, rows: OpenedRows, folder: Path) -> Exported:
+        """Into an empty folder, durably. Raises ConfigError where the form cannot hold what the dataset does."""
+
+
+def examples_of(
+    x: npt.NDArray[Any], y: npt.NDArray[Any], mask: npt.NDArray[Any], segments: npt.NDArray[np.int64]
+) -> Examples:
+    """The conversations that lie in rows; those without a target are left out.
+
+    x, y, mask: (R, W). segments: (S, 3) row, start, length in (x, y) pairs: a conversation of n pairs is n + 1 ids long,
+    the x of its pairs and the last y.
+    """
+    row, start, pairs = segments[segments[:, 2] > 0].T
+    offsets = np.concatenate(([0], np.cumsum(pairs + 1)))
+    position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], pairs + 1)  # in its conversation
+    first = np.repeat(row * x.shape[1] + start, pairs + 1)  # the conversation's first pair, in the flat rows
+    is_last = position == np.repeat(pairs, pairs + 1)
+    pair = first + position - is_last
+    ids = np.where(is_last, y.reshape(-1)[pair], x.reshape(-1)[pair])
+    weights = mask.reshape(-1)[first + np.maximum(position - 1, 0)]
+    weights[offsets[:-1]] = 0  # nothing predicts a first id
+    return Examples(ids, weights, offsets)
