@@ -352,3 +352,19 @@ def _refilled(draw: st.DrawFn, texts: st.SearchStrategy[str], value: Any) -> Any
     if isinstance(value, dict):
         return {key: item if key == "type" else _refilled(draw, texts, item) for key, item in value.items()}
     return value
+
+
+# -- loops of a template over messages (test_message_marks) --
+
+Loop = list[tuple[int | None, list[Any]]]  # its turns: the message it is at, None if at none; what is printed there
+
+
+def loops() -> st.SearchStrategy[list[str | Loop]]:
+    """What a template prints: texts, and loops, one in another, over messages and other things."""
+    texts = st.sampled_from(["", "a", "bc", "\n"])
+    turns = st.recursive(
+        st.lists(texts, max_size=3),
+        lambda inside: st.lists(texts | st.lists(st.tuples(st.none() | st.integers(0, 11), inside), max_size=3)),
+        max_leaves=8,
+    )
+    return st.lists(texts | st.lists(st.tuples(st.none() | st.integers(0, 11), turns), max_size=3), max_size=4)
