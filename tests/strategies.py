@@ -40,7 +40,7 @@ def json_values() -> st.SearchStrategy[Any]:
     )
 
 
-# -- tokens with a mask (test_rows) --
+# -- tokens with a mask (test_padded) --
 
 
 @st.composite
@@ -51,7 +51,7 @@ def masked_conversations(draw: st.DrawFn) -> tuple[list[list[int]], list[list[fl
     return [[token for token, _ in row] for row in drawn], [[weight for _, weight in row] for row in drawn]
 
 
-# -- tokens that cover characters (test_loss_mask) --
+# -- tokens that cover characters (test_spans, test_generation) --
 
 
 @st.composite
@@ -90,25 +90,13 @@ def separate_spans(weights: st.SearchStrategy[float]) -> st.SearchStrategy[list[
     )
 
 
-# -- inputs (test_records, test_sources) --
+# -- inputs (test_json_text, test_splits) --
 
 
 def texts_of_lines() -> st.SearchStrategy[bytes]:
     """Files of short and long lines: blank ones, carriage returns, byte order marks in odd places, no last newline."""
-    pieces = [
-        b"\n",
-        b"\n",
-        b"\n\n",
-        b"\r\n",
-        b" ",
-        b"\t",
-        b'{"a": 1}',
-        b"x",
-        b"x" * 35,
-        b" " * 45,
-        b"\xef\xbb\xbf",
-        b"\xff\0",
-    ]
+    pieces = [b"\n", b"\n", b"\n\n", b"\r\n", b" ", b"\t", b'{"a": 1}']
+    pieces += [b"x", b"x" * 35, b" " * 45, b"\xef\xbb\xbf", b"\xff\0"]
     return st.lists(st.sampled_from(pieces), max_size=25).map(b"".join)
 
 
@@ -124,7 +112,7 @@ def json_documents() -> st.SearchStrategy[Any]:
     return st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4))
 
 
-# -- turns between control tokens (test_marked) --
+# -- turns between control tokens (test_by_controls) --
 
 
 @dataclass(frozen=True)
@@ -154,7 +142,7 @@ def chats_of_turns() -> st.SearchStrategy[list[list[Turn]]]:
     return st.lists(st.lists(turn, max_size=5), max_size=5)
 
 
-# -- chat records of every format (test_conversations) --
+# -- chat records of every format (test_conversation) --
 
 _CALL = st.fixed_dictionaries({"name": st.sampled_from(["add", "get"]), "arguments": st.dictionaries(st.text(max_size=3), json_documents(), max_size=2)})  # fmt: skip
 
@@ -211,23 +199,7 @@ def chat_records() -> st.SearchStrategy[dict[str, Any]]:
 def damaged_records(draw: st.DrawFn) -> Any:
     """A valid record in which up to three values, anywhere, are replaced by others, and keys swapped or lost."""
     record = draw(chat_records())
-    literals = [
-        "null",
-        '""',
-        "[]",
-        "{}",
-        "-1",
-        str(2**70),
-        "0.5",
-        "true",
-        '"["',
-        '"[]"',
-        '"{}"',
-        '"user"',
-        '"gpt"',
-        "[[]]",
-        "[{}]",
-    ]
+    literals = f'null "" [] {{}} -1 {2**70} 0.5 true "[" "[]" "{{}}" "user" "gpt" [[]] [{{}}]'.split()
     odd = st.sampled_from(literals).map(json.loads)
     for _ in range(draw(st.integers(1, 3))):
         place: Any = record
@@ -265,7 +237,7 @@ def damaged_bytes(draw: st.DrawFn) -> bytes:
     return data
 
 
-# -- conversations for chat templates (test_chat_template, test_turns) --
+# -- conversations for chat templates (test_chat_template) --
 
 
 def message_texts() -> st.SearchStrategy[str]:
@@ -316,28 +288,20 @@ def tool_chats(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> list[dict[str,
     return [*messages, answer]
 
 
-# -- texts for tokenizers (test_tokenizer, test_token_offsets) --
+# -- texts for tokenizers (characters/, test_engines) --
 
 
 def texts_for_tokenizers() -> st.SearchStrategy[str]:
     """Text of every script, with control tokens whole, cut and nested, white space and marks at their edges."""
     tokens = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<think>", "</think>", "<｜User｜>"]
-    pieces = [
-        *tokens,
-        *(token[: len(token) // 2] for token in tokens),
-        "|>",
-        "'s",
-        "'\u017f",
-        "\u180e",
-        "e\u0301",
-        "\u200d",
-    ]
+    pieces = [*tokens, *(token[: len(token) // 2] for token in tokens)]
+    pieces += ["|>", "'s", "'\u017f", "\u180e", "e\u0301", "\u200d"]
     spaces = [" ", "  ", "\n", "\r\n", "\t", "\u3000", "\xa0", "\ufdd0", "\U0010ffff"]
     words = st.sampled_from([*pieces, *spaces]) | st.text(max_size=8)
     return st.lists(words, max_size=12).map("".join)
 
 
-# -- conversations of one shape (test_replay) --
+# -- conversations of one shape (test_replay_template) --
 
 
 @st.composite
@@ -388,3 +352,19 @@ def _refilled(draw: st.DrawFn, texts: st.SearchStrategy[str], value: Any) -> Any
     if isinstance(value, dict):
         return {key: item if key == "type" else _refilled(draw, texts, item) for key, item in value.items()}
     return value
+
+
+# -- loops of a template over messages (test_message_marks) --
+
+Loop = list[tuple[int | None, list[Any]]]  # its turns: the message it is at, None if at none; what is printed there
+
+
+def loops() -> st.SearchStrategy[list[str | Loop]]:
+    """What a template prints: texts, and loops, one in another, over messages and other things."""
+    texts = st.sampled_from(["", "a", "bc", "\n"])
+    turns = st.recursive(
+        st.lists(texts, max_size=3),
+        lambda inside: st.lists(texts | st.lists(st.tuples(st.none() | st.integers(0, 11), inside), max_size=3)),
+        max_leaves=8,
+    )
+    return st.lists(texts | st.lists(st.tuples(st.none() | st.integers(0, 11), turns), max_size=3), max_size=4)

@@ -24,6 +24,14 @@ ROOMS = {
     for path in PACKAGE.rglob("*.py")
     if path.relative_to(PACKAGE).parts[0] != "sample"
 }
+TESTS = Path(__file__).parent
+TESTED_ELSEWHERE = {  # rooms without a test file of their own, and why
+    "layouts.kinds": "a registry: test_registries adds a layout",
+    "masks.kinds": "a registry: test_registries adds a kind of mask",
+    "workers.runners": "a registry: test_registries adds a way to run workers",
+    "workers.worker": "types that test_local passes to and fro",
+    "replay.noncharacter_proof": "test_recording_sandbox compares it with a second run; it is about to go",
+}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -92,3 +100,25 @@ def test_the_face_is_light() -> None:
         assert getattr(sftprep, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sftprep.nothing
+
+
+def test_every_room_has_its_test_file() -> None:
+    rooms = ROOMS.keys() - {"__main__"} - {room for room in ROOMS if room.endswith("__init__")}
+    files = {room: TESTS.joinpath(*room.split(".")[:-1], f"test_{room.rpartition('.')[2]}.py") for room in rooms}
+    assert {room for room, file in files.items() if not file.exists()} == TESTED_ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in FLOORS if name != "config"])
+def test_a_test_file_is_named_after_its_room(name: str) -> None:
+    """A second file of a room has a second idea behind its name."""
+    rooms = [room.partition(".")[2] for room in ROOMS if room.startswith(f"{name}.")]
+    files = [path.stem.removeprefix("test_") for path in (TESTS / name).glob("test_*.py")]
+    assert files
+    assert [file for file in files if not any(file == room or file.startswith(f"{room}_") for room in rooms)] == []
+
+
+def test_no_module_is_long() -> None:
+    """A package's room of more than 350 lines, or a test module of more than 400, holds two ideas."""
+    lines = {path: len(path.read_bytes().splitlines()) for path in (*PACKAGE.rglob("*.py"), *TESTS.rglob("*.py"))}
+    most = {path: 350 if path.is_relative_to(PACKAGE) else 400 for path in lines}
+    assert {str(path): count for path, count in lines.items() if count > most[path]} == {}

@@ -69,7 +69,7 @@ class ShardWriter:
         rows, provenance = prepared.rows, prepared.provenance
         if not len(rows.x):
             return
-        if rows.mask.dtype != self._mask_dtype and self._rows:
+        if rows.mask.dtype == np.float32 and self._mask_dtype == np.bool_ and self._rows:
             self._widen_mask()
         if rows.mask.dtype == np.float32:
             self._mask_dtype = np.dtype(np.float32)

@@ -128,8 +128,8 @@ class _Pool:
         others = [member.connection for member in self._members] + [ours]
         inherited = others if self._context.get_start_method() == "fork" else []
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=_serve, args=(self._open_worker, theirs, inherited, suspect, os.getpid()), daemon=True
-        )
+            target=_serve, args=(self._open_worker, theirs, inherited, suspect, os.getpid())
+        )  # no daemon: those have no children, and a worker that opens a tokenizer tries its engines in one
         begun = monotonic()
         try:
             with signals_held():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -226,49 +225,3 @@ def test_weights_are_floats_only_where_they_have_to_be(shared_data: Path) -> Non
     assert whole.mask.dtype == np.bool_  # type: ignore[union-attr]
     assert half.mask.dtype == np.float32  # type: ignore[union-attr]
     assert set(np.unique(half.mask)) == {0.0, 0.25, 1.0}  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["minimind-3", "qwen3", "llama3_1"])
-def test_forged_text_in_pieces_is_as_with_renamed_control_tokens(shared_data: Path, name: str) -> None:
-    resolved, engine = (get(shared_data / "tokenizers" / name) for get in (shared_tokenizer, shared_engine))
-    encoder = ExactEncoder(resolved, resolved.control_tokens(), engine.reference)
-    assert encoder.pieces_suffice
-    controls = sorted(resolved.control_tokens())
-    anything = [token.content for token in resolved.added_tokens[:40]]
-    anything += [" ", "\n", "  ", "x", "é", "漢", "word", "\n\n", "'s", ""]
-    choose = random.Random(1)
-    texts, places = [], []
-    for _ in range(300):
-        text, genuine = "", []
-        for _ in range(choose.randint(1, 12)):
-            piece = choose.choice(anything)
-            if choose.random() < 0.4:
-                piece = choose.choice(controls)
-                genuine.append((len(text), len(text) + len(piece)))
-            text += piece
-        texts.append(text)
-        places.append(genuine)
-    renamed = encoder._encode_renamed(texts, places)
-    tiled = TiledEncoder(resolved, engine, encoder)
-    for pieces in (encoder.encode_forged(texts, places), tiled.encode_plain_text(texts, places)):
-        assert np.array_equal(pieces.tokens.ids, renamed.tokens.ids)
-        assert np.array_equal(pieces.tokens.offsets, renamed.tokens.offsets)
-        assert np.array_equal(pieces.starts, renamed.starts)
-        assert np.array_equal(pieces.stops, renamed.stops)
-
-
-def test_only_pieces_that_spell_a_control_token_go_to_the_reference(
-    shared_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resolved, engine = (get(shared_data / "tokenizers" / "minimind-3") for get in (shared_tokenizer, shared_engine))
-    encoder = ExactEncoder(resolved, resolved.control_tokens(), engine.reference)
-    tiled = TiledEncoder(resolved, engine, encoder)
-    asked: list[str] = []
-    as_text = encoder.as_text
-    monkeypatch.setattr(encoder, "as_text", lambda texts: (asked.extend(texts), as_text(texts))[1])
-    assert encoder.pieces_suffice
-    asked.clear()
-    texts = ["<|im_start|>no forged text<|im_end|>", "<|im_start|>plain<|im_end|>spells <|im_end|> here<|im_end|>"]
-    placed = tiled.encode_plain_text(texts, [[(0, 12), (26, 36)], [(0, 12), (17, 27), (49, 59)]])
-    assert asked == ["spells <|im_end|> here"]
-    assert encoder.have_controls(placed.tokens).tolist() == [True, True]

@@ -1,10 +1,9 @@
-"""Where tokens stand in the text, and forged control tokens as plain text."""
+"""Forged control tokens are plain text, whichever way they are kept from being tokens."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Collection, Sequence
+import random
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,19 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from placed_tokens import Places, control_tokens, encoded, metaspace, pieces, places_of, shared_encoder, small_tiler
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from sftprep.characters.offsets import ExactEncoder
 from sftprep.characters.placed import PlacedTokens
-from sftprep.characters.tiling import ByteTiler, TiledEncoder
+from sftprep.characters.tiling import TiledEncoder
 from sftprep.errors import ConversationError, TokenizerError
 from sftprep.tokens.batch import split_rows
 from sftprep.tokens.engines import HfEngine
-from sftprep.tokens.resolve import AddedToken as ResolvedToken
 from sftprep.tokens.resolve import ResolvedTokenizer
 from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import CHATML, TEXT, resolve, shared_engine, shared_tokenizer, special, train
+from tests.small_tokenizer import CHATML, resolve, shared_engine, shared_tokenizer, special, train
 from tests.strategies import texts_for_tokenizers
-
-Places = list[tuple[int, int]]
-
-
-def encoded(placed: PlacedTokens, row: int = 0) -> list[tuple[int, int, int]]:
-    """(id, start, stop) of the tokens of a text."""
-    part = slice(*placed.tokens.offsets[row : row + 2])
-    columns = (placed.tokens.ids[part], placed.starts[part], placed.stops[part])
-    return list(zip(*(column.tolist() for column in columns), strict=True))
-
-
-def pieces(placed: PlacedTokens, text: str) -> list[str]:
-    return [text[start:stop] for _, start, stop in encoded(placed)]
-
-
-def places_of(text: str, contents: Collection[str]) -> Places:
-    """Every control token that is spelled out in a text: none of it forged."""
-    found = re.finditer("|".join(re.escape(each) for each in sorted(contents, key=len, reverse=True)), text)
-    return [match.span() for match in found]
-
-
-def control_tokens(resolved: ResolvedTokenizer) -> set[str]:
-    """The special ones, and DeepSeek's that begin a turn without being special."""
-    structural = {"<｜User｜>", "<｜Assistant｜>"} & {token.content for token in resolved.added_tokens}
-    return resolved.control_tokens() | structural
 
 
 def control_ids(resolved: ResolvedTokenizer) -> set[int]:
@@ -57,201 +31,7 @@ def control_ids(resolved: ResolvedTokenizer) -> set[int]:
     return {token.id for token in resolved.added_tokens if token.content in contents}
 
 
-# -- positions --
-
-
-def test_a_token_with_a_space_begins_at_the_space(resolved: ResolvedTokenizer) -> None:
-    text = "<|im_start|> the  the<|im_end|>"
-    placed = ExactEncoder(resolved).encode_with_starts([text])
-    assert pieces(placed, text) == ["<|im_start|>", " the", " ", " the", "<|im_end|>"]
-
-
-def test_trim_offsets_of_a_post_processor_do_not_matter(tmp_path: Path) -> None:
-    from tokenizers import processors
-
-    tokenizer = train()
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
-    text = "fox the  the"
-    placed = ExactEncoder(resolve(tokenizer, tmp_path)).encode_with_starts([text])
-    assert " the" in pieces(placed, text)
-    assert "".join(pieces(placed, text)) == text
-
-
-def test_all_tokens_of_a_character_begin_at_it(resolved: ResolvedTokenizer) -> None:
-    text = "a\U0001d54fb"  # never seen in training: four bytes, four tokens
-    assert [(start, stop) for _, start, stop in encoded(ExactEncoder(resolved).encode_with_starts([text]))] == [
-        *[(0, 1)],
-        *[(1, 2)] * 4,
-        *[(2, 3)],
-    ]
-
-
-def test_white_space_that_a_token_takes_belongs_to_it(tmp_path: Path) -> None:
-    added = [*special("<l>", lstrip=True), *special("<r>", rstrip=True)]
-    text = "a  <l>  b <r> \n c"
-    placed = ExactEncoder(resolve(train(added=added), tmp_path)).encode_with_starts([text])
-    assert [piece for piece in pieces(placed, text) if "<" in piece] == ["  <l>", "<r> \n "]
-
-
-def test_positions_are_of_the_text_before_normalization(tmp_path: Path) -> None:
-    text = "Cafe\u0301 Ａx"
-    resolved = resolve(train(normalizer=normalizers.NFKC()), tmp_path)
-    placed = ExactEncoder(resolved).encode_with_starts([text])
-    assert placed.starts.tolist() == sorted(placed.starts.tolist())
-    assert (placed.starts[0], placed.stops[-1]) == (0, len(text))
-    x = next(start for number, start, _ in encoded(placed) if number == HfEngine(resolved).encode(["x"]).ids[0])
-    assert x == text.index("x")
-
-
-def metaspace(scheme: str) -> Tokenizer:
-    """SentencePiece's way: spaces are marked, one is put before the text, unknown characters become bytes."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))  # noqa: S106
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
-    names = ["<unk>", "<s>", "</s>", *(f"<0x{number:02X}>" for number in range(256))]
-    tokenizer.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=450, special_tokens=names, show_progress=False))
-    stated = json.loads(tokenizer.to_str())
-    stated["added_tokens"] = stated["added_tokens"][:3]
-    return Tokenizer.from_str(json.dumps(stated))
-
-
-@pytest.mark.parametrize("scheme", ["first", "always", "never"])
-def test_metaspace_positions(scheme: str, tmp_path: Path) -> None:
-    text = "<s>The quick</s> fox 🦊\n<s>The"
-    resolved = resolve(metaspace(scheme), tmp_path)
-    placed = ExactEncoder(resolved).encode_with_starts([text])
-    assert [text[start:stop] for number, start, stop in encoded(placed) if number < 3] == ["<s>", "</s>", "<s>"]
-    assert (np.diff(placed.starts) >= 0).all()
-    covered = np.zeros(len(text), np.bool_)
-    for _, start, stop in encoded(placed):
-        covered[start:stop] = True
-    assert covered.all()
-
-
-# -- tiling, against the tokenizers library --
-
-
-def assert_tiles(tiler: ByteTiler, encoder: ExactEncoder, texts: Sequence[str]) -> list[bool]:
-    exact = encoder.encode_with_starts(texts)
-    starts, stops, tiled = tiler.place(texts, exact.tokens)
-    assert (starts.dtype, stops.dtype, tiled.dtype) == (np.int32, np.int32, np.bool_)
-    known = np.repeat(tiled, np.diff(exact.tokens.offsets))
-    assert np.array_equal(starts[known], exact.starts[known])
-    assert np.array_equal(stops[known], exact.stops[known])
-    flags: list[bool] = tiled.tolist()
-    return flags
-
-
-@given(texts=st.lists(texts_for_tokenizers(), max_size=5))
-def test_tiling_equals_the_library(texts: list[str]) -> None:
-    tiler, encoder = small_tiler()
-    assert all(assert_tiles(tiler, encoder, texts))
-
-
-_SMALL: list[tuple[ByteTiler, ExactEncoder]] = []
-
-
-def small_tiler() -> tuple[ByteTiler, ExactEncoder]:
-    if not _SMALL:
-        tokenizer = train()
-        added = tuple(
-            {"id": number, "content": content} for number, content in enumerate(CHATML, tokenizer.get_vocab_size() - 3)
-        )
-        flags = {"special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
-        tokens = tuple(ResolvedToken(**token, **flags) for token in added)  # type: ignore[arg-type]
-        resolved = ResolvedTokenizer(
-            tokenizer.to_str(), "", {}, {}, tokens, None, None, 0, tokenizer.get_vocab_size(), {}
-        )
-        tiler = ByteTiler.of(resolved)
-        assert tiler is not None
-        _SMALL.append((tiler, ExactEncoder(resolved, CHATML)))
-    return _SMALL[0]
-
-
-def test_texts_that_a_normalizer_changes_are_not_tiled(tmp_path: Path) -> None:
-    added = [*special("<l>", lstrip=True), *special("<p>")]
-    resolved = resolve(train(added=added, normalizer=normalizers.NFC()), tmp_path)
-    tiler = ByteTiler.of(resolved)
-    assert tiler is not None
-    texts = ["plain<p>", "e\u0301", "a <l>", "", "\u212b", "naïve <p> 漢", "\u0344"]
-    assert assert_tiles(tiler, ExactEncoder(resolved), texts) == [True, False, False, True, False, True, False]
-
-
-def test_only_byte_level_tokenizers_tile(tmp_path: Path) -> None:
-    assert ByteTiler.of(resolve(metaspace("always"), tmp_path)) is None
-
-
-def test_tokens_of_another_text_do_not_tile(resolved: ResolvedTokenizer) -> None:
-    tiler = ByteTiler.of(resolved)
-    assert tiler is not None
-    tokens = HfEngine(resolved).encode(["fox", "quick", "dog"])
-    assert tiler.place(["fax", "quick", "dog"], tokens)[2].tolist() == [False, True, True]
-    assert tiler.place(["fox", "quick", "do"], tokens)[2].tolist() == [True, True, False]
-
-
-@given(texts=st.lists(texts_for_tokenizers(), max_size=4), chosen=st.randoms(use_true_random=False))
-def test_tiled_encoder_equals_the_exact_one(texts: list[str], chosen: Any) -> None:
-    _, encoder = small_tiler()
-    places = [[place for place in places_of(text, CHATML) if chosen.random() < 0.8] for text in texts]
-    tiled = TiledEncoder(encoder._resolved, encoder.reference, encoder).encode_plain_text(texts, places)
-    exact = encoder.encode_plain_text(texts, places)
-    assert tiled.tokens.offsets.tolist() == exact.tokens.offsets.tolist()
-    assert [encoded(tiled, row) for row in range(len(texts))] == [encoded(exact, row) for row in range(len(texts))]
-
-
-def test_tiled_encoder_leaves_what_a_normalizer_changes_to_the_exact_one(tmp_path: Path) -> None:
-    resolved = resolve(train(normalizer=normalizers.NFC()), tmp_path)
-    encoder = ExactEncoder(resolved, CHATML)
-    tiled = TiledEncoder(resolved, encoder.reference, encoder)
-    texts = ["plain<|im_end|>", "e\u0301<|im_end|>", ""]
-    exact = encoder.encode_with_starts(texts)
-    for placed in (tiled.encode_with_starts(texts), tiled.encode_plain_text(texts, [[(5, 15)], [(2, 12)], []])):
-        assert [encoded(placed, row) for row in range(3)] == [encoded(exact, row) for row in range(3)]
-
-
-def test_tiled_encoder_without_tiles_is_the_exact_one(tmp_path: Path) -> None:
-    resolved = resolve(metaspace("always"), tmp_path)
-    encoder = ExactEncoder(resolved, ["<s>"])
-    tiled = TiledEncoder(resolved, encoder.reference, encoder)
-    assert encoded(tiled.encode_plain_text(["<s>fox"], [[(0, 3)]])) == encoded(encoder.encode_with_starts(["<s>fox"]))
-
-
 # -- shared tokenizers --
-
-_ENCODERS: dict[Path, ExactEncoder] = {}
-
-
-def shared_encoder(folder: Path) -> tuple[ResolvedTokenizer, ExactEncoder]:
-    resolved = shared_tokenizer(folder)
-    if folder not in _ENCODERS:
-        _ENCODERS[folder] = ExactEncoder(resolved, control_tokens(resolved), shared_engine(folder).reference)
-    return resolved, _ENCODERS[folder]
-
-
-def conversations(corpus: Path, resolved: ResolvedTokenizer, every: int) -> list[str]:
-    """Conversations of the corpus between control tokens that this tokenizer has."""
-    start, end = sorted(control_tokens(resolved))[:2]
-    with corpus.open(encoding="utf-8") as lines:
-        chosen = [json.loads(line)["conversations"] for number, line in enumerate(lines) if number % every == 0]
-    return ["".join(f"{start}{turn['role']}\n{turn['content']}{end}\n" for turn in each) for each in chosen]
-
-
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_corpus_tiles_and_plain_text_changes_nothing_in_it(name: str, shared_data: Path, corpus: Path) -> None:
-    resolved, encoder = shared_encoder(shared_data / "tokenizers" / name)
-    texts = conversations(corpus, resolved, 400)
-    tiler = ByteTiler.of(resolved)
-    assert tiler is not None
-    assert sum(assert_tiles(tiler, encoder, texts)) >= 0.9 * len(texts)
-    contents = control_tokens(resolved)
-    places = [places_of(text, contents) for text in texts]
-    exact = encoder.encode_with_starts(texts)
-    tiled = TiledEncoder(resolved, shared_engine(shared_data / "tokenizers" / name), encoder)
-    for encode in (encoder.encode_plain_text, encoder._encode_renamed, tiled.encode_plain_text):
-        placed = encode(texts, places)
-        assert np.array_equal(placed.tokens.ids, exact.tokens.ids)
-        assert np.array_equal(placed.tokens.offsets, exact.tokens.offsets)
-        assert np.array_equal(placed.starts, exact.starts)
-        assert np.array_equal(placed.stops, exact.stops)
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -458,3 +238,32 @@ def test_everything_genuine_equals_whole_texts(text: str) -> None:
     _, encoder = small_tiler()
     exact = encoded(encoder.encode_with_starts([text]))
     assert encoded(encoder._encode_renamed([text], [places_of(text, CHATML)])) == exact
+
+
+@pytest.mark.parametrize("name", ["minimind-3", "qwen3", "llama3_1"])
+def test_forged_text_in_pieces_is_as_with_renamed_control_tokens(shared_data: Path, name: str) -> None:
+    resolved, engine = (get(shared_data / "tokenizers" / name) for get in (shared_tokenizer, shared_engine))
+    encoder = ExactEncoder(resolved, resolved.control_tokens(), engine.reference)
+    assert encoder.pieces_suffice
+    controls = sorted(resolved.control_tokens())
+    anything = [token.content for token in resolved.added_tokens[:40]]
+    anything += [" ", "\n", "  ", "x", "é", "漢", "word", "\n\n", "'s", ""]
+    choose = random.Random(1)
+    texts, places = [], []
+    for _ in range(300):
+        text, genuine = "", []
+        for _ in range(choose.randint(1, 12)):
+            piece = choose.choice(anything)
+            if choose.random() < 0.4:
+                piece = choose.choice(controls)
+                genuine.append((len(text), len(text) + len(piece)))
+            text += piece
+        texts.append(text)
+        places.append(genuine)
+    renamed = encoder._encode_renamed(texts, places)
+    tiled = TiledEncoder(resolved, engine, encoder)
+    for placed in (encoder.encode_forged(texts, places), tiled.encode_plain_text(texts, places)):
+        assert np.array_equal(placed.tokens.ids, renamed.tokens.ids)
+        assert np.array_equal(placed.tokens.offsets, renamed.tokens.offsets)
+        assert np.array_equal(placed.starts, renamed.starts)
+        assert np.array_equal(placed.stops, renamed.stops)

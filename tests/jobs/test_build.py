@@ -13,9 +13,9 @@ import pytest
 from small_builds import CONVERSATIONS, GOOD, SAMPLE, TOKENIZER, build, conversations, load, rejects, write
 
 from sftprep.batches.both_ways import BothWays
-from sftprep.config import BuildConfig, reject_limit
+from sftprep.config import BuildConfig
 from sftprep.dataset.verify import verify_dataset
-from sftprep.errors import ConversationError, DatasetError, InputError, TemplateError, TokenizerError
+from sftprep.errors import DatasetError, TokenizerError
 from sftprep.jobs.build import build_dataset
 from sftprep.tokens.batch import TokenBatch
 from sftprep.tokens.engines import FastEngine
@@ -74,63 +74,6 @@ def test_rows_are_cut_and_padded_as_the_seed_does(tmp_path: Path, reference: Any
     ]
 
 
-BROKEN = {
-    "not JSON": b"{broken",
-    "none of messages": {"text": "no such key"},
-    "role 'bot'": {"messages": [{"role": "bot", "content": "x"}]},
-    "no messages": {"messages": []},
-    "surrogate": b'{"messages":[{"role":"user","content":"\\ud800"},{"role":"assistant","content":"x"}]}',
-    "content": {"messages": [{"role": "user"}, {"role": "assistant", "content": "x"}]},
-}
-
-
-def test_bad_records_are_rejected_one_by_one_and_the_rest_goes_on(tmp_path: Path) -> None:
-    records = [record for bad in BROKEN.values() for record in (GOOD, bad)]
-    manifest = build(tmp_path / "out", write(tmp_path / "a.jsonl", *records))
-    totals = manifest.totals
-    assert (totals["records"], totals["conversations"], totals["rejected"]) == (12, 6, 6)
-    lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
-    for number, (word, reject) in enumerate(zip(BROKEN, rejects(tmp_path / "out"), strict=True)):
-        assert reject["source"] == "a.jsonl"
-        assert reject["line"] == 2 * number + 2
-        assert reject["byte_offset"] == sum(map(len, lines[: 2 * number + 1]))
-        assert word in reject["reason"]
-
-
-def test_a_template_that_refuses_rejects_the_record(tmp_path: Path) -> None:
-    template = "{% if messages|length > 2 %}{{ raise_exception('too long') }}{% endif %}{% for message in messages %}"
-    template += "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endfor %}"
-    template += "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-    long = {"messages": GOOD["messages"] * 2}
-    build(tmp_path / "out", write(tmp_path / "a.jsonl", GOOD, long), chat_template=template)
-    assert [(each["line"], "too long" in each["reason"]) for each in rejects(tmp_path / "out")] == [(2, True)]
-
-
-@pytest.mark.parametrize("word", BROKEN)
-def test_on_error_stop_says_file_and_line(tmp_path: Path, word: str) -> None:
-    source = write(tmp_path / "a.jsonl", GOOD, BROKEN[word])
-    with pytest.raises(ConversationError, match=r"^a\.jsonl:2: "):
-        build(tmp_path / "out", source, on_error="stop")
-    assert not (tmp_path / "out" / "manifest.json").exists()
-
-
-def test_too_many_rejects_fail_the_job(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", GOOD, b"{", GOOD, b"{")
-    with pytest.raises(InputError, match="2 of 4 records rejected, more than 1"):
-        build(tmp_path / "one", source, max_rejects="1")
-    with pytest.raises(InputError, match="more than 1"):
-        build(tmp_path / "share", source, max_rejects="49%")
-    assert (reject_limit("0.57%", 10_000), reject_limit("1.13%", 10_000), reject_limit("0.5%", 199)) == (57, 113, 0)
-    build(tmp_path / "half", source, max_rejects="50%")
-
-
-def test_nothing_left_to_train_on_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no row to train on: 2 records rejected"):
-        build(tmp_path / "out", write(tmp_path / "a.jsonl", b"{", b"["))
-    assert len(rejects(tmp_path / "out")) == 2
-    assert not (tmp_path / "out" / "manifest.json").exists()
-
-
 def test_every_record_is_accounted_for_by_line(tmp_path: Path) -> None:
     """In a shard, or listed with its kind and reason; the totals are the lists' lengths."""
     said = {"role": "assistant", "content": "Hello!"}
@@ -159,53 +102,6 @@ def test_every_record_is_accounted_for_by_line(tmp_path: Path) -> None:
     assert verify_dataset(tmp_path / "out") == []
     stored = pq.read_table(tmp_path / "out" / "shard-00000.provenance.parquet")
     assert sorted([*stored["line"].to_pylist(), *found]) == list(range(1, 8))
-
-
-@pytest.mark.parametrize("mask", ["turns", "scan"])
-def test_turns_of_which_nothing_is_printed_are_dropped_with_that_reason(tmp_path: Path, mask: str) -> None:
-    template = "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>user\n{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
-    template += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    options = {"scan_header": "<|im_start|>assistant\n", "scan_end": "<|im_end|>"} if mask == "scan" else {}
-    with pytest.raises(InputError, match="no row to train on: 0 records rejected, 1 dropped"):
-        build(tmp_path / "out", write(tmp_path / "a.jsonl", GOOD), chat_template=template, mask=mask, **options)
-    (reject,) = rejects(tmp_path / "out")
-    said = "no answer is found" if mask == "scan" else "the chat template prints nothing of what would be trained"
-    assert (reject["kind"], said in reject["reason"]) == ("dropped", True)
-
-
-def test_turns_that_the_template_does_not_end_are_counted(tmp_path: Path) -> None:
-    two = {"messages": GOOD["messages"] * 2}
-    ended = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    prompt = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    open_ended = ended.replace("<|im_end|>\n", "")  # a turn is ended by the next one's first token, the last by nothing
-    source = write(tmp_path / "a.jsonl", two, two)
-    for name, template, count in (("ended", ended, 0), ("open", open_ended, 2)):
-        manifest = build(tmp_path / name, source, chat_template=template + prompt)
-        assert manifest.totals["unended_turns"] == count, name
-    without = build(tmp_path / "without", source, chat_template=ended + prompt, train_end_of_turn=False)
-    assert without.totals["unended_turns"] == 0  # asked for
-
-
-def test_conversations_without_a_trained_token_are_dropped_unless_kept(tmp_path: Path) -> None:
-    mute = {"messages": [{"role": "user", "content": "Anyone?"}]}
-    source = write(tmp_path / "a.jsonl", GOOD, mute)
-    assert build(tmp_path / "dropped", source).totals["dropped"] == 1
-    kept = build(tmp_path / "kept", source, keep_untrained=True)
-    assert (kept.totals["dropped"], kept.totals["rows"]) == (0, 2)
-    assert not load(tmp_path / "kept", "mask")[1].any()
-
-
-def test_weights_widen_the_mask_of_their_shard(tmp_path: Path) -> None:
-    half = {"messages": [GOOD["messages"][0], {**GOOD["messages"][1], "weight": 0.5}]}
-    # enough records before it that the mask has been begun as bool
-    manifest = build(tmp_path / "out", write(tmp_path / "a.jsonl", *[GOOD] * 1500, half))
-    mask = load(tmp_path / "out", "mask")
-    assert mask.dtype == np.float32
-    assert set(np.unique(mask[:1500])) == {0.0, 1.0}
-    assert set(np.unique(mask[1500])) == {0.0, 0.5}
-    assert (mask[0] > 0).tolist() == (mask[1500] > 0).tolist()
-    assert manifest.totals["trained_tokens"] == (mask > 0).sum()
-    assert verify_dataset(tmp_path / "out") == []
 
 
 def wrong_ids(engine: FastEngine, texts: list[str]) -> TokenBatch:
@@ -275,27 +171,6 @@ def test_forged_turns_stay_text(tmp_path: Path, reference: Any) -> None:
     build(tmp_path / "allow", source, control_tokens="allow")
     (_, _, _), (x, y, mask) = conversations(tmp_path / "allow")
     assert [*x, y[-1]] == reference(text, add_special_tokens=False).input_ids
-
-
-def test_what_cannot_be_done_is_said_before_anything_is_written(tmp_path: Path) -> None:
-    out, source = tmp_path / "out", write(tmp_path / "a.jsonl", GOOD)
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        stated = json.loads((SAMPLE / "tokenizer" / name).read_text())
-        stated.pop("chat_template", None)
-        (bare / name).write_text(json.dumps(stated))
-    with pytest.raises(InputError, match=r"missing\.jsonl"):
-        build(out, str(tmp_path / "missing.jsonl"))
-    with pytest.raises(InputError, match="no record"):
-        build(out, write(tmp_path / "empty.jsonl"))
-    with pytest.raises(TemplateError, match="no chat template"):
-        build(out, source, tokenizer=str(bare))
-    with pytest.raises(TokenizerError, match="nowhere"):
-        build(out, source, tokenizer=str(tmp_path / "nowhere"))
-    with pytest.raises(TemplateError, match="generation"):
-        build(out, source, mask="generation")
-    assert not out.exists()
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:

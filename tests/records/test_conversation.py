@@ -1,9 +1,8 @@
-"""Every record format, golden; what is refused; real files; random and hostile records."""
+"""Records that are broken; real files; random and hostile records."""
 
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections import Counter
 from contextlib import suppress
@@ -16,143 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import chat_records, damaged_bytes, damaged_records
 
-from sftprep.errors import ConfigError, ConversationError
+from sftprep.errors import ConversationError
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.records.files import find_sources
 from sftprep.records.forms import FORMS
 from sftprep.records.messages import ROLES
 from sftprep.records.splits import plan_splits, read_records
-
-USER = {"role": "user", "content": "2 + 2?"}
-ANSWER = {"role": "assistant", "content": "4"}
-SYSTEM = {"role": "system", "content": "Be brief."}
-TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
-PLAIN_TOOL = {"name": "add", "parameters": {}}
-CALL = {"name": "add", "arguments": {"a": 2, "b": 2}}
-CALLING = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": CALL}]}
-RESULT = {"role": "tool", "content": "4"}
-
-
-def conversation(*messages: dict[str, Any], **rest: Any) -> Conversation:
-    values: dict[str, Any] = {"tools": None, "template_kwargs": {}, "weights": None, **rest}
-    return Conversation(list(messages), **values)
-
-
-GOLDEN: list[tuple[str, dict[str, Any], Conversation]] = [
-    ("messages", {"messages": [SYSTEM, USER, ANSWER], "id": 7, "source": None}, conversation(SYSTEM, USER, ANSWER)),
-    (
-        "messages",
-        {"messages": [USER, CALLING, RESULT, ANSWER], "tools": [TOOL, PLAIN_TOOL]},
-        conversation(USER, CALLING, RESULT, ANSWER, tools=[TOOL, PLAIN_TOOL]),
-    ),
-    ("messages", {"messages": [USER, ANSWER], "tools": json.dumps([TOOL])}, conversation(USER, ANSWER, tools=[TOOL])),
-    ("messages", {"messages": [USER, ANSWER], "tools": "[]"}, conversation(USER, ANSWER)),
-    ("messages", {"messages": [USER, ANSWER], "tools": None}, conversation(USER, ANSWER)),
-    (
-        "messages",
-        {
-            "messages": [USER, ANSWER],
-            "chat_template_kwargs": {"enable_thinking": False},
-            "documents": [{"title": "Sums", "text": "2 + 2 = 4"}],
-        },
-        conversation(
-            USER,
-            ANSWER,
-            template_kwargs={"enable_thinking": False, "documents": [{"title": "Sums", "text": "2 + 2 = 4"}]},
-        ),
-    ),
-    (
-        "messages",
-        {"messages": [{**SYSTEM, "tools": [TOOL]}, {**USER, "train": True}, ANSWER, {**ANSWER, "weight": 0.5}]},
-        conversation({**SYSTEM, "tools": [TOOL]}, USER, ANSWER, ANSWER, weights=(None, 1.0, None, 0.5)),
-    ),
-    ("conversations", {"conversations": [USER, ANSWER]}, conversation(USER, ANSWER)),
-    (
-        "conversations",
-        {
-            "conversations": [
-                {**SYSTEM, "tools": json.dumps([TOOL])},
-                USER,
-                {**CALLING, "tool_calls": json.dumps([CALL])},
-            ]
-        },
-        conversation(SYSTEM, USER, {**CALLING, "tool_calls": [CALL]}, tools=[TOOL]),
-    ),
-    (
-        "conversations",
-        {"conversations": [{"functions": [PLAIN_TOOL], **SYSTEM, "tools": ""}, USER, {**ANSWER, "tool_calls": ""}]},
-        conversation(SYSTEM, USER, ANSWER, tools=[PLAIN_TOOL]),
-    ),
-    (
-        "sharegpt",
-        {
-            "conversations": [
-                {"from": "human", "value": "2 + 2?"},
-                {"from": "function_call", "value": json.dumps(CALL)},
-                {"from": "observation", "value": "4"},
-                {"from": "gpt", "value": "4", "weight": 0},
-                {"from": "gpt", "value": "4"},
-            ],
-            "system": "Be brief.",
-            "tools": json.dumps([PLAIN_TOOL]),
-        },
-        conversation(
-            SYSTEM,
-            USER,
-            CALLING,
-            RESULT,
-            ANSWER,
-            ANSWER,
-            tools=[PLAIN_TOOL],
-            weights=(None, None, None, None, 0.0, None),
-        ),
-    ),
-    (
-        "sharegpt",
-        {
-            "conversations": [
-                {"from": "system", "value": "Be brief."},
-                {"from": "user", "value": "2 + 2?"},
-                {"from": "function_call", "value": json.dumps([CALL, CALL])},
-                {"from": "tool", "value": "4"},
-                {"from": "assistant", "value": "4"},
-            ],
-            "system": "",
-            "tools": "",
-        },
-        conversation(SYSTEM, USER, {**CALLING, "tool_calls": CALLING["tool_calls"] * 2}, RESULT, ANSWER),
-    ),
-    ("alpaca", {"instruction": "2 + 2?", "input": "", "output": "4"}, conversation(USER, ANSWER)),
-    ("alpaca", {"instruction": "2 + 2?", "output": "4"}, conversation(USER, ANSWER)),
-    ("alpaca", {"instruction": "", "input": "2 + 2?", "output": "4"}, conversation(USER, ANSWER)),
-    (
-        "alpaca",
-        {"instruction": "Add.", "input": "2 + 2", "output": "4", "system": "Be brief.", "history": [["2 + 2?", "4"]]},
-        conversation(SYSTEM, USER, ANSWER, {"role": "user", "content": "Add.\n2 + 2"}, ANSWER),
-    ),
-    ("prompt-completion", {"prompt": "2 + 2?", "completion": "4"}, conversation(USER, ANSWER)),
-    ("prompt-completion", {"prompt": [SYSTEM, USER], "completion": [ANSWER]}, conversation(SYSTEM, USER, ANSWER)),
-    (
-        "prompt-completion",
-        {"prompt": [USER, ANSWER, {**ANSWER, "train": True}, USER], "completion": [ANSWER], "tools": [TOOL]},
-        conversation(USER, ANSWER, ANSWER, USER, ANSWER, tools=[TOOL], weights=(None, 0.0, 1.0, None, None)),
-    ),
-]
-
-
-@pytest.mark.parametrize(("record_format", "record", "expected"), GOLDEN)
-def test_every_format_named_or_detected(record_format: str, record: dict[str, Any], expected: Conversation) -> None:
-    data = orjson.dumps(record)
-    assert parse_conversation(data, record_format) == expected
-    assert parse_conversation(data) == expected
-    assert parse_conversation(b" " + data + b" \r") == expected
-
-
-def test_the_formats_are_those_of_the_configuration() -> None:
-    assert {record_format for record_format, _, _ in GOLDEN} == set(FORMS)
-    for record in ({}, {"messages": [USER]}):
-        with pytest.raises(ConfigError, match="record format 'csv'; expected auto or one of messages, conversations"):
-            parse_conversation(orjson.dumps(record), "csv")
 
 
 @pytest.mark.parametrize(
@@ -185,98 +53,9 @@ def test_broken_lines_are_refused(data: bytes, complaint: str) -> None:
         parse_conversation(data)
 
 
-@pytest.mark.parametrize(
-    ("record", "complaint"),
-    [
-        ({}, "has none of messages, conversations, prompt and completion, instruction and output"),
-        ({"messages": [USER], "conversations": [USER]}, "reads as messages and as conversations; name the format"),
-        ({"messages": []}, "no messages; expected at least one"),
-        ({"messages": None}, "messages is missing; expected a list"),
-        ({"messages": "x"}, "messages is a string; expected a list"),
-        ({"messages": {"role": "user"}}, "messages is an object; expected a list"),
-        ({"messages": [USER, "x"]}, "messages[1]: a string; expected an object"),
-        ({"messages": [USER, {"role": "bot", "content": "x"}]}, "messages[1]: role 'bot'; expected one of system"),
-        ({"messages": [USER, {"content": "x", "weight": 1}]}, "messages[1]: role is missing"),
-        ({"messages": [USER], "tools": {}}, "tools is an object; expected a list or its JSON"),
-        ({"messages": [USER], "tools": "["}, "tools is not JSON: "),
-        ({"messages": [USER], "tools": "{}"}, "tools is an object; expected a list or its JSON"),
-        ({"messages": [USER], "tools": ["x"]}, "tools[0] is a string; expected an object"),
-        ({"messages": [USER], "chat_template_kwargs": []}, "chat_template_kwargs is a list; expected an object"),
-        ({"messages": [USER], "chat_template_kwargs": {"tools": []}}, "chat_template_kwargs may not set tools"),
-        ({"messages": [USER], "documents": "x"}, "documents is not a list of objects"),
-        ({"messages": [USER], "documents": ["x"]}, "documents is not a list of objects"),
-        (
-            {"conversations": [{**SYSTEM, "tools": [TOOL], "functions": [TOOL]}]},
-            "tools are given more than once on system messages",
-        ),
-        (
-            {"conversations": [{**SYSTEM, "tools": [TOOL]}], "tools": [TOOL]},
-            "tools are given both by the record and by its system message",
-        ),
-        ({"conversations": [{**SYSTEM, "tools": {"a": 1}}]}, "tools is an object; expected a list or its JSON"),
-        (
-            {"conversations": [{"from": "human", "value": "x"}, {"from": "bot", "value": "x"}]},
-            "conversations[1]: from 'bot'; expected one of system, human, user, gpt, assistant, function_call",
-        ),
-        ({"conversations": [{"from": "human", "value": "x"}, USER]}, "conversations[1]: from is missing"),
-        ({"conversations": [{"from": "human", "value": "x"}, 7]}, "conversations[1]: from is missing"),
-        ({"conversations": [{"from": "human"}]}, "conversations[0]: expected from and value"),
-        (
-            {"conversations": [{"from": "human", "value": "x", "content": "y"}]},
-            "conversations[0]: expected from and value",
-        ),
-        ({"conversations": [{"from": "human", "value": 7}]}, "messages[0]: content is a number"),
-        ({"conversations": [{"from": "function_call", "value": "add"}]}, "conversations[0] is not JSON: "),
-        ({"conversations": [{"from": "function_call", "value": "{}"}]}, "conversations[0] has no function name"),
-        (
-            {"conversations": [{"from": "function_call", "value": json.dumps(CALL), "tool_calls": [CALL]}]},
-            "conversations[0]: tool_calls beside a function_call",
-        ),
-        (
-            {"conversations": [{"from": "system", "value": "x"}], "system": "y"},
-            "a system prompt is given both by the record and by a message",
-        ),
-        ({"conversations": [{"from": "human", "value": "x"}], "system": 7}, "system is a number; expected a string"),
-        ({"instruction": "x", "output": None}, "output is missing; expected a string"),
-        ({"instruction": 7, "output": "x"}, "instruction is a number; expected a string"),
-        ({"instruction": "", "input": "", "output": "x"}, "instruction and input are both empty"),
-        ({"instruction": "x", "output": "y", "history": [["a"]]}, "history[0]: expected a pair of question and answer"),
-        ({"instruction": "x", "output": "y", "history": "a"}, "history is a string; expected a list"),
-        ({"instruction": "x", "output": "y", "history": [["a", 7]]}, "messages[1]: content is a number"),
-        (
-            {"prompt": "x", "completion": [ANSWER]},
-            "prompt and completion are not both strings or both lists of messages",
-        ),
-        ({"prompt": [7], "completion": [ANSWER]}, "messages[0]: a number; expected an object"),
-        ({"prompt": [], "completion": []}, "no messages; expected at least one"),
-    ],
-)
-def test_what_is_wrong_is_named(record: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ConversationError, match="^" + re.escape(complaint)) as caught:
-        parse_conversation(orjson.dumps(record))
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
-
-
-@pytest.mark.parametrize("record_format", sorted(set(FORMS)))
-def test_a_named_format_is_not_guessed(record_format: str) -> None:
-    for other, record, _ in GOLDEN:
-        if other != record_format and {other, record_format} != {"conversations", "sharegpt"}:
-            with pytest.raises(ConversationError, match=r"missing|not both"):
-                parse_conversation(orjson.dumps(record), record_format)
-
-
 def test_large_integers_reach_the_template_as_they_stand() -> None:
     data = b'{"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"id": 36893488147419103232}}]}]}'
     assert parse_conversation(data).messages[0]["tool_calls"][0]["arguments"] == {"id": 36893488147419103232}
-
-
-def test_errors_show_no_message_text() -> None:
-    for _, record, _ in GOLDEN:
-        secret = orjson.dumps(record).replace(b"2 + 2", b"S3CRET").replace(b"4", b"S3CRET")
-        for length in range(len(secret)):
-            with pytest.raises(ConversationError) as caught:
-                parse_conversation(secret[:length])
-            assert "S3CRET" not in str(caught.value)
 
 
 JSON = str | int | float | bool | list | dict | None

@@ -1,3 +1,5 @@
+"""What a template does to a value is recorded, or the recording ends."""
+
 from __future__ import annotations
 
 from random import Random
@@ -12,7 +14,7 @@ from sftprep.replay.decision_tree import Program, Tree
 from sftprep.replay.noncharacter_proof import Deafness
 from sftprep.replay.proof import merged
 from sftprep.replay.recorder import INPUTS, RecordingTemplate, traced_conversation
-from sftprep.replay.steps import Forms, Recording, Steps, Untraceable
+from sftprep.replay.steps import Forms, Recording, Untraceable
 from sftprep.template.chat_template import open_template
 from sftprep.template.noncharacters import utf_8
 
@@ -363,21 +365,6 @@ def test_steps_that_would_multiply_a_text_end_the_recording() -> None:
     )
 
     assert check(Replayed(doubling + "{{ ns.t[:9] }}"), [say("a"), say("a")]) == (0, 0)
-
-
-def test_a_template_that_is_not_its_own_replay_is_noticed() -> None:
-    tree: Tree[None] = Tree(INPUTS, Forms({}))
-    tree.insert({1: True}, Program((), None))
-    with pytest.raises(Untraceable):
-        tree.insert({2: True}, None)
-    with pytest.raises(Untraceable):
-        tree.insert({1: True}, None)
-
-
-def test_constants_are_told_apart_by_type() -> None:
-    steps = Steps(Forms({}))
-
-    assert len({steps.constant(value) for value in (1, 1.0, True, "1", None, "None", 0, -0.0, 0.0)}) == 9
 
 
 def test_templates_that_change_the_rules_are_left_to_jinja() -> None:

@@ -19,7 +19,6 @@ from sftprep.tokens.batch import TokenBatch, split_rows
 from sftprep.tokens.cache import write_entry
 from sftprep.tokens.choose_engine import SAMPLE, check_equal, choose_engine, unsafe_trait
 from sftprep.tokens.engines import FastEngine, HfEngine
-from sftprep.tokens.hostile_texts import hostile_texts
 from sftprep.tokens.resolve import ResolvedTokenizer
 from tests.small_tokenizer import cut_shower, resolve, save, train
 
@@ -282,25 +281,3 @@ def test_damaged_memory_is_compared_again(
     choose_engine(resolved, "auto", ["one"])
     assert len(compared) == 2  # the conversation with hostile texts; of these, long s and the like for `fast`
     assert compared[0][0] == "one"
-
-
-# -- the hostile texts --
-
-
-def test_hostile_texts_are_many_and_always_the_same() -> None:
-    tokens = ["<|im_start|>", "<|im_end|>", "<think>"]
-    texts = hostile_texts(tokens)
-    assert texts == hostile_texts(tokens)
-    assert texts != hostile_texts(tokens, seed=1)
-    assert len(texts) > 400
-    assert {"<|im_start|>", "<|im_start|><|im_start|>", "<|im_start|", "<|IM_END|>"} <= set(texts)
-    assert any("<|im_" in text and "\u0301" in text for text in texts)
-    assert max(map(len, texts)) > 16_384
-    assert all(text.encode() is not None for text in texts)
-
-
-def test_hostile_texts_hold_every_token_however_many_there_are() -> None:
-    tokens = [f"<|{number}|>" for number in range(5000)]
-    texts = hostile_texts(tokens)
-    assert set(tokens) <= set(texts)
-    assert sum(map(len, texts)) < 200_000

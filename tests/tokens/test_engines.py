@@ -14,7 +14,7 @@ from tokenizers import Regex, pre_tokenizers
 
 from sftprep.errors import TokenizerError
 from sftprep.tokens.ask_transformers import resolve_here
-from sftprep.tokens.batch import dtype_for, join_rows, split_rows
+from sftprep.tokens.batch import split_rows
 from sftprep.tokens.choose_engine import check_equal
 from sftprep.tokens.engines import FastEngine, HfEngine, encode_apart
 from sftprep.tokens.hostile_texts import hostile_texts
@@ -78,23 +78,6 @@ def test_batches_are_flat(engine: type, resolved: ResolvedTokenizer) -> None:
 
 
 @pytest.mark.parametrize("engine", [HfEngine, FastEngine])
-def test_an_engine_may_load_in_the_background(engine: type, resolved: ResolvedTokenizer) -> None:
-    begun = engine(resolved)
-    begun.begin()
-    begun.begin()
-
-    assert begun.encode(["fox"]).ids.tolist() == engine(resolved).encode(["fox"]).ids.tolist()
-
-
-def test_what_fails_in_the_background_is_a_typed_error(resolved: ResolvedTokenizer) -> None:
-    engine = FastEngine(replace(resolved, backend="{}"))
-    engine.begin()
-
-    with pytest.raises(TokenizerError, match="fastokens cannot load it"):
-        engine.encode(["fox"])
-
-
-@pytest.mark.parametrize("engine", [HfEngine, FastEngine])
 def test_nothing_is_added_cut_or_padded(engine: type, tmp_path: Path) -> None:
     from tokenizers import processors
 
@@ -108,21 +91,6 @@ def test_nothing_is_added_cut_or_padded(engine: type, tmp_path: Path) -> None:
     ids = engine(resolved).encode(["abc" * 20]).ids
     assert ids.size > 3
     assert not {401, 402} & set(ids.tolist())
-
-
-@given(st.lists(st.lists(st.integers(0, 2**32 - 1), max_size=5)))
-def test_rows_join_and_split(rows: list[list[int]]) -> None:
-    batch = join_rows([np.array(row, np.uint32) for row in rows])
-    assert (batch.ids.dtype, batch.offsets.dtype) == (np.uint32, np.int64)
-    assert [batch.ids[a:b].tolist() for a, b in zip(batch.offsets, batch.offsets[1:], strict=False)] == rows
-
-
-@pytest.mark.parametrize(
-    ("size", "dtype"), [(0, np.uint16), (1, np.uint16), (65536, np.uint16), (65537, np.uint32), (2**32, np.uint32)]
-)
-def test_dtype_holds_the_largest_id(size: int, dtype: type) -> None:
-    assert dtype_for(size) == dtype
-    assert max(size - 1, 0) <= np.iinfo(dtype_for(size)).max
 
 
 # -- texts that fail --

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 import template_zoo as zoo
-from template_zoo import conversation, talk, template_of
+from breeds import conversation, talk, template_of
 
 from sftprep.errors import ConversationError
 from sftprep.workers.limits import Bounded, LimitError, Suspect

@@ -16,6 +16,7 @@ from sftprep.errors import ConversationError, TemplateError, WorkerError
 from sftprep.workers import local as engines
 from sftprep.workers.limits import MOST_LOST, Suspect
 from sftprep.workers.local import run_tasks
+from sftprep.workers.trial import run_apart
 from sftprep.workers.worker import Order, Report
 
 
@@ -186,3 +187,20 @@ class _Sleeper:
     def run(self, task: int, report: Callable[[Report], None], *, careful: bool) -> Callable[[], None]:
         time.sleep(600)
         return lambda: None
+
+
+class _Trier:
+    """Tries its task in a child of its own before it does it."""
+
+    def __init__(self, folder: Path, suspect: Suspect) -> None:
+        self.folder = folder
+
+    def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], object]:
+        child = run_apart(os.getpid, what="the task")
+        return partial((self.folder / f"done-{order.task}").write_text, f"{os.getpid()} {child}")
+
+
+def test_a_worker_may_try_something_in_a_child(tmp_path: Path) -> None:
+    run_tasks(partial(_Trier, tmp_path), [0], 1, lambda _: None)
+    worker, child = (tmp_path / "done-0").read_text().split()
+    assert len({worker, child, str(os.getpid())}) == 3

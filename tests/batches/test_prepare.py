@@ -1,0 +1,83 @@
+"""What becomes of each record of a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_builds import GOOD, build, load, rejects, write
+
+from sftprep.errors import ConversationError, InputError
+
+BROKEN = {
+    "not JSON": b"{broken",
+    "none of messages": {"text": "no such key"},
+    "role 'bot'": {"messages": [{"role": "bot", "content": "x"}]},
+    "no messages": {"messages": []},
+    "surrogate": b'{"messages":[{"role":"user","content":"\\ud800"},{"role":"assistant","content":"x"}]}',
+    "content": {"messages": [{"role": "user"}, {"role": "assistant", "content": "x"}]},
+}
+
+
+def test_bad_records_are_rejected_one_by_one_and_the_rest_goes_on(tmp_path: Path) -> None:
+    records = [record for bad in BROKEN.values() for record in (GOOD, bad)]
+    manifest = build(tmp_path / "out", write(tmp_path / "a.jsonl", *records))
+    totals = manifest.totals
+    assert (totals["records"], totals["conversations"], totals["rejected"]) == (12, 6, 6)
+    lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
+    for number, (word, reject) in enumerate(zip(BROKEN, rejects(tmp_path / "out"), strict=True)):
+        assert reject["source"] == "a.jsonl"
+        assert reject["line"] == 2 * number + 2
+        assert reject["byte_offset"] == sum(map(len, lines[: 2 * number + 1]))
+        assert word in reject["reason"]
+
+
+def test_a_template_that_refuses_rejects_the_record(tmp_path: Path) -> None:
+    template = "{% if messages|length > 2 %}{{ raise_exception('too long') }}{% endif %}{% for message in messages %}"
+    template += "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endfor %}"
+    template += "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    long = {"messages": GOOD["messages"] * 2}
+    build(tmp_path / "out", write(tmp_path / "a.jsonl", GOOD, long), chat_template=template)
+    assert [(each["line"], "too long" in each["reason"]) for each in rejects(tmp_path / "out")] == [(2, True)]
+
+
+@pytest.mark.parametrize("word", BROKEN)
+def test_on_error_stop_says_file_and_line(tmp_path: Path, word: str) -> None:
+    source = write(tmp_path / "a.jsonl", GOOD, BROKEN[word])
+    with pytest.raises(ConversationError, match=r"^a\.jsonl:2: "):
+        build(tmp_path / "out", source, on_error="stop")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("mask", ["turns", "scan"])
+def test_turns_of_which_nothing_is_printed_are_dropped_with_that_reason(tmp_path: Path, mask: str) -> None:
+    template = "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>user\n{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
+    template += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    options = {"scan_header": "<|im_start|>assistant\n", "scan_end": "<|im_end|>"} if mask == "scan" else {}
+    with pytest.raises(InputError, match="no row to train on: 0 records rejected, 1 dropped"):
+        build(tmp_path / "out", write(tmp_path / "a.jsonl", GOOD), chat_template=template, mask=mask, **options)
+    (reject,) = rejects(tmp_path / "out")
+    said = "no answer is found" if mask == "scan" else "the chat template prints nothing of what would be trained"
+    assert (reject["kind"], said in reject["reason"]) == ("dropped", True)
+
+
+def test_turns_that_the_template_does_not_end_are_counted(tmp_path: Path) -> None:
+    two = {"messages": GOOD["messages"] * 2}
+    ended = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    prompt = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    open_ended = ended.replace("<|im_end|>\n", "")  # a turn is ended by the next one's first token, the last by nothing
+    source = write(tmp_path / "a.jsonl", two, two)
+    for name, template, count in (("ended", ended, 0), ("open", open_ended, 2)):
+        manifest = build(tmp_path / name, source, chat_template=template + prompt)
+        assert manifest.totals["unended_turns"] == count, name
+    without = build(tmp_path / "without", source, chat_template=ended + prompt, train_end_of_turn=False)
+    assert without.totals["unended_turns"] == 0  # asked for
+
+
+def test_conversations_without_a_trained_token_are_dropped_unless_kept(tmp_path: Path) -> None:
+    mute = {"messages": [{"role": "user", "content": "Anyone?"}]}
+    source = write(tmp_path / "a.jsonl", GOOD, mute)
+    assert build(tmp_path / "dropped", source).totals["dropped"] == 1
+    kept = build(tmp_path / "kept", source, keep_untrained=True)
+    assert (kept.totals["dropped"], kept.totals["rows"]) == (0, 2)
+    assert not load(tmp_path / "kept", "mask")[1].any()

@@ -1,0 +1,162 @@
+"""Chat templates that print turns in ways that make them hard to tell apart."""
+
+from __future__ import annotations
+
+from breeds import Breed
+
+_IM = ("<|im_start|>", "<|im_end|>")
+
+# Separators stand between turns: the prompt begins with what the next turn's text does not hold.
+SEPARATED = Breed(
+    """\
+{%- for message in messages %}
+    {{- message.role + ': ' + message.content }}{% if not loop.last %}{{ '\n###\n' }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '\n###\nassistant: ' }}{% endif %}""",
+)
+
+
+# Prints an answer when it comes to the question after it, or after the loop.
+DELAYED = Breed(
+    """\
+{%- set ns = namespace(answer=none, thought=none) %}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}
+        {%- if ns.answer is not none %}
+            {{- '<|assistant|>' }}
+            {%- if ns.thought %}{{ '(' + ns.thought + ')' }}{% endif %}
+            {{- ns.answer + '<|end|>\n' }}
+            {%- set ns.answer = none %}
+        {%- endif %}
+        {{- '<|user|>' + message.content + '<|end|>\n' }}
+    {%- elif message.role == 'assistant' %}
+        {%- set ns.answer = message.content %}{% set ns.thought = message.reasoning_content %}
+    {%- endif %}
+{%- endfor %}
+{%- if ns.answer is not none %}{{ '<|assistant|>' + ns.answer + '<|end|>\n' }}{% endif %}
+{%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}""",
+    {"eos_token": "<|end|>"},
+    ("<|user|>", "<|assistant|>", "<|end|>"),
+)
+
+
+# Prints tool results beside the call that asked for them.
+EARLY_RESULTS = Breed(
+    """\
+{%- for message in messages %}
+    {%- if message.role == 'user' %}{{ '<|user|>' + message.content + '<|end|>' }}
+    {%- elif message.tool_calls %}
+        {{- '<|assistant|>' + message.tool_calls[0].function | tojson + '<|call|>' }}
+        {%- if not loop.last and loop.nextitem.role == 'tool' %}{{ '<|result|>' + loop.nextitem.content + '<|end|>' }}{% endif %}
+        {{- message.content }}
+    {%- elif message.role == 'assistant' %}{{ '<|assistant|>' + message.content + '<|end|>' }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}""",
+    {"eos_token": "<|end|>"},
+    ("<|user|>", "<|assistant|>", "<|end|>", "<|call|>", "<|result|>"),
+)
+
+
+# Does not loop over messages at all.
+BY_INDEX = Breed(
+    """\
+{%- for i in range(messages | length) %}
+    {{- '<|im_start|>' + messages[i].role + '\n' + messages[i].content + '<|im_end|>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}""",
+    {"eos_token": "<|im_end|>"},
+    _IM,
+)
+
+
+# Loops over messages that it makes itself.
+REBUILT = Breed(
+    """\
+{%- set ns = namespace(list=[]) %}
+{%- for message in messages %}
+    {%- set ns.list = ns.list + [{'role': 'model' if message.role == 'assistant' else message.role, 'content': message.content | trim}] %}
+{%- endfor %}
+{%- for message in ns.list %}
+    {{- '<start_of_turn>' + message.role + '\n' + message.content + '<end_of_turn>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}""",
+    {"bos_token": "<bos>", "eos_token": "<eos>"},
+    ("<bos>", "<eos>", "<pad>", "<start_of_turn>", "<end_of_turn>"),
+)
+
+LAST_APART = Breed(
+    """\
+{%- for message in messages[:-1] %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}
+{%- set last = messages[-1] %}
+{%- if last.role == 'assistant' %}{{ '<|im_start|>assistant\n' + last.content + '<|im_end|>\n' }}
+{%- else %}{{ '<|im_start|>' + last.role + '\n' + last.content + '<|im_end|>\n' }}{% endif %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}""",
+    {"eos_token": "<|im_end|>"},
+    _IM,
+)
+
+MACROS = Breed(
+    """\
+{%- macro turn(role, content) %}{{ '<|im_start|>' + role + '\n' + content + '<|im_end|>\n' }}{% endmacro %}
+{%- macro conversation(messages) %}
+    {%- for message in messages %}
+        {%- if message.role == 'tool' %}{% continue %}{% endif %}
+        {{- turn(message.role, message.content) }}
+        {%- if message.content == 'stop' %}{% break %}{% endif %}
+    {%- endfor %}
+{%- endmacro %}
+{{- conversation(messages) }}
+{%- if add_generation_prompt %}{{ turn('assistant', '')[:-11] }}{% endif %}""",
+    {"eos_token": "<|im_end|>"},
+    _IM,
+)
+
+SET_BLOCK = Breed(
+    """\
+{%- set body %}
+    {%- for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}
+{%- endset %}
+{{- body }}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}""",
+    {"eos_token": "<|im_end|>"},
+    _IM,
+)
+
+
+# as Gemma 4's: after a tool's result it asks for nothing
+SILENT = Breed(
+    """\
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\n' + (message.tool_calls | tojson if message.tool_calls else message.content) }}
+    {{- '<|im_end|>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt and messages[-1].role != 'tool' %}{{ '<|im_start|>assistant\n' }}{% endif %}""",
+    {"eos_token": "<|im_end|>"},
+    _IM,
+)
+
+
+FALCON = Breed(
+    """\
+{% for message in messages %}{% if not loop.first %}{{ '\n' }}{% endif %}
+{%- if message['role'] == 'system' %}{{ 'System: ' + message['content'] }}
+{%- elif message['role'] == 'user' %}{{ 'User: ' + message['content'] }}
+{%- elif message['role'] == 'assistant' %}{{ 'Falcon: ' + message['content'] }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '\nFalcon:' }}{% endif %}""",
+    {"eos_token": "<|endoftext|>"},
+    ("<|endoftext|>",),
+)
+
+
+VICUNA = Breed(
+    """\
+{{ 'A chat between a user and an assistant.' }}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}{{ ' USER: ' + message.content }}
+    {%- elif message.role == 'assistant' %}{{ ' ASSISTANT: ' + message.content + eos_token }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}""",
+    {"bos_token": "<s>", "eos_token": "</s>"},
+    ("<s>", "</s>", "<unk>"),
+)

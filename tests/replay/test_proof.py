@@ -1,0 +1,232 @@
+"""Decisions that must not be taken from one conversation for another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import template_zoo as zoo
+from replays import ASK, LOOP, breed_template, rendered, replayed, same, talk
+
+from sftprep.errors import SftprepError
+from sftprep.records.conversation import Conversation
+from sftprep.replay.replay_template import ReplayTemplate
+from sftprep.template.chat_template import open_template
+
+
+def test_a_header_that_goes_on_into_the_answer() -> None:
+    source = LOOP + "<s>{{ m.role }}\n{{ m.content }}<e>{% endfor %}" + ASK + "<s>assistant\n<h>\n{% endif %}"
+
+    template = same(source, talk("a", "b"), talk("a", "<h>\nb"), talk("a", "<h>b"), talk("a", "<h>"), talk("a", ""))
+    assert template.replayed > 4
+
+
+def test_an_end_of_turn_that_content_may_follow() -> None:
+    source = LOOP + "<s>{{ m.role }}\n<e>{{ m.content }}{% endfor %}" + ASK + "<s>assistant\n{% endif %}"
+
+    conversations = [talk("a", "b"), talk("a", " "), talk("a", ""), talk("", "\n"), talk(" ", "x ")]
+
+    same(source, *conversations)
+    same(source, *conversations[::-1])
+    same(source, *conversations[1:])
+
+
+def test_a_turn_that_the_next_one_ends() -> None:
+    source = LOOP + "<s>{{ m.role }}\n{{ m.content }}{% endfor %}" + ASK + "<s>assistant\n{% endif %}"
+
+    same(source, talk("a", "b", "c"), talk("a", "b ", "c"), talk("a", "", "c"), talk("", "<e>", ""))
+
+
+def test_a_message_that_may_print_nothing() -> None:
+    source = LOOP + "{{ m.content }}{% endfor %}"
+
+    same(source, talk("a", "b"), talk("a", ""), talk("", "b"), talk(" ", " "))
+
+
+def test_a_message_in_two_places_with_nothing_or_something_between() -> None:
+    twice = "{% for m in messages %}<s>{{ m.content }}{% endfor %}{{ messages[0].content }}{% for m in messages[1:2] %}!<e>{% endfor %}"
+
+    same(twice, talk("", "b"), talk("a", "b"), talk("a", ""), talk("", ""))
+
+
+def noted(note: str, *texts: str, at: int = 1) -> Conversation:
+    conversation = talk(*texts)
+    conversation.messages[at]["note"] = note
+    return conversation
+
+
+def test_an_end_after_a_text_that_may_be_empty() -> None:
+    source = LOOP + "<s>{{ m.content }}{% endfor %}{{ between }}<e>"
+    conversations = [Conversation(talk("a", "b").messages, None, {"between": text}, None) for text in ("", "x", "<e>")]
+
+    same(source, *conversations, header="<s>")
+
+
+def test_names_before_the_words_of_other_roles() -> None:
+    source = LOOP + "<s>{{ m.note }}{{ m.content }}<e>{% endfor %}" + ASK + "<s>{% endif %}"
+    conversations = [noted(note, "a", "b", at=0) for note in ("x", "y", "", "x y")]
+
+    same(source, *conversations, roles=("assistant", "user"))
+
+
+def test_one_turn_in_two_loops_with_a_variable_between() -> None:
+    source = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}<s>{{ m.content }}{% endif %}{% endfor %}{{ between }}"
+        "{% for m in messages %}{% if m.role == 'assistant' %}!<e>{% endif %}{% endfor %}" + ASK + "<s>{% endif %}"
+    )
+    conversations = [Conversation(talk("a", "b").messages, None, {"between": text}, None) for text in ("", "x", " ")]
+
+    same(source, *conversations)
+
+
+def test_a_second_place_that_may_be_empty() -> None:
+    source = (
+        "{% for m in messages %}{{ m.note }}{% endfor %}|{% for m in messages %}<s>{{ m.content }}<e>{% endfor %}" + ASK
+    )
+    source += "<s>{% endif %}"
+
+    same(source, noted("", "a", "b"), noted("x", "a", "b"), noted(" ", "a", "b"))
+
+
+def test_a_text_before_the_turn_that_may_be_empty() -> None:
+    source = LOOP + "{{ m.content }}<e>{{ m.note }}{% endfor %}"
+
+    same(source, noted("", "a", "b", at=0), noted("x", "a", "b", at=0), noted("<e>", "a", "b", at=0))
+
+
+def test_a_header_with_a_control_token_after_a_text() -> None:
+    source = LOOP + "<s>{{ m.note }}<e>b{{ m.content }}<e>{% endfor %}" + ASK + "<s>a<e>b{% endif %}"
+
+    same(source, noted("a", "a", "b"), noted("a<e>b", "a", "b"), noted("", "a", "b"), noted("x", "a", "b"))
+
+
+def test_a_question_repeated_in_the_answer() -> None:
+    source = (
+        LOOP
+        + "<s>{% if m.role == 'user' %}-{% else %}{{ m.content }}{% if '</z>' in m.content %}{{ messages[0].content }}"
+    )
+    source += "{% endif %}{% endif %}<e>{% endfor %}" + ASK + "<s>{% endif %}"
+
+    same(source, talk("", "</z>"), talk("q", "</z>"), talk(" ", "</z>"), talk("</z>", "</z>"))
+
+
+def test_control_tokens_as_roles_that_are_no_roles() -> None:
+    source = LOOP + "<s>{{ m.author.role }}<e>{% endfor %}" + ASK + "<s>{% endif %}"
+    conversations = [talk("", "", author={"role": role}) for role in ("user", "<e>", "<s>")]
+
+    for order in (conversations, conversations[::-1]):
+        same(source, *order)
+    template = ReplayTemplate(open_template(source, {}, control_tokens=["<s>", "<e>"]))
+    assert template.template.render(conversations[1]).forged == ((3, 6), (12, 15))
+
+
+def test_an_answer_printed_at_the_question() -> None:
+    source = LOOP + "<s>{{ m.content }}{% if loop.nextitem %}{{ loop.nextitem.content }}{% endif %}<e>{% endfor %}"
+    template = ReplayTemplate(open_template(source, {}, control_tokens=["<s>", "<e>"]))
+    for conversation in [talk("a", "b"), talk("a", "c"), talk("a", ""), talk("", "b")] * 3:
+        assert replayed(template, conversation) == rendered(template, conversation)
+
+    assert template.replayed == 0
+
+
+def test_a_control_token_of_two_halves() -> None:
+    for source in (
+        LOOP + "<s>{{ m.role }}\n<{{ m.content }}<e>{% endfor %}",
+        LOOP + "<s>{{ m.content }}e><e>{% endfor %}",
+    ):
+        same(source, talk("a", "b"), talk("e>", "e>"), talk("<", "<"), talk("s>", "b<"))
+
+
+def test_texts_that_spell_control_tokens() -> None:
+    source = LOOP + "<s>{{ m.role }}\n{{ m.content }}<e>\n{% endfor %}" + ASK + "<s>assistant\n{% endif %}"
+    forged = [
+        talk(text, other)
+        for text in ("<e>", "<s>assistant\nno<e>\n<s>user\n", "<s", "\ufdd0<e>")
+        for other in ("b", "<e>")
+    ]
+
+    template = same(source, talk("a", "b"), *forged)
+    assert template.recorded == 1
+    template = same(source, *forged, talk("a", "b"))
+    assert template.recorded == 1
+
+
+def test_text_that_the_template_measures_is_refused_where_jinja_refuses_it() -> None:
+    source = LOOP + "<s>{{ m.role }}\n{{ m.content[:9] }}<e>{% endfor %}" + ASK + "<s>assistant\n{% endif %}"
+
+    same(source, talk("a", "b"), talk("<" * 12, "<e>" * 9), talk("<e>" * 9, "b"), talk("abcdefgh<", "x"))
+
+
+@pytest.mark.parametrize(
+    "look", ["{{ m[k] }}", "{% if k in m %}!{% endif %}", "{{ m.d[k] }}", "{% if k in m.d %}!{% endif %}"]
+)
+def test_keys_that_might_begin_control_tokens(look: str) -> None:
+    source = "{% set k = '<' ~ 'k' %}{{ messages[0].content }}{% for m in messages[1:] %}<s>{{ m.content }}" + look
+    source += "<e>{% endfor %}" + ASK + "<s>{% endif %}"
+    more = {"d": {"<k": "x"}, "<k": "y"}
+
+    same(source, talk("q", "b", **more), talk("b", "b", **more), talk("a", "b", **more))
+
+
+@pytest.mark.parametrize("word", ["<r>", "<e>", "<e><s>"])
+@pytest.mark.parametrize("look", ["'{}' in t", "t.startswith('{}')", "t.endswith('{}')", "t == '{}'"])
+def test_words_and_control_tokens_looked_for_in_what_a_macro_prints(look: str, word: str) -> None:
+    source = (
+        "{% macro out(t) %}{{ t }}{% endmacro %}" + LOOP + "<s>{% set t = out(m.content) %}{% if " + look.format(word)
+    )
+    source += " %}!{% else %}{{ t }}{% endif %}<e>{% endfor %}" + ASK + "<s>{% endif %}"
+    texts = ["a", "b", "<", "<r", f"x{word}", word, f"{word}y", f"{word[:2]} {word[2:]}"]
+
+    template = same(source, *(talk(one, two) for one in texts for two in texts))
+
+    assert template.replayed > 20
+
+
+def test_prompts_that_depend_on_the_conversation() -> None:
+    source = (
+        LOOP + "<s>{{ m.role }}\n{{ m.content }}<e>{% endfor %}"
+        "{% if add_generation_prompt %}<s>assistant\n{% if 'x' in messages[-1].content %}<h>{% endif %}{% endif %}"
+    )
+
+    template = same(source, talk("a", "b"), talk("x", "<h>b"), talk("x", "b"), talk("a", "<h>b"), talk("x", "<h>"))
+    assert template.replayed > 4
+
+
+def test_prompts_that_depend_on_variables() -> None:
+    source = (
+        LOOP + "<s>{{ m.role }}\n{{ m.content }}<e>{% endfor %}"
+        "{% if add_generation_prompt %}<s>assistant\n{% if think %}<h>{% endif %}{{ name }}{% endif %}"
+    )
+    conversations = [
+        Conversation(talk("a", text).messages, None, kwargs, None)
+        for kwargs in ({"think": True}, {"think": False}, {"think": 1}, {"name": "x"}, {"name": "b"}, {})
+        for text in ("b", "<h>b")
+    ]
+
+    same(source, *conversations)
+
+
+def test_tools_lists_and_their_absence() -> None:
+    source = "{% if tools %}{{ tools | tojson }}{% endif %}" + LOOP + "<s>{{ m.content }}<e>{% endfor %}"
+    tools: list[Any] = [None, [], [{"name": "a"}], [{"name": "<e>"}, {"name": "b"}], [{}]]
+
+    same(source, *(Conversation(talk("a", "b").messages, tool, {}, None) for tool in tools))
+
+
+def test_variables_that_may_not_be_set() -> None:
+    template = breed_template(zoo.CHATML)
+    conversation = Conversation(talk("a", "b").messages, None, {"messages": []}, None)
+    for _ in range(3):
+        with pytest.raises(SftprepError):
+            template.render(conversation)
+
+
+def test_words_of_other_roles() -> None:
+    source = (
+        LOOP
+        + "<s>{{ m.role }}\n{{ m.content | trim }}<e>{% if m.role == 'user' and '</t>' in m.content %}!{% endif %}{% endfor %}"
+    )
+    texts = ("a", " a", "", "</t> b", "< b", "\n", "a</t>")
+
+    for order in (texts, texts[::-1]):
+        same(source, *(talk(text, text) for text in order), roles=("user", "assistant"))
