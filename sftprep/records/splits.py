@@ -81,7 +81,11 @@ def index_source(source: Source, granularity: int = CHUNK) -> SourceIndex:
             offsets.append(size + first + 1)
             lines.append(newlines + 2)
         size += len(chunk)
-    on_disk = size if plain else _hash_file(source.path, digest)
+    on_disk = size
+    if not plain:
+        with Path(source.path).open("rb", buffering=0) as file:
+            hashlib.file_digest(file, lambda: digest)
+            on_disk = file.tell()
     if on_disk != source.bytes:
         raise InputError(f"{source.path}: changed while it was read; {source.bytes} bytes became {on_disk}")
     kind = kind_of_file(source.path)
@@ -89,15 +93,6 @@ def index_source(source: Source, granularity: int = CHUNK) -> SourceIndex:
         offsets, lines = array("q"), array("q")
     info = SourceInfo(source.path, source.name, source.bytes, digest.hexdigest(), kind.count(source.path, counter))
     return SourceIndex(info, size, offsets, lines)
-
-
-def _hash_file(path: str, digest: hashlib._Hash) -> int:
-    size = 0
-    with Path(path).open("rb", buffering=0) as file:
-        while data := file.read(CHUNK):
-            digest.update(data)
-            size += len(data)
-    return size
 
 
 def plan_splits(
