@@ -18,8 +18,8 @@ from sftprep.checksum import Count, Hash
 from sftprep.errors import InputError
 from sftprep.records.compressed import CHUNK, codec_of, read_chunks
 from sftprep.records.files import Source
-from sftprep.records.json_text import MAX_RECORD, LineCounter, Record
-from sftprep.records.kinds import Place, kind_of_file
+from sftprep.records.json_text import MAX_RECORD, LineCounter, Place, Record
+from sftprep.records.kinds import kind_of_file
 
 MIN_SPLIT, MAX_SPLIT = 1 << 20, 64 << 20  # bytes
 SPLITS = 48  # wanted of a large job: 16 workers are busy to the end, each taking about three
