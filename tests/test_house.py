@@ -26,8 +26,11 @@ ROOMS = {
 }
 TESTS = Path(__file__).parent
 TESTED_ELSEWHERE = {  # rooms without a test file of their own, and why
+    "exports.kinds": "a registry: test_registries adds an export",
     "layouts.kinds": "a registry: test_registries adds a layout",
     "masks.kinds": "a registry: test_registries adds a kind of mask",
+    "stores.kinds": "a registry: test_registries adds a place to store",
+    "stores.types": "types that test_local compares",
     "workers.runners": "a registry: test_registries adds a way to run workers",
     "workers.worker": "types that test_local passes to and fro",
     "replay.noncharacter_proof": "test_recording_sandbox compares it with a second run; it is about to go",

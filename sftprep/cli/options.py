@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,15 +64,20 @@ def _options(*decorators: Any) -> Callable[[_Command], _Command]:
     return apply
 
 
-def _choice(flag: str, values: tuple[str, ...], text: str, *names: str) -> Any:
-    return click.option(flag, *names, type=click.Choice(values), default=values[0], show_default=True, help=text)
+def _option(name: str, text: str, flag: str | None = None, *, choices: Collection[str] = (), **more: Any) -> Any:
+    """The option of one of a build's fields, which has its default. flag: how it is spelled, if not as the field."""
+    default = BuildConfig.__dataclass_fields__[name].default
+    flag = flag or f"--{name.replace('_', '-')}"
+    if isinstance(default, bool):
+        more["is_flag"] = True
+        flag += f"/--no-{flag[2:]}" if default else ""
+    if choices:
+        more["type"] = click.Choice(tuple(choices))
+    return click.option(flag, name, default=default, show_default=default is not False, help=text, **more)
 
 
 class _Folder(click.Path):
     """A folder of this machine. An address would become a local folder with an odd name."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Raises ConfigError for an address."""
@@ -83,14 +88,10 @@ class _Folder(click.Path):
         return super().convert(value, param, ctx)
 
 
-FOLDER = _Folder()
-_ON_ERROR = _choice("--on-error", ("reject", "stop"), "What a record that cannot be used does.")
-_MAX_REJECTS = click.option("--max-rejects", metavar="N|N%", help="Fail when more records than this are rejected.")
-_TRUST = click.option(
-    "--trust-remote-code",
-    is_flag=True,
-    help="Run Python code that comes with the tokenizer: only if this call says so.",
-)
+FOLDER = _Folder(path_type=Path)
+_ON_ERROR = _option("on_error", "What a record that cannot be used does.", choices=("reject", "stop"))
+_MAX_REJECTS = _option("max_rejects", "Fail when more records than this are rejected.", metavar="N|N%")
+_TRUST = _option("trust_remote_code", "Run Python code that comes with the tokenizer: only if this call says so.")
 build_options = _options(
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
     click.option("-o", "--output", type=FOLDER, help="Folder of the dataset.  [required]"),
@@ -109,8 +110,8 @@ build_options = _options(
         help=f"Tokens kept per conversation; arrays are one narrower.  [default: {config.DEFAULT_MAX_LENGTH}]",
     ),
     click.option("--seq-length", type=int, help="Width of the arrays; instead of --max-length."),
-    _choice("--layout", tuple(LAYOUTS), "How conversations lie in rows."),
-    _choice("--format", ("auto", *FORMS), "Kind of the records; auto looks at each.", "record_format"),
+    _option("layout", "How conversations lie in rows.", choices=LAYOUTS),
+    _option("record_format", "Kind of the records; auto looks at each.", "--format", choices=("auto", *FORMS)),
     click.option(
         "--chat-template",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -123,51 +124,24 @@ build_options = _options(
         metavar="NAME=VALUE",
         help="Variable for the chat template, such as enable_thinking=false; may be repeated.",
     ),
-    click.option("--date", metavar="YYYY-MM-DD", help="The day a template's strftime_now sees.  [default: today]"),
-    _choice("--mask", tuple(MASKS), "How trained tokens are found."),
-    click.option(
-        "--train-on",
-        default="assistant",
-        show_default=True,
-        metavar="assistant|last|all|ROLE,ROLE",
-        help="Whose messages are trained.",
-    ),
-    click.option(
-        "--train-end-of-turn/--no-train-end-of-turn",
-        default=True,
-        show_default=True,
-        help="Train the token that ends a turn.",
-    ),
-    click.option("--keep-untrained", is_flag=True, help="Keep conversations without any trained token."),
-    click.option("--end-of-turn", metavar="TOKEN", help="The token that ends a turn, where it is not found rightly."),
-    click.option("--header", metavar="TEXT", help="What stands before an answer, where it is not found rightly."),
-    click.option("--scan-header", metavar="TEXT", help="For --mask scan: text before an answer."),
-    click.option("--scan-end", metavar="TEXT", help="For --mask scan: text that ends an answer."),
-    click.option(
-        "--scan-start-offset",
-        type=int,
-        default=0,
-        show_default=True,
-        help="For --mask scan: tokens from the header's end to the first trained one.",
-    ),
-    click.option(
-        "--scan-end-offset",
-        type=int,
-        default=0,
-        show_default=True,
-        help="For --mask scan: tokens trained after the end text.",
-    ),
-    _choice("--control-tokens", config.CONTROL_TOKENS, "What message text that spells a control token becomes."),
-    click.option(
-        "--strict",
-        is_flag=True,
-        help="Refuse folders and globs with files in them that are not read, other than hidden ones.",
-    ),
+    _option("date", "The day a template's strftime_now sees.  [default: today]", metavar="YYYY-MM-DD"),
+    _option("mask", "How trained tokens are found.", choices=MASKS),
+    _option("train_on", "Whose messages are trained.", metavar="assistant|last|all|ROLE,ROLE"),
+    _option("train_end_of_turn", "Train the token that ends a turn."),
+    _option("keep_untrained", "Keep conversations without any trained token."),
+    _option("end_of_turn", "The token that ends a turn, where it is not found rightly.", metavar="TOKEN"),
+    _option("header", "What stands before an answer, where it is not found rightly.", metavar="TEXT"),
+    _option("scan_header", "For --mask scan: text before an answer.", metavar="TEXT"),
+    _option("scan_end", "For --mask scan: text that ends an answer.", metavar="TEXT"),
+    _option("scan_start_offset", "For --mask scan: tokens from the header's end to the first trained one."),
+    _option("scan_end_offset", "For --mask scan: tokens trained after the end text."),
+    _option("control_tokens", "What message text that spells a control token becomes.", choices=config.CONTROL_TOKENS),
+    _option("strict", "Refuse folders and globs with files in them that are not read, other than hidden ones."),
     _ON_ERROR,
     _MAX_REJECTS,
     click.option("-w", "--workers", type=int, help="Worker processes.  [default: one per core]"),
-    _choice("--engine", tuple(RUNNERS), "Who runs the workers."),
-    _choice("--tokenizer-engine", config.TOKENIZER_ENGINES, "auto takes the fast one where it is proven equal."),
+    _option("engine", "Who runs the workers.", choices=RUNNERS),
+    _option("tokenizer_engine", "auto takes the fast one where it is proven equal.", choices=config.TOKENIZER_ENGINES),
     _TRUST,
 )
 work_options = _options(_ON_ERROR, _TRUST)

@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import socket
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from sftprep.dataset.staged import TEMPORARY_PREFIX, naming, sync_folder
 from sftprep.errors import BusyError, StorageError
+from sftprep.regular_files import open_regular
 
 LOCK_NAME = ".lock"
 
@@ -80,14 +80,11 @@ def folder_lock(folder: Path, *, shared: bool = False, create: bool = True, pati
 def is_lock(path: Path) -> bool:
     """Whether a file is a lock of sftprep's: it says who holds it, or nothing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_regular(path) as file:
+            content = file.read(1000)
     except OSError:
         return False
-    try:
-        content = os.pread(descriptor, 1000, 0) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b"?"
-        return not content or bool(_holder(content))
-    finally:
-        os.close(descriptor)
+    return not content or bool(_holder(content))
 
 
 def _let_go(path: Path, descriptor: int) -> None:

@@ -14,10 +14,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from sftprep import FORMAT_VERSION
 from sftprep.dataset.safe_open import open_file
@@ -35,15 +36,30 @@ LARGEST_MANIFEST = 128 << 20  # bytes; 100,000 shards take 75 MB
 _LARGEST_INT = 2**63 - 1
 _SHARD = re.compile(r"shard-[0-9]{5}")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_MISSING = object()
+_CALLED = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
 _CHECKSUM_LINE = re.compile(rb'^ "checksum": "([0-9a-f]{64})",\n', re.MULTILINE)
+
+
+Count = Annotated[int, range(_LARGEST_INT + 1)]
+Positive = Annotated[int, range(1, _LARGEST_INT + 1)]
+Hash = Annotated[str, _HASH]
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What any manifest begins with, of whatever version."""
+
+    format: str
+    version: Count
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
     """Size in bytes and hex sha256 of one file of the dataset."""
 
-    bytes: int
-    sha256: str
+    bytes: Count
+    sha256: Hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +67,9 @@ class InputEntry:
     """One input that was read: its name as given, size in bytes, hex sha256, and how many records it held."""
 
     name: str
-    bytes: int
-    sha256: str
-    records: int
+    bytes: Count
+    sha256: Hash
+    records: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +85,13 @@ class ShardEntry:
     """One shard: X, Y and mask of `rows` rows, and `segments` conversations in them."""
 
     name: str
-    rows: int
-    segments: int
+    rows: Positive
+    segments: Positive
 
     @property
     def provenance(self) -> str:
         """Name of the file that says where each segment came from."""
         return f"{self.name}.provenance.parquet"
-
-    def arrays(self, width: int, dtype: str) -> dict[str, ArrayForm]:
-        """File names of X, Y, mask and segments, in this order, with the form of each."""
-        matrix = (self.rows, width)
-        return {
-            f"{self.name}.X.npy": ArrayForm(matrix, (DTYPES[dtype],)),
-            f"{self.name}.Y.npy": ArrayForm(matrix, (DTYPES[dtype],)),
-            f"{self.name}.mask.npy": ArrayForm(matrix, ("|b1", "<f4")),
-            f"{self.name}.segments.npy": ArrayForm((self.segments, 3), ("<i8",)),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +99,15 @@ class Manifest:
     """What a dataset holds and where it came from. `width` is in tokens; `dtype` is that of X and Y."""
 
     sftprep: str  # version of the program that wrote it
-    fingerprint: str  # hex sha256 over all that decides the bytes
+    fingerprint: Hash  # over all that decides the bytes
     config: Mapping[str, Any]  # the options that decide the bytes
-    layout: str
-    width: int
-    dtype: str
-    pad_id: int
+    layout: Annotated[str, LAYOUTS]
+    width: Positive
+    dtype: Annotated[str, DTYPES]
+    pad_id: Count
     tokenizer: Mapping[str, Any]
     inputs: tuple[InputEntry, ...]
-    totals: Mapping[str, int]  # at least TOTALS
+    totals: Mapping[str, Count]  # at least TOTALS
     shards: tuple[ShardEntry, ...]
     files: Mapping[str, FileEntry]
 
@@ -115,7 +121,13 @@ class Manifest:
 
     def arrays(self, shard: ShardEntry) -> dict[str, ArrayForm]:
         """File names of a shard's X, Y, mask and segments, in this order, with the form of each."""
-        return shard.arrays(self.width, self.dtype)
+        matrix = (shard.rows, self.width)
+        return {
+            f"{shard.name}.X.npy": ArrayForm(matrix, (DTYPES[self.dtype],)),
+            f"{shard.name}.Y.npy": ArrayForm(matrix, (DTYPES[self.dtype],)),
+            f"{shard.name}.mask.npy": ArrayForm(matrix, ("|b1", "<f4")),
+            f"{shard.name}.segments.npy": ArrayForm((shard.segments, 3), ("<i8",)),
+        }
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -136,32 +148,16 @@ def parse_manifest(data: bytes) -> Manifest:
     """Check a manifest's bytes, which may be anything. Raises DatasetError, saying which key is wrong."""
     if len(data) > LARGEST_MANIFEST:
         raise DatasetError(f"larger than {LARGEST_MANIFEST:,} bytes")
-    top = _Object("", _parse_json(data))
-    if top.text("format") != FORMAT:
-        raise DatasetError(f"format {top.text('format')[:40]!r}; expected {FORMAT!r}")
-    if top.count("version") != VERSION:
-        raise DatasetError(f"format version {top.count('version')}; this sftprep reads version {VERSION}")
+    stated = _parse_json(data)
+    head: _Head = _read(_Head, stated)
+    if head.format != FORMAT:
+        raise DatasetError(f"format {head.format[:40]!r}; expected {FORMAT!r}")
+    if head.version != VERSION:
+        raise DatasetError(f"format version {head.version}; this sftprep reads version {VERSION}")
     _check_checksum(data)
-    manifest = Manifest(
-        sftprep=top.text("sftprep"),
-        fingerprint=top.sha256("fingerprint"),
-        config=top.object("config").fields,
-        layout=top.choice("layout", tuple(LAYOUTS)),
-        width=top.count("width", least=1),
-        dtype=top.choice("dtype", tuple(DTYPES)),
-        pad_id=top.count("pad_id"),
-        tokenizer=top.object("tokenizer").fields,
-        inputs=tuple(
-            InputEntry(each.text("name"), each.count("bytes"), each.sha256("sha256"), each.count("records"))
-            for each in top.objects("inputs")
-        ),
-        totals=top.object("totals").counts(TOTALS),
-        shards=tuple(
-            ShardEntry(each.text("name"), each.count("rows", least=1), each.count("segments", least=1))
-            for each in top.objects("shards")
-        ),
-        files=_files(top.object("files")),
-    )
+    manifest: Manifest = _read(Manifest, stated)
+    for name in TOTALS:
+        _read(Count, manifest.totals.get(name, _MISSING), _below("'totals'", name))
     _check_shards(manifest)
     return manifest
 
@@ -198,13 +194,6 @@ def _check_checksum(data: bytes) -> None:
         raise DatasetError("its checksum does not fit: it was changed after it was written")
 
 
-def _files(entries: _Object) -> dict[str, FileEntry]:
-    return {
-        name: FileEntry(entry.count("bytes"), entry.sha256("sha256"))
-        for name, entry in ((name, entries.object(name)) for name in entries.fields)
-    }
-
-
 def _check_shards(manifest: Manifest) -> None:
     """Shards, files and totals have to tell one story. After this every file name is one of the known forms."""
     if manifest.pad_id > LARGEST_ID[manifest.dtype]:
@@ -230,53 +219,44 @@ def _check_shards(manifest: Manifest) -> None:
         raise DatasetError("totals: rows are not the sum of the shards' rows")
 
 
-class _Object:
-    """A JSON object read key by key; whatever is missing or of the wrong kind is a DatasetError that names it."""
+def _read(kind: Any, value: Any, at: str = "") -> Any:
+    """A JSON value as a dataclass, or as a type that a field of one has. Raises DatasetError, which names its place `at`,
+    where it is missing, of another type, or not what an annotation admits."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _admitted(_read(inner[0], value, at), inner[1], at)
+    is_record = is_dataclass(kind)
+    expected = dict if is_record or origin is Mapping else list if origin is tuple else kind
+    if type(value) is not expected and kind is not Any:  # not isinstance: True is no number
+        found = "is missing" if value is _MISSING else "is something else"
+        raise DatasetError(f"{at or 'top level'} {found}; expected {_CALLED[expected]}")
+    if is_record:
+        fields = {name: _read(each, value.get(name, _MISSING), _below(at, name)) for name, each in _hints(kind).items()}
+        return kind(**fields)
+    if origin is Mapping:
+        return {name: _read(inner[1], each, _below(at, name)) for name, each in value.items()}
+    if origin is tuple:
+        return tuple(_read(inner[0], each, f"{at}[{number}]") for number, each in enumerate(value))
+    return value
 
-    def __init__(self, where: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise DatasetError(f"{where or 'top level'}: expected an object")
-        self._where = where
-        self.fields: dict[str, Any] = value
 
-    def _get(self, key: str, kind: type, called: str) -> Any:
-        value = self.fields.get(key)
-        if type(value) is not kind:  # not isinstance: True is no number
-            found = "is missing" if key not in self.fields else "is something else"
-            raise DatasetError(f"{self._at(key)} {found}; expected {called}")
-        return value
+def _admitted(value: Any, by: range | re.Pattern[str] | Collection[str], at: str) -> Any:
+    """The value, if it is in the range or the collection or is a hash."""
+    if isinstance(by, re.Pattern):
+        wrong = "" if by.fullmatch(value) else "is no hash; expected 64 hex digits"
+    elif isinstance(by, range):
+        wrong = "" if value in by else f"is out of range; expected {by.start} to 2**63 - 1"
+    else:
+        wrong = "" if value in by else f"is {value[:40]!r}; expected one of {', '.join(by)}"
+    if wrong:
+        raise DatasetError(f"{at} {wrong}")
+    return value
 
-    def _at(self, key: str) -> str:
-        return f"{self._where}.{key[:60]!r}" if self._where else repr(key)
 
-    def text(self, key: str) -> str:
-        value: str = self._get(key, str, "a string")
-        return value
+def _below(at: str, key: str) -> str:
+    return f"{at}.{key[:60]!r}" if at else repr(key)
 
-    def count(self, key: str, least: int = 0) -> int:
-        value: int = self._get(key, int, "a whole number")
-        if not least <= value <= _LARGEST_INT:
-            raise DatasetError(f"{self._at(key)} is out of range; expected {least} to 2**63 - 1")
-        return value
 
-    def counts(self, required: tuple[str, ...]) -> dict[str, int]:
-        return {key: self.count(key) for key in dict.fromkeys((*required, *self.fields))}
-
-    def sha256(self, key: str) -> str:
-        value = self.text(key)
-        if not _HASH.fullmatch(value):
-            raise DatasetError(f"{self._at(key)} is no hash; expected 64 hex digits")
-        return value
-
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        value = self.text(key)
-        if value not in choices:
-            raise DatasetError(f"{self._at(key)} is {value[:40]!r}; expected one of {', '.join(choices)}")
-        return value
-
-    def object(self, key: str) -> _Object:
-        return _Object(self._at(key), self._get(key, dict, "an object"))
-
-    def objects(self, key: str) -> list[_Object]:
-        values: list[Any] = self._get(key, list, "a list")
-        return [_Object(f"{self._at(key)}[{number}]", value) for number, value in enumerate(values)]
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)

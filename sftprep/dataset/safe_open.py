@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sftprep.errors import DatasetError, StorageError
+from sftprep.regular_files import NotRegularError, open_regular
 
-# O_NONBLOCK: opening a named pipe must not wait for a writer. Windows knows neither of the two, but needs O_BINARY.
-_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 4096  # numpy writes 128 bytes for any array of a dataset
 
@@ -36,10 +34,15 @@ def open_file(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
     fails to open it, or to read it in the body.
     """
     try:
-        with _open_regular(path, size) as file:
+        with open_regular(path) as file:
+            found = os.fstat(file.fileno()).st_size
+            if size not in (None, found):
+                raise DatasetError(f"{path}: {found:,} bytes; its manifest says {size:,}")
             yield file
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(f"{path}: missing") from None
+    except NotRegularError as error:
+        raise DatasetError(f"{path}: {error}; a dataset holds regular files only") from None
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
 
@@ -65,25 +68,6 @@ def open_array(path: Path, size: int, shape: tuple[int, ...], dtypes: tuple[str,
             raise DatasetError(f"{path}: truncated while it was opened") from None
     array: npt.NDArray[Any] = np.ndarray(shape, dtype, mapped, start)
     return array
-
-
-def _open_regular(path: Path, size: int | None) -> BinaryIO:
-    if path.is_symlink():
-        raise DatasetError(f"{path}: a symbolic link; a dataset holds regular files only")
-    descriptor = os.open(path, _FLAGS)
-    try:
-        _check_status(path, os.fstat(descriptor), size)
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-def _check_status(path: Path, status: os.stat_result, size: int | None) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise DatasetError(f"{path}: not a regular file")
-    if size is not None and status.st_size != size:
-        raise DatasetError(f"{path}: {status.st_size:,} bytes; its manifest says {size:,}")
 
 
 def _header(shape: tuple[int, ...], dtype: str) -> bytes:

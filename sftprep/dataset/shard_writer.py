@@ -6,15 +6,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sftprep.dataset.origins import Provenance, provenance_table
-from sftprep.dataset.receipt import RECEIPTS, REJECTS_FOLDER, Reject, ShardReceipt, Totals, file_path, receipt_path
-from sftprep.dataset.staged import StagedFile, sync_folder
+from sftprep.dataset.receipt import REJECTS_FOLDER, Reject, ShardReceipt, Totals, file_path, receipt_path
+from sftprep.dataset.staged import StagedFile, publish_bytes, sync_folder
 from sftprep.layouts.types import Rows
 
 ARRAYS = ("X", "Y", "mask")
@@ -49,14 +48,6 @@ class ShardWriter:
         self._provenance: list[Provenance] = []
         self._rejects = bytearray()
 
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
-
     def discard(self) -> None:
         """Remove what was not published."""
         for staged in self._files.values():
@@ -81,27 +72,26 @@ class ShardWriter:
         self._rows += len(rows.x)
 
     def publish(self, fingerprint: str) -> ShardReceipt:
-        """Fsync and rename every file, fsync their folders, then leave the receipt."""
-        for kind, staged in list(self._files.items()):
-            staged.finish(npy_header((self._rows, self._width), self._array_dtype(kind)))
-        if self._rows:
-            segments = np.concatenate(self._segments)
-            self._finish("segments", npy_header(segments.shape, segments.dtype), segments)
-            self._finish("provenance", b"", provenance_table(self._provenance, self._names))
-        if self._rejects:
-            self._finish(REJECTS_FOLDER, b"", self._rejects)
-        for staged in self._files.values():
-            staged.publish()
-        for folder in {staged.path.parent for staged in self._files.values()}:
-            sync_folder(folder)
-        files = {kind: (staged.bytes, staged.sha256) for kind, staged in self._files.items()}
-        receipt = ShardReceipt(self._task, fingerprint, files, self.totals)
-        with StagedFile(receipt_path(self._folder, self._task)) as staged:
-            staged.write(receipt.to_bytes())
-            staged.finish()
-            staged.publish()
-        sync_folder(self._folder / RECEIPTS)
-        return receipt
+        """Fsync and rename every file, fsync their folders, then leave the receipt. What is not published is removed."""
+        try:
+            for kind, staged in list(self._files.items()):
+                staged.finish(npy_header((self._rows, self._width), self._array_dtype(kind)))
+            if self._rows:
+                segments = np.concatenate(self._segments)
+                self._finish("segments", npy_header(segments.shape, segments.dtype), segments)
+                self._finish("provenance", b"", provenance_table(self._provenance, self._names))
+            if self._rejects:
+                self._finish(REJECTS_FOLDER, b"", self._rejects)
+            for staged in self._files.values():
+                staged.publish()
+            for folder in {staged.path.parent for staged in self._files.values()}:
+                sync_folder(folder)
+            files = {kind: (staged.bytes, staged.sha256) for kind, staged in self._files.items()}
+            receipt = ShardReceipt(self._task, fingerprint, files, self.totals)
+            publish_bytes(receipt_path(self._folder, self._task), receipt.to_bytes())
+            return receipt
+        finally:
+            self.discard()
 
     def _staged(self, kind: str) -> StagedFile:
         if kind not in self._files:

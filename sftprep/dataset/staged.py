@@ -12,13 +12,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from sftprep.errors import StorageError
 
 TEMPORARY_PREFIX = ".tmp-"
-_HASH_BYTES = 4 << 20
+_BLOCK_BYTES = 4 << 20
 
 
 @contextmanager
@@ -43,11 +42,8 @@ def sync_folder(folder: Path) -> None:
 
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's bytes, read in blocks."""
-    digest = hashlib.sha256()
     with naming(path), path.open("rb", buffering=0) as file:
-        while block := file.read(_HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class StagedFile:
@@ -71,9 +67,7 @@ class StagedFile:
     def __enter__(self) -> StagedFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.discard()
 
     def write(self, data: Any) -> None:
@@ -93,14 +87,16 @@ class StagedFile:
                 raise OSError(errno.EIO, "short write")
             os.ftruncate(self._descriptor, self.bytes)
             os.fsync(self._descriptor)
-            self.sha256 = self._digest()
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            with open(self._descriptor, "rb", buffering=0, closefd=False) as file:
+                self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
     def blocks(self) -> Iterator[bytes]:
         """What was written after the head so far, read back in blocks."""
         position = self._head
-        while block := os.pread(self._descriptor, _HASH_BYTES, position):
+        while block := os.pread(self._descriptor, _BLOCK_BYTES, position):
             yield block
             position += len(block)
 
@@ -122,14 +118,6 @@ class StagedFile:
         if size and hasattr(os, "posix_fallocate"):
             with naming(self.path):
                 os.posix_fallocate(self._descriptor, self.bytes, size)
-
-    def _digest(self) -> str:
-        digest = hashlib.sha256()
-        position = 0
-        while block := os.pread(self._descriptor, _HASH_BYTES, position):
-            digest.update(block)
-            position += len(block)
-        return digest.hexdigest()
 
 
 def publish_bytes(path: Path, data: bytes) -> str:

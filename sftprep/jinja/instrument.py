@@ -7,6 +7,7 @@ so slices, reversed loops, filters and renamed lists all work and no template is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from jinja2 import nodes
@@ -22,58 +23,25 @@ TRAIL = " trail"  # among the template's variables: the blank keeps it out of th
 _HOLDS_BACK = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Block)
 
 
-@pass_context
-def _begin(context: Context, _: None) -> None:
-    context.parent[TRAIL].begin()
+def _told(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that tells the run's log of what happens, with the value it is put on and the arguments."""
 
+    @pass_context
+    def tell(context: Context, *given: Any) -> Any:
+        return step(context.parent[TRAIL], *given)
 
-@pass_context
-def _enter(context: Context, value: Any) -> None:
-    context.parent[TRAIL].enter(value)
-
-
-@pass_context
-def _end(context: Context, _: None) -> None:
-    context.parent[TRAIL].end()
-
-
-@pass_context
-def _enter_text(context: Context, value: Any) -> str:
-    trail: RunLog = context.parent[TRAIL]
-    return trail.enter_text(value)
-
-
-@pass_context
-def _end_text(context: Context, _: None) -> str:
-    trail: RunLog = context.parent[TRAIL]
-    return trail.end_text()
-
-
-@pass_context
-def _over(context: Context, _: None) -> None:
-    trail: RunLog = context.parent[TRAIL]
-    trail.over = len(trail.pieces)
-
-
-@pass_context
-def _branch(context: Context, place: int, line: int) -> None:
-    context.parent[TRAIL].branch(place, line)
-
-
-@pass_context
-def _leave_branch(context: Context, place: int) -> None:
-    context.parent[TRAIL].leave_branch(place)
+    return tell
 
 
 MARK_FILTERS = {  # names a template cannot spell
-    " begin": _begin,
-    " enter": _enter,
-    " end": _end,
-    " enter text": _enter_text,
-    " end text": _end_text,
-    " over": _over,
-    " branch": _branch,
-    " leave branch": _leave_branch,
+    " begin": _told(RunLog.begin),
+    " enter": _told(RunLog.enter),
+    " end": _told(RunLog.end),
+    " enter text": _told(RunLog.enter_text),
+    " end text": _told(RunLog.end_text),
+    " over": _told(RunLog.end_messages),
+    " branch": _told(RunLog.branch),
+    " leave branch": _told(RunLog.leave_branch),
 }
 
 

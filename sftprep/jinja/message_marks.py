@@ -44,37 +44,22 @@ class RunLog:
     events: (len(pieces), message) where a message's text begins and (len(pieces), None) where it ends, properly nested
     over: len(pieces) where the statements begin in which no message has a part, where that is known
     blocks: (start, stop) in code points of `{% generation %}` blocks, counted as Transformers counts them
+    regions: (place, line, first piece, piece after) of the branches that were left
     textual: whether loops that are held back write their marks into the text; `texts` counts the marks so written
     """
 
-    __slots__ = (
-        "blocks",
-        "branches",
-        "events",
-        "frames",
-        "message_of",
-        "over",
-        "pieces",
-        "regions",
-        "texts",
-        "textual",
-    )
-
-    def __init__(self, messages: list[Any], *, textual: bool = True) -> None:
+    def __init__(self, messages: list[Any], *, textual: bool) -> None:
         self.pieces: list[str] = []
         self.events: list[tuple[int, int | None]] = []
-        self.blocks: list[tuple[int, int]] = []
-        self.frames: list[int | None] = []  # loops under way: the message each is at, None if it is at no message
-        self.message_of = {id(message): index for index, message in enumerate(messages)}
         self.over: int | None = None
-        self.textual = textual
-        self.texts = 0
-        self.branches: list[
-            tuple[int, int, int, int]
-        ] = []  # branches under way: place, line, first piece, loops around
-        self.regions: list[tuple[int, int, int, int]] = []  # branches left: place, line, first piece, piece after
+        self.blocks: list[tuple[int, int]] = []
+        self.regions: list[tuple[int, int, int, int]] = []
+        self.textual, self.texts = textual, 0
+        self.message_of = {id(message): index for index, message in enumerate(messages)}
+        self.frames: list[int | None] = []  # loops under way: the message each is at, None if it is at no message
+        self.branches: list[tuple[int, int, int, int]] = []  # under way: place, line, first piece, loops around
 
-    def begin(self) -> None:
+    def begin(self, _: None = None) -> None:
         """A loop begins."""
         self.frames.append(None)
 
@@ -85,7 +70,7 @@ class RunLog:
         if self.frames[-1] is not None:
             self.events.append((len(self.pieces), self.frames[-1]))
 
-    def end(self) -> None:
+    def end(self, _: None = None) -> None:
         """A loop ends."""
         self._leave()
         self.frames.pop()
@@ -99,11 +84,15 @@ class RunLog:
         self.texts += 1
         return close + _opening(self.frames[-1])
 
-    def end_text(self) -> str:
+    def end_text(self, _: None = None) -> str:
         """`end` where text is held back: the mark to put into it."""
         close = self._leave_text()
         self.frames.pop()
         return close
+
+    def end_messages(self, _: None = None) -> None:
+        """From here on no message has a part in what is printed."""
+        self.over = len(self.pieces)
 
     def _enter(self, value: Any) -> None:
         for item in value if type(value) is tuple else (value,):

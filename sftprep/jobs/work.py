@@ -72,12 +72,7 @@ class Job:
         except BaseException:
             writer.discard()
             raise
-
-        def publish() -> ShardReceipt:
-            with writer:
-                return writer.publish(self._plan.fingerprint)
-
-        return publish
+        return partial(writer.publish, self._plan.fingerprint)
 
     def _prepare(self, batch: list[Record], *, careful: bool) -> Prepared:
         if not careful:

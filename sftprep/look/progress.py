@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
@@ -61,9 +60,7 @@ class BuildProgress(Watch):
         with suppress(OSError):
             self._bar.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.plan is not None:
             self._draw()
             with suppress(OSError):

@@ -43,17 +43,9 @@ class ScanRule:
             raise ConfigError("a scan needs at least one id of header and one of terminator; the text given has none")
 
 
-def scan_rule(header: str, end: str, encode: Encode, *, start_offset: int = 0, end_offset: int = 0) -> ScanRule:
+def scan_rule(header: str, end: str, encode: Encode, start_offset: int = 0, end_offset: int = 0) -> ScanRule:
     """The rule for a header's and a terminator's text."""
     return ScanRule(tuple(map(int, encode(header))), tuple(map(int, encode(end))), start_offset, end_offset)
-
-
-def preset_rule(name: str, encode: Encode, bos: str, eos: str) -> ScanRule:
-    """The rule of a version of MiniMind (`PRESETS`), with the tokenizer's BOS and EOS tokens."""
-    if name not in PRESETS:
-        raise ConfigError(f"scan preset {name!r}: expected one of {', '.join(PRESETS)}")
-    header, end, start_offset, end_offset = PRESETS[name]
-    return scan_rule(bos + header, eos + end, encode, start_offset=start_offset, end_offset=end_offset)
 
 
 def rule_of_options(
@@ -64,18 +56,19 @@ def rule_of_options(
     if header is None or end is None:
         found = texts_of(talk())
         header, end = header or found[0], end or found[1]
-    offsets = {name: options[f"scan_{name}"] for name in ("start_offset", "end_offset")}
-    return scan_rule(header, end, encode, **offsets)
+    return scan_rule(header, end, encode, options["scan_start_offset"], options["scan_end_offset"])
 
 
 def rule_of_preset(
     options: Mapping[str, Any], special: Mapping[str, str], talk: Callable[[], Rendering], encode: Encode
 ) -> ScanRule:
-    """The rule of the preset that `--mask` names. Raises ConfigError where the tokenizer lacks its tokens."""
+    """The rule of the preset that `--mask` names: a version of MiniMind. Raises ConfigError where the tokenizer lacks its
+    tokens."""
     name = options["mask"]
     if not {"bos_token", "eos_token"} <= special.keys():
         raise ConfigError(f"--mask {name}: the tokenizer has no bos_token or no eos_token; use --mask scan")
-    return preset_rule(name, encode, special["bos_token"], special["eos_token"])
+    header, end, *offsets = PRESETS[name]
+    return scan_rule(special["bos_token"] + header, special["eos_token"] + end, encode, *offsets)
 
 
 def texts_of(rendering: Rendering) -> tuple[str, str]:

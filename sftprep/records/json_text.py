@@ -8,6 +8,7 @@ of gzip that unpack to gigabytes, cost one rejected record.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,16 @@ class Record(NamedTuple):
     def place(self) -> tuple[int, int, int]:
         """What tells it of all other records of a job."""
         return self.source, self.line, self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where records are read: the index of their source, its path, and where in it the first chunk of bytes begins."""
+
+    source: int
+    path: str
+    start: int = 0  # bytes of the uncompressed text, the start of a line
+    line: int = 1  # its 1-based number
 
 
 class LineCounter:
@@ -97,12 +108,13 @@ def _oversized(source: int, line: int, offset: int, size: int, limit: int) -> Re
     return Record(b"", source, line, offset, f"record of {size} bytes; at most {limit} are read")
 
 
-def text_lines(chunks: Iterable[bytes], source: int, offset: int, line: int, limit: int) -> Iterator[Record]:
-    """The lines of chunks that start at byte `offset` of their file, on line number `line`.
+def text_lines(chunks: Iterable[bytes], place: Place, limit: int) -> Iterator[Record]:
+    """The lines of chunks that start at `place`.
 
     Lines end at `\\n`. Blank ones are counted in line numbers and otherwise passed over. A `\\r` before the end stays (it is
     white space to JSON), a byte order mark at the start of a file does not. Lines longer than `limit` bytes are errors.
     """
+    source, offset, line = place.source, place.start, place.line
     held: list[bytes] = []  # what has been read of a line that is not finished; nothing, once it is too long
     size = 0  # bytes of that line so far
     for chunk in chunks:
@@ -178,13 +190,13 @@ class _Element:
         return Record(data.rstrip(), self.source, self.line + raw.count(b"\n", 0, blank), self.offset + blank)
 
 
-def array_elements(chunks: Iterable[bytes], source: int, path: str, limit: int) -> Iterator[Record]:
-    """The elements of the file at `path`, which is one JSON array.
+def array_elements(chunks: Iterable[bytes], place: Place, limit: int) -> Iterator[Record]:
+    """The elements of a file at `place`, its start, which is one JSON array.
 
-    Raises InputError, naming `path:line`, where the array itself is broken: there it cannot be told how many elements
+    Raises InputError, naming `file:line`, where the array itself is broken: there it cannot be told how many elements
     are lost.
     """
-    element = _Element(source, limit)
+    path, element = place.path, _Element(place.source, limit)
     scanner = _ArrayScanner()
     cuts = 0
     closed = False

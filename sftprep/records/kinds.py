@@ -8,17 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftprep.records.compressed import CODECS, read_chunks
-from sftprep.records.json_text import MAX_RECORD, LineCounter, Record, array_elements, text_lines
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where records are read: the index of their source, its path, and where in it the first chunk of bytes begins."""
-
-    source: int
-    path: str
-    start: int = 0  # bytes of the uncompressed text, the start of a line
-    line: int = 1  # its 1-based number
+from sftprep.records.json_text import MAX_RECORD, LineCounter, Place, Record, array_elements, text_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +24,12 @@ class FileKind:
     records: Callable[[Iterator[bytes], Place, int], Iterator[Record]]
 
 
-def _lines(chunks: Iterator[bytes], place: Place, most: int) -> Iterator[Record]:
-    return text_lines(chunks, place.source, place.start, place.line, most)
-
-
-def _elements(chunks: Iterator[bytes], place: Place, most: int) -> Iterator[Record]:
-    return array_elements(chunks, place.source, place.path, most)
-
-
 def _count_elements(path: str, lines: LineCounter) -> int:
-    return sum(1 for _ in array_elements(read_chunks(path), 0, path, MAX_RECORD))
+    return sum(1 for _ in array_elements(read_chunks(path), Place(0, path), MAX_RECORD))
 
 
-LINES = FileKind(cut=True, count=lambda path, lines: lines.records, records=_lines)
-ARRAY = FileKind(cut=False, count=_count_elements, records=_elements)
+LINES = FileKind(cut=True, count=lambda path, lines: lines.records, records=text_lines)
+ARRAY = FileKind(cut=False, count=_count_elements, records=array_elements)
 
 
 def _array_or_lines(path: str) -> FileKind:

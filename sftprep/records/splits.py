@@ -18,8 +18,8 @@ from sftprep.checksum import Count, Hash
 from sftprep.errors import InputError
 from sftprep.records.compressed import CHUNK, codec_of, read_chunks
 from sftprep.records.files import Source
-from sftprep.records.json_text import MAX_RECORD, LineCounter, Record
-from sftprep.records.kinds import Place, kind_of_file
+from sftprep.records.json_text import MAX_RECORD, LineCounter, Place, Record
+from sftprep.records.kinds import kind_of_file
 from sftprep.stores.kinds import store_of
 
 MIN_SPLIT, MAX_SPLIT = 1 << 20, 64 << 20  # bytes
@@ -82,7 +82,12 @@ def index_source(source: Source, granularity: int = CHUNK) -> SourceIndex:
             offsets.append(size + first + 1)
             lines.append(newlines + 2)
         size += len(chunk)
-    on_disk = size if plain else _hash_file(source.path, digest)
+    on_disk = size if plain else 0
+    if not plain:
+        with closing(store_of(source.path).open_file(source.path)) as file:
+            while data := file.read(CHUNK):
+                digest.update(data)
+                on_disk += len(data)
     if on_disk != source.bytes:
         raise InputError(f"{source.path}: changed while it was read; {source.bytes} bytes became {on_disk}")
     kind = kind_of_file(source.path)
@@ -90,15 +95,6 @@ def index_source(source: Source, granularity: int = CHUNK) -> SourceIndex:
         offsets, lines = array("q"), array("q")
     info = SourceInfo(source.path, source.name, source.bytes, digest.hexdigest(), kind.count(source.path, counter))
     return SourceIndex(info, size, offsets, lines)
-
-
-def _hash_file(path: str, digest: hashlib._Hash) -> int:
-    size = 0
-    with closing(store_of(path).open_file(path)) as file:
-        while data := file.read(CHUNK):
-            digest.update(data)
-            size += len(data)
-    return size
 
 
 def plan_splits(

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
+from sftprep.regular_files import open_regular
+
 T = TypeVar("T")
 Kind = Literal["tokenizer", "engines"]
 LIMIT = 200_000_000  # bytes of all entries
 # The names of entries, and of those being written. No other file in the folder is ever counted or removed.
 _ENTRY = f"(?:{'|'.join(get_args(Kind))})-[0-9a-f]{{64}}"
 _OWN = re.compile(rf"{_ENTRY}|\.{_ENTRY}\.[a-z0-9_]{{8}}\.new")
-# O_NONBLOCK: opening a named pipe must not wait for a writer. Windows knows only the last of them, and needs it.
-_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ def read_entry(kind: Kind, digest: str, decode: Callable[[bytes], T]) -> T | Non
         return None
     path = folder / f"{kind}-{digest}"
     try:
-        stated, _, contents = _read(path).partition(b"\n")
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > LIMIT:
+                return None
+            stated, _, contents = file.read().partition(b"\n")
         if stated != _sha256(contents):
             return None
         decoded = decode(contents)
@@ -143,19 +146,6 @@ def _remove(files: list[_File], limit: int) -> Held:
     if refused:
         raise refused
     return Held(len(removed), sum(removed))
-
-
-def _read(path: Path) -> bytes:
-    """The bytes of a regular file that may be an entry."""
-    descriptor = os.open(path, _FLAGS)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LIMIT:
-            raise OSError("not an entry")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(status.st_size)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(contents: bytes) -> bytes:
