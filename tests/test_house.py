@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,19 @@ def test_the_face_is_light() -> None:
         assert getattr(sftprep, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sftprep.nothing
+
+
+def test_the_map_shows_the_house() -> None:
+    text = (TESTS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"<b>(\w+)</b>", text)) == {*FLOORS} - {"config"}
+    places = [place for place in re.findall(r"`([\w/]+/[\w.]+)`", text) if not place.startswith("sftprep/")]
+    assert len(places) > 8
+    for place in places:
+        assert (PACKAGE / place).exists() or (TESTS.parent / place).exists(), place
+    for room in re.findall(r"`([a-z]+\.\w+)`", text):
+        assert room in ROOMS or (TESTS.parent / room).exists(), room
+    for command in re.findall(r"^make (\w+)|`make ([\w-]+)`", text, re.MULTILINE):
+        assert f"\n{''.join(command)}:" in (TESTS.parent / "Makefile").read_text(encoding="utf-8")
 
 
 def test_every_room_has_its_test_file() -> None:
