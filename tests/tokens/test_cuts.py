@@ -130,6 +130,14 @@ def places(resolved: ResolvedTokenizer) -> str:
         (r"[\p{L}&&[^a]]+|[^\p{L}]|a", ""),
         (r"\S+|\s+", " \n\t"),
         (r"\p{L}*|[^\p{L}]+", ""),  # matches nothing
+        (r"[^\p{L}]||\p{L}+", ""),
+        (r"(?:a?)|\p{L}+|[^\p{L}]", ""),
+        (r"(?:a|)|\p{L}+|[^\p{L}]", ""),
+        (r"((?=a))|\p{L}+|[^\p{L}]", ""),  # a group in a group
+        (r"(?:\p{L})+|[^\p{L}]", ""),  # a group that is repeated
+        (r"(?i:k,|'s)|\p{L}+|[^\p{L}]", text_cuts._AFTER.replace(",", "")),
+        (r"\p{L}+(?i:'s|'t)?|[^\p{L}]", text_cuts._AFTER),
+        (r"\p{L}+(?i:'s|'t)|[^\p{L}]", ""),  # a letter that is not followed by them is in no match
     ],
 )
 def test_where_a_pattern_lets_texts_be_cut(tmp_path: Path, pattern: str | None, expected: str) -> None:
