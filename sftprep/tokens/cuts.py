@@ -14,7 +14,7 @@ are not cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -91,7 +91,9 @@ def _places(resolved: ResolvedTokenizer) -> re.Pattern[str] | None:
 
     steps = resolved.steps()
     after = set(_AFTER)
-    if any(token.single_word for token in resolved.added_tokens) or not _is_nfc(steps["normalizer"]):
+    if any(token.single_word for token in resolved.added_tokens):
+        return None
+    if any(step["type"] != "NFC" for step in steps["normalizer"]):
         return None
     if normalizers.NFC().normalize_str(_LETTERS + _AFTER) != _LETTERS + _AFTER:
         return None
@@ -113,25 +115,18 @@ def _places(resolved: ResolvedTokenizer) -> re.Pattern[str] | None:
     return re.compile(f"(?<={_LETTER})[{re.escape(''.join(sorted(after)))}]")
 
 
-def _is_nfc(part: Any) -> bool:
-    """Whether a normalizer is none, or NFC."""
-    if part is None or part["type"] == "NFC":
-        return True
-    return part["type"] == "Sequence" and all(map(_is_nfc, part["normalizers"]))
-
-
-def _patterns(part: Any) -> list[str]:
-    """The patterns of a pre-tokenizer that makes a piece of every match. Raises _UnknownError if it does anything else."""
-    match part:
-        case {"type": "Sequence", "pretokenizers": [*steps]} if all(step["type"] != "ByteLevel" for step in steps[:-1]):
-            return [pattern for step in steps for pattern in _patterns(step)]
-        case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated", "invert": False}:
-            return [pattern]
-        case {"type": "Digits"}:
-            return [r"\p{N}"]
-        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": bool(use_regex)}:
-            return [_OF_BYTE_LEVEL] if use_regex else []
-    raise _UnknownError
+def _patterns(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The patterns of pre-tokenizers that make a piece of every match. Raises _UnknownError if they do anything else."""
+    for step in steps:
+        match step:
+            case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated", "invert": False}:
+                yield pattern
+            case {"type": "Digits"}:
+                yield r"\p{N}"
+            case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": bool(use_regex)} if step is steps[-1]:
+                yield from [_OF_BYTE_LEVEL] if use_regex else []
+            case _:
+                raise _UnknownError
 
 
 class _UnknownError(Exception):
