@@ -61,7 +61,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def resolved(tmp_path: Path) -> ResolvedTokenizer:
     """A small byte-level tokenizer."""
-    from tests.small_tokenizer import resolve, train
+    from small_tokenizer import resolve, train
 
     return resolve(train(), tmp_path)
 

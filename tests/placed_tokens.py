@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from small_tokenizer import CHATML, TEXT, shared_engine, shared_tokenizer, train
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from sftprep.characters.offsets import ExactEncoder
@@ -14,7 +15,6 @@ from sftprep.characters.placed import PlacedTokens
 from sftprep.characters.tiling import ByteTiler
 from sftprep.tokens.resolve import AddedToken as ResolvedToken
 from sftprep.tokens.resolve import ResolvedTokenizer
-from tests.small_tokenizer import CHATML, TEXT, shared_engine, shared_tokenizer, train
 
 Places = list[tuple[int, int]]
 

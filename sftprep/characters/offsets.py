@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ class ExactEncoder:
             for token in tokens
         ):
             return False
-        return all(map(_is_local, self._resolved.steps().values())) and not any(
+        return all(map(_is_local, chain(*self._resolved.steps().values()))) and not any(
             np.isin(self.as_text([token.content]).tokens.ids, [token.id]).any() for token in tokens
         )
 
@@ -189,13 +190,11 @@ class ExactEncoder:
         return renamed.encode(texts, controls)
 
 
-def _is_local(part: Any) -> bool:
+def _is_local(step: Mapping[str, Any]) -> bool:
     """Whether a normalizer or pre-tokenizer is of a kind that gives a piece of text the same wherever it stands."""
-    if part is None or part["type"] in ("NFC", "Split", "Digits"):
-        return True
-    if part["type"] == "ByteLevel":
-        return not part["add_prefix_space"]
-    return part["type"] == "Sequence" and all(map(_is_local, part.get("normalizers", part.get("pretokenizers"))))
+    return step["type"] in ("NFC", "Split", "Digits") or (
+        step["type"] == "ByteLevel" and step.get("add_prefix_space") is False
+    )
 
 
 def _one(number: int, start: int, stop: int) -> PlacedTokens:

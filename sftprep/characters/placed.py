@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sftprep.errors import typed_errors
-from sftprep.tokens.batch import TokenBatch, batch_of
+from sftprep.tokens.batch import TokenBatch, batch_of, join_rows
 from sftprep.tokens.cuts import Piece, TextCuts
-from sftprep.tokens.engines import join_pieces
+from sftprep.tokens.engines import encode_pieces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +30,7 @@ def place(tokenizer: Any, texts: Sequence[str], cuts: TextCuts) -> PlacedTokens:
     """The tokens of texts by the `tokenizers` library, a long text in pieces, with their places in it."""
     starts, stops = array("i"), array("i")  # they grow in place
 
-    def place(pieces: Sequence[Piece]) -> TokenBatch:
+    def place_pieces(pieces: Sequence[Piece]) -> TokenBatch:
         with typed_errors("tokenizers cannot encode a text"):
             encodings = tokenizer.encode_batch([piece.text for piece in pieces], add_special_tokens=False)
         tokens = batch_of(encodings)
@@ -41,7 +41,7 @@ def place(tokenizer: Any, texts: Sequence[str], cuts: TextCuts) -> PlacedTokens:
         stops.frombytes(places[1].tobytes())
         return tokens
 
-    tokens = join_pieces(((pieces, place(pieces)) for pieces in cuts.groups(texts)), len(texts))
+    tokens = encode_pieces(texts, cuts, place_pieces)
     return PlacedTokens(tokens, np.frombuffer(starts, np.int32), np.frombuffer(stops, np.int32))
 
 
@@ -82,9 +82,8 @@ def join_places(rows: Sequence[PlacedTokens]) -> PlacedTokens:
     """Batches of one text each as one batch."""
     if len(rows) == 1:
         return rows[0]
-    offsets = np.cumsum([0, *(row.tokens.ids.size for row in rows)], dtype=np.int64)
     return PlacedTokens(
-        TokenBatch(np.concatenate([row.tokens.ids for row in rows]), offsets),
+        join_rows([row.tokens.ids for row in rows]),
         np.concatenate([row.starts for row in rows]),
         np.concatenate([row.stops for row in rows]),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -91,9 +92,9 @@ class ByteTiler:
     @classmethod
     def of(cls, resolved: ResolvedTokenizer) -> ByteTiler | None:
         """None where the tokenizer is not byte-level."""
-        stated = orjson.loads(resolved.backend)
-        vocabulary = stated["model"]["vocab"]
-        if not isinstance(vocabulary, dict) or not _is_byte_level([stated["normalizer"], stated["pre_tokenizer"]]):
+        vocabulary = orjson.loads(resolved.backend)["model"]["vocab"]
+        steps = chain(*resolved.steps().values())
+        if not isinstance(vocabulary, dict) or all(step["type"] != "ByteLevel" for step in steps):
             return None
         spelled, sizes, valid = _bytes_of(vocabulary)
         added = [token.content.encode() for token in resolved.added_tokens]  # these names are the text itself
@@ -171,10 +172,3 @@ def _bytes_of(vocabulary: Mapping[str, int]) -> tuple[npt.NDArray[np.uint8], Int
     values = table[np.minimum(characters, table.size - 1)]
     sizes = np.fromiter(map(len, vocabulary), np.int64, len(vocabulary))
     return values.astype(np.uint8), sizes, np.diff(_sums(values < 0)[_sums(sizes)]) == 0
-
-
-def _is_byte_level(part: Any) -> bool:
-    """Whether a ByteLevel step stands anywhere in a part of a tokenizer.json."""
-    if isinstance(part, list):
-        return any(map(_is_byte_level, part))
-    return isinstance(part, dict) and (part.get("type") == "ByteLevel" or _is_byte_level(list(part.values())))

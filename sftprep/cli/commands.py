@@ -162,16 +162,13 @@ def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
 def demo(output: Path) -> None:
     """The main job on the built-in sample: build, then a few rows in colour."""
     show_log()
-    from importlib.resources import as_file, files
-
     from sftprep.config import BuildConfig
     from sftprep.look.build import watched_build
     from sftprep.look.rows import show_rows
+    from sftprep.sample import CONVERSATIONS, TOKENIZER
 
-    with as_file(files("sftprep") / "sample") as sample:
-        tokenizer = str(sample / "tokenizer")
-        watched_build(BuildConfig((str(sample / "conversations.jsonl"),), tokenizer, max_length=512), output)
-        show_rows(output, (), tokenizer, None)
+    watched_build(BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512), output)
+    show_rows(output, (), str(TOKENIZER), None)
 
 
 @main.command()

@@ -101,8 +101,8 @@ class RunLog:
                 self.frames[-1] = message
 
     def _leave(self) -> None:
-        if self.branches:
-            self._leave_branches(len(self.frames))
+        while self.branches and self.branches[-1][3] >= len(self.frames):
+            self._pop_branch()
         if self.frames[-1] is not None:
             self.events.append((len(self.pieces), None))
             self.frames[-1] = None
@@ -119,10 +119,6 @@ class RunLog:
         """The branch `place` ends, and with it all inside."""
         while self.branches and self._pop_branch() != place:
             pass
-
-    def _leave_branches(self, loops: int) -> None:
-        while self.branches and self.branches[-1][3] >= loops:
-            self._pop_branch()
 
     def _pop_branch(self) -> int:
         place, line, first, _ = self.branches.pop()

@@ -8,7 +8,7 @@ from pathlib import Path
 from sftprep import __version__
 from sftprep.config import Tolerance
 from sftprep.dataset.folders import exchange_folders
-from sftprep.dataset.manifest import MANIFEST, REJECTS, FileEntry, InputEntry, Manifest, ShardEntry, load_manifest
+from sftprep.dataset.manifest import MANIFEST, REJECTS, FileEntry, Manifest, ShardEntry, load_manifest
 from sftprep.dataset.receipt import REJECTS_FOLDER, ShardReceipt, Totals, file_path, read_receipt, shard_name
 from sftprep.dataset.staged import StagedFile, file_sha256, naming, publish_bytes, sync_folder
 from sftprep.errors import DatasetError, InputError
@@ -127,7 +127,7 @@ def _manifest(plan: Plan, receipts: list[ShardReceipt], totals: Totals, rejects:
         dtype=dtype_for(plan.tokenizer["vocab_size"]).name,
         pad_id=plan.tokenizer["pad_id"],
         tokenizer=plan.tokenizer,
-        inputs=tuple(InputEntry(each.name, each.bytes, each.sha256, each.records) for each in plan.sources),
+        inputs=plan.inputs,
         totals=asdict(totals),
         shards=tuple(shards),
         files=files,

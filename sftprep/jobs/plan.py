@@ -20,6 +20,7 @@ from sftprep.batches.templates import probe, template_text
 from sftprep.batches.toolbox import Toolbox, load, tokenizer_of
 from sftprep.checksum import Hash, with_checksum, without_checksum
 from sftprep.config import BuildConfig, fingerprint
+from sftprep.dataset.manifest import InputEntry
 from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, TemplateError
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.records.files import PassedOver, Source, find_sources
@@ -72,12 +73,14 @@ class Plan:
         source, line, _ = item
         return f"{self.sources[source].name}:{line}"
 
+    @property
+    def inputs(self) -> tuple[InputEntry, ...]:
+        """The sources, as the manifest states them."""
+        return tuple(InputEntry(each.name, each.bytes, each.sha256, each.records) for each in self.sources)
+
     def facts(self) -> dict[str, Any]:
         """What the fingerprint is made of and the manifest states."""
-        inputs = [
-            {"name": each.name, "bytes": each.bytes, "sha256": each.sha256, "records": each.records}
-            for each in self.sources
-        ]
+        inputs = [asdict(each) for each in self.inputs]
         return {"config": self.config.content_options(), "inputs": inputs, "tokenizer": self.tokenizer}
 
     def to_bytes(self) -> bytes:

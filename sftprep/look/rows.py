@@ -22,6 +22,7 @@ from sftprep.dataset.manifest import Manifest, ShardEntry, load_manifest
 from sftprep.dataset.origins import read_origins
 from sftprep.dataset.safe_open import open_array
 from sftprep.errors import ConfigError, DatasetError, TokenizerError
+from sftprep.layouts.kinds import layout
 from sftprep.visible import is_hostile, visible
 
 Decode = Callable[[Sequence[int]], str]
@@ -147,9 +148,9 @@ class _Shard:
             for name, form in manifest.arrays(entry).items()
         )
         self._segments = np.asarray(segments)
-        row, start, length = self._segments.T
-        fits = (row >= 0) & (row < entry.rows) & (start >= 0) & (length >= 0) & (start < manifest.width)
-        if not (fits & (length <= manifest.width - start)).all() or (np.diff(row) < 0).any():
+        if any(
+            wrong.any() for wrong in layout(manifest.layout).wrong_segments(self._segments, manifest.width).values()
+        ):
             raise DatasetError(f"{dataset / entry.name}.segments.npy: segments that lie outside the rows")
         path = dataset / entry.provenance
         self._origins = read_origins(path, manifest.files[path.name].bytes, len(segments))

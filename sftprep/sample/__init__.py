@@ -1,4 +1,4 @@
-"""The built-in sample: conversations written for it, and a tokenizer trained on them by `make_tokenizer.py`."""
+"""The built-in sample: conversations written for it, and a tokenizer trained on them."""
 
 from importlib.resources import files
 from pathlib import Path

@@ -6,17 +6,17 @@ between a letter and a space, a sign or a digit, where that is proved to change 
 - no match of a pre-tokenizer's pattern holds the two or looks from one to the other, and every letter is part of some
   match: so one ends at the cut, and behind the end of a match the library goes on as at the start of a text;
 - the model sees what lies between two such ends, and nothing else.
-What can follow what in a match is worked out from the parts of a pattern (Glushkov's construction); which characters a
-part stands for is asked of the library itself. Texts of tokenizers for which it cannot be proved are not cut.
+Behind a letter in a match there is what stands later in the same alternative of a pattern, or the letter's own part once
+more; which characters a part stands for is asked of the library itself. Texts of tokenizers for which it cannot be proved
+are not cut.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sftprep.tokens.resolve import ResolvedTokenizer
@@ -30,14 +30,15 @@ _LETTER = f"[{_RANGES.replace(' ', '')}]"
 _WHITE = " \n\t"
 _AFTER = _WHITE + ",.;:!?)0123456789，。、；：！？"  # none of them joins the character before it
 _OF_BYTE_LEVEL = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_ATOM = re.compile(
+_ATOM = (
     r"\\[pP]\{\^?\w+\}|\\[rntsSdD]|\\[^a-zA-Z0-9]"  # a property, a kind, a character that would mean something else
     r"|\[\^?(?:\\.|&(?!&)|[^\[\]\\&^])(?:\\.|&(?!&)|[^\[\]\\&])*\]"  # a class without classes in it
-    r"|[^\\\[\](){}*+?|^$.]",
-    re.DOTALL,
+    r"|[^\\\[\](){}*+?|^$.]"
 )
-_OPENING = re.compile(r"\((?:\?(?P<kind>[:=!]|i:))?(?!\?)")
-_REPEATED = re.compile(r"(?P<sign>[?*+]|\{(?P<least>\d)(?:,\d*)?\})(?![?*+{])")
+_PART = rf"(?:{_ATOM})(?:[?*+]|\{{\d(?:,\d*)?\}})?(?![?*+{{])"
+_GROUP_OF_PARTS = rf"\((?P<kind>\?(?:[:=!]|i:))?(?!\?)(?P<inner>{_PART}(?:\|?{_PART})*)\)(?P<maybe>\?)?(?![?*+{{])"
+_ELEMENT = re.compile(rf"(?P<bar>\|)|{_GROUP_OF_PARTS}|(?P<part>{_PART})", re.DOTALL)
+_ATOM_OFTEN = re.compile(rf"(?P<atom>{_ATOM})(?P<often>[?*+]|\{{(?P<least>\d)[^}}]*\}})?", re.DOTALL)
 
 
 class Piece(NamedTuple):
@@ -90,7 +91,9 @@ def _places(resolved: ResolvedTokenizer) -> re.Pattern[str] | None:
 
     steps = resolved.steps()
     after = set(_AFTER)
-    if any(token.single_word for token in resolved.added_tokens) or not _is_nfc(steps["normalizer"]):
+    if any(token.single_word for token in resolved.added_tokens):
+        return None
+    if any(step["type"] != "NFC" for step in steps["normalizer"]):
         return None
     if normalizers.NFC().normalize_str(_LETTERS + _AFTER) != _LETTERS + _AFTER:
         return None
@@ -102,9 +105,9 @@ def _places(resolved: ResolvedTokenizer) -> re.Pattern[str] | None:
     covered: set[str] = set()
     try:
         for pattern in _patterns(steps["pre_tokenizer"]):
-            parsed = _Pattern(pattern)
-            after -= parsed.after_letters()
-            covered |= parsed.matched_alone()
+            for alternative in _alternatives(pattern):
+                after -= alternative.behind_letters
+                covered |= alternative.alone()
     except _UnknownError:
         return None
     if not after or not covered.issuperset(_LETTERS):
@@ -112,135 +115,82 @@ def _places(resolved: ResolvedTokenizer) -> re.Pattern[str] | None:
     return re.compile(f"(?<={_LETTER})[{re.escape(''.join(sorted(after)))}]")
 
 
-def _is_nfc(part: Any) -> bool:
-    """Whether a normalizer is none, or NFC."""
-    if part is None or part["type"] == "NFC":
-        return True
-    return part["type"] == "Sequence" and all(map(_is_nfc, part["normalizers"]))
-
-
-def _patterns(part: Any) -> list[str]:
-    """The patterns of a pre-tokenizer that makes a piece of every match. Raises _UnknownError if it does anything else."""
-    match part:
-        case {"type": "Sequence", "pretokenizers": [*steps]} if all(step["type"] != "ByteLevel" for step in steps[:-1]):
-            return [pattern for step in steps for pattern in _patterns(step)]
-        case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated", "invert": False}:
-            return [pattern]
-        case {"type": "Digits"}:
-            return [r"\p{N}"]
-        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": bool(use_regex)}:
-            return [_OF_BYTE_LEVEL] if use_regex else []
-    raise _UnknownError
+def _patterns(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The patterns of pre-tokenizers that make a piece of every match. Raises _UnknownError if they do anything else."""
+    for step in steps:
+        match step:
+            case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated", "invert": False}:
+                yield pattern
+            case {"type": "Digits"}:
+                yield r"\p{N}"
+            case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": bool(use_regex)} if step is steps[-1]:
+                yield from [_OF_BYTE_LEVEL] if use_regex else []
+            case _:
+                raise _UnknownError
 
 
 class _UnknownError(Exception):
     """Something whose matches are not known."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """A part of a pattern, by its places: the characters that a match is made of, as they are written."""
-
-    nullable: bool  # whether it matches nothing, too
-    first: frozenset[int]  # places that a match can begin at
-    last: frozenset[int]
-    follow: frozenset[tuple[int, int]]  # places one after another in a match, or in what it looks at behind itself
-    sure: bool = True  # a character of a place among `first` and `last` is a match, whatever comes behind
-
-    def then(self, other: _Part) -> _Part:
-        """This and then that."""
-        return _Part(
-            self.nullable and other.nullable,
-            self.first | (other.first if self.nullable else frozenset()),
-            other.last | (self.last if other.nullable else frozenset()),
-            self.follow | other.follow | set(product(self.last, other.first)),
-            self.sure and other.sure,
-        )
-
-    def repeated(self, sign: str, least: int) -> _Part:
-        """What a quantifier makes of it. least: what stands first in braces."""
-        again = frozenset() if sign == "?" else frozenset(product(self.last, self.first))
-        nullable = self.nullable or sign in "?*" or least == 0
-        return replace(self, nullable=nullable, follow=self.follow | again, sure=self.sure and least < 2)
-
-
-_NOTHING = _Part(True, frozenset(), frozenset(), frozenset())
-
-
-class _Pattern:
-    """A regular expression of the few kinds that can be followed. Raises _UnknownError for others."""
-
-    def __init__(self, pattern: str) -> None:
-        self._pattern, self._at = pattern, 0
-        self._places: list[frozenset[str]] = []  # the letters and the characters after them that each stands for
-        self._alternatives = self._either(ignore_case=False)
-        if self._at < len(pattern) or any(part.nullable for part in self._alternatives):
+def _alternatives(pattern: str) -> list[_Alternative]:
+    """Of a regular expression without groups in groups or repeated ones. Raises _UnknownError for others."""
+    alternatives, at = [_Alternative()], 0
+    while at < len(pattern):
+        element = _ELEMENT.match(pattern, at)
+        if not element:
             raise _UnknownError
-
-    def after_letters(self) -> set[str]:
-        """The characters that may follow a letter in a match, or are looked at behind one."""
-        return {
-            character
-            for part in self._alternatives
-            for before, behind in part.follow
-            if not self._places[before].isdisjoint(_LETTERS)
-            for character in self._places[behind]
-        }
-
-    def matched_alone(self) -> set[str]:
-        """The characters that are matched wherever one is tried."""
-        sure = (place for part in self._alternatives if part.sure for place in part.first & part.last)
-        return {character for place in sure for character in self._places[place]}
-
-    def _either(self, *, ignore_case: bool) -> list[_Part]:
-        alternatives = [_NOTHING]
-        while self._at < len(self._pattern) and self._pattern[self._at] != ")":
-            if self._pattern[self._at] == "|":
-                self._at += 1
-                alternatives.append(_NOTHING)
-            else:
-                alternatives[-1] = alternatives[-1].then(self._one(ignore_case=ignore_case))
-        return alternatives
-
-    def _one(self, *, ignore_case: bool) -> _Part:
-        """A group or a place, with its quantifier."""
-        opening = _OPENING.match(self._pattern, self._at)
-        if opening:
-            self._at = opening.end()
-            part = _joined(self._either(ignore_case=ignore_case or opening["kind"] == "i:"))
-            if not self._pattern.startswith(")", self._at):
-                raise _UnknownError
-            self._at += 1
-            if opening["kind"] in ("=", "!"):
-                return replace(part, nullable=True, sure=False)
+        at = element.end()
+        if element["bar"]:
+            alternatives.append(_Alternative())
         else:
-            part = self._place(ignore_case=ignore_case)
-        repeated = _REPEATED.match(self._pattern, self._at)
-        if not repeated:
-            return part
-        self._at = repeated.end()
-        return part.repeated(repeated["sign"], int(repeated["least"] or 1))
+            alternatives[-1].add(element)
+    if not all(each.needed for each in alternatives):
+        raise _UnknownError  # it matches nothing, too
+    return alternatives
 
-    def _place(self, *, ignore_case: bool) -> _Part:
-        from tokenizers import Regex, pre_tokenizers
 
-        atom = _ATOM.match(self._pattern, self._at)
-        if not atom:
+class _Alternative:
+    """What is known of the matches of an alternative. Raises _UnknownError where a group may match nothing."""
+
+    def __init__(self) -> None:
+        self.behind_letters: set[str] = (
+            set()
+        )  # characters that may follow a letter in a match, or are looked at behind one
+        self.needed: list[
+            tuple[frozenset[str], int]
+        ] = []  # what it must hold, and how often at least; a group is a nothing
+        self._letters = self._looks_on = False  # so far: one may match, or look at what comes behind the match
+
+    def add(self, element: re.Match[str]) -> None:
+        """The next element: a part or a group."""
+        leasts = []
+        for part in _ATOM_OFTEN.finditer(element["inner"] or element["part"]):
+            characters = _characters(part["atom"], ignore_case=element["kind"] == "?i:")
+            letters = not characters.isdisjoint(_LETTERS)
+            if self._letters or (letters and part["often"] not in (None, "?")):
+                self.behind_letters |= characters
+            self._letters |= letters
+            leasts.append(int(part["least"] or part["often"] not in ("?", "*")))
+        if element["kind"] in ("?=", "?!"):
+            self._looks_on = True
+        elif element["part"] and leasts[0]:
+            self.needed.append((characters, leasts[0]))
+        elif element["inner"] and 0 in leasts:
             raise _UnknownError
-        self._at = atom.end()
-        matched = Regex(f"(?i:{atom[0]})" if ignore_case else atom[0])
-        others = pre_tokenizers.Split(matched, "removed").pre_tokenize_str(_LETTERS + _AFTER)
-        number = frozenset({len(self._places)})
-        self._places.append(frozenset(_LETTERS + _AFTER).difference(*(text for text, _ in others)))
-        return _Part(False, number, number, frozenset())
+        elif element["inner"] and not element["maybe"]:
+            self.needed.append((frozenset(), 1))
+
+    def alone(self) -> frozenset[str]:
+        """The characters that are matched wherever one is tried."""
+        (characters, least), *others = self.needed
+        return frozenset() if others or least > 1 or self._looks_on else characters
 
 
-def _joined(alternatives: Sequence[_Part]) -> _Part:
-    """Any of them."""
-    return _Part(
-        any(part.nullable for part in alternatives),
-        frozenset[int]().union(*(part.first for part in alternatives)),
-        frozenset[int]().union(*(part.last for part in alternatives)),
-        frozenset[tuple[int, int]]().union(*(part.follow for part in alternatives)),
-        all(part.sure for part in alternatives),
-    )
+def _characters(atom: str, *, ignore_case: bool) -> frozenset[str]:
+    """Those that an atom stands for, of the letters and of what may follow them."""
+    from tokenizers import Regex, pre_tokenizers
+
+    matched = Regex(f"(?i:{atom})" if ignore_case else atom)
+    others = pre_tokenizers.Split(matched, "removed").pre_tokenize_str(_LETTERS + _AFTER)
+    return frozenset(_LETTERS + _AFTER).difference(*(text for text, _ in others))

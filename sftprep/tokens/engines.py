@@ -1,15 +1,16 @@
 """Texts -> TokenBatch, by one of two libraries that have to agree.
 
 `hf` is the `tokenizers` library, the reference: what it gives is right. `fast` is `fastokens`, some twenty times faster;
-`choose_engine` says when it may be trusted.
+`choose_engine` says when it may be trusted. Both tokenize texts as they are: no BOS or EOS is added, nothing is cut or
+padded.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -25,24 +26,6 @@ _LONG_S, _SEPARATOR = "'\u017f", "\u180e"
 _IN_PARTS = 1 << 16  # bytes: from there on fastokens looks for matches in parts of a text, side by side
 
 
-class TokenEngine(Protocol):
-    """Tokenizes texts as they are: no BOS or EOS is added, nothing is cut or padded."""
-
-    @property
-    def name(self) -> str:
-        """`hf` or `fast`."""
-
-    @property
-    def reference(self) -> HfEngine:
-        """The `tokenizers` engine to compare with: the engine itself, if it is that one."""
-
-    def begin(self) -> None:
-        """Load in the background from now on, if that helps: the engine will be used."""
-
-    def encode(self, texts: Sequence[str]) -> TokenBatch:
-        """Raises TokenizerError if one of the texts cannot be encoded."""
-
-
 class HfEngine:
     """The `tokenizers` library: the reference. It gets long texts in pieces, where that is proved to change nothing."""
 
@@ -54,7 +37,7 @@ class HfEngine:
 
     @property
     def reference(self) -> HfEngine:
-        """Itself."""
+        """The engine to compare with: itself."""
         return self
 
     @cached_property
@@ -77,14 +60,14 @@ class HfEngine:
         """Nothing: `tokenizers` holds Python's lock while it loads."""
 
     def encode(self, texts: Sequence[str]) -> TokenBatch:
-        """Ids by the `tokenizers` library."""
+        """Ids by the `tokenizers` library. Raises TokenizerError if one of the texts cannot be encoded."""
         tokenizer = self.tokenizer
 
         def ids_of(pieces: Sequence[Piece]) -> TokenBatch:
             with typed_errors("tokenizers cannot encode a text"):
                 return batch_of(tokenizer.encode_batch_fast([each.text for each in pieces], add_special_tokens=False))
 
-        return join_pieces(((pieces, ids_of(pieces)) for pieces in self.cuts.groups(texts)), len(texts))
+        return encode_pieces(texts, self.cuts, ids_of)
 
 
 class FastEngine:
@@ -110,7 +93,7 @@ class FastEngine:
         return self._tokens.tokenizer
 
     def encode(self, texts: Sequence[str]) -> TokenBatch:
-        """Ids by fastokens. The arrays are read-only views of its buffers."""
+        """Ids by fastokens; the arrays are read-only views of its buffers. Raises TokenizerError as `HfEngine.encode` does."""
         tokenizer = self.tokenizer
         with typed_errors("fastokens cannot encode a text"):
             ids, offsets = tokenizer.encode_batch_flat(texts)
@@ -132,10 +115,14 @@ class FastEngine:
         return long and self.reference.cuts.places is None
 
 
-def join_pieces(groups: Iterator[tuple[Sequence[Piece], TokenBatch]], texts: int) -> TokenBatch:
-    """The tokens of so many texts from those of all their pieces, in order."""
-    sizes, ids = np.zeros(texts, np.int64), array("I")
-    for pieces, tokens in groups:
+TokenEngine = HfEngine | FastEngine
+
+
+def encode_pieces(texts: Sequence[str], cuts: TextCuts, encode: Callable[[Sequence[Piece]], TokenBatch]) -> TokenBatch:
+    """The tokens of texts, of which `encode` gets some pieces at a time."""
+    sizes, ids = np.zeros(len(texts), np.int64), array("I")
+    for pieces in cuts.groups(texts):
+        tokens = encode(pieces)
         np.add.at(sizes, np.array([piece.row for piece in pieces], np.int64), np.diff(tokens.offsets))
         ids.frombytes(tokens.ids.tobytes())
     return TokenBatch(np.frombuffer(ids, np.uint32), np.concatenate([[0], np.cumsum(sizes)]))

@@ -81,8 +81,9 @@ class ResolvedTokenizer:
             )
         return self.chat_templates.get("default")
 
-    def steps(self) -> dict[str, Any]:
-        """The normalizer and pre-tokenizer in `backend`. Its model, nearly all of it, is not parsed where it stands last."""
+    def steps(self) -> dict[str, list[dict[str, Any]]]:
+        """What "normalizer" and "pre_tokenizer" in `backend` do, step by step; a sequence is its steps. The model, nearly all
+        of the backend, is not parsed where it stands last."""
         head = self.backend.partition('"model":')[0].rstrip(", \n")  # inside of strings, quotes have a backslash
         names = ("normalizer", "pre_tokenizer")
         try:
@@ -91,12 +92,20 @@ class ResolvedTokenizer:
             stated = {}
         if not stated.keys() >= set(names):
             stated = orjson.loads(self.backend)
-        return {name: stated[name] for name in names}
+        return {name: _steps_of(stated[name]) for name in names}
 
     def control_tokens(self) -> frozenset[str]:
         """The added tokens that are special, or named as such (bos_token, eos_token, ...)."""
         named = set(self.special_tokens.values())
         return frozenset(token.content for token in self.added_tokens if token.special or token.content in named)
+
+
+def _steps_of(part: Any) -> list[dict[str, Any]]:
+    if part is None:
+        return []
+    if part["type"] != "Sequence":
+        return [part]
+    return [step for each in part.get("normalizers", part.get("pretokenizers")) for step in _steps_of(each)]
 
 
 def resolve_tokenizer(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import FULL, TOKENIZERS
+from small_tokenizer import shared_engine, shared_tokenizer
 
 from sftprep.batches.both_ways import BothWays, Masked
 from sftprep.batches.templates import Templates
@@ -19,7 +20,6 @@ from sftprep.characters.tiling import TiledEncoder
 from sftprep.config import BuildConfig
 from sftprep.masks.paint import Mask
 from sftprep.records.conversation import Conversation, parse_conversation
-from tests.small_tokenizer import shared_engine, shared_tokenizer
 
 EVERY = 1 if FULL else 199  # of the corpus, conversations looked at
 

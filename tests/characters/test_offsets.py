@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import TOKENIZERS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from placed_tokens import Places, control_tokens, encoded, metaspace, pieces, places_of, shared_encoder, small_tiler
+from small_tokenizer import CHATML, resolve, shared_engine, shared_tokenizer, special, train
+from strategies import texts_for_tokenizers
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from sftprep.characters.offsets import ExactEncoder
@@ -21,9 +24,6 @@ from sftprep.errors import ConversationError, TokenizerError
 from sftprep.tokens.batch import split_rows
 from sftprep.tokens.engines import HfEngine
 from sftprep.tokens.resolve import ResolvedTokenizer
-from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import CHATML, resolve, shared_engine, shared_tokenizer, special, train
-from tests.strategies import texts_for_tokenizers
 
 
 def control_ids(resolved: ResolvedTokenizer) -> set[int]:

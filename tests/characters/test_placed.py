@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from placed_tokens import encoded, metaspace, pieces
+from small_tokenizer import resolve, special, train
 from tokenizers import normalizers
 
 from sftprep.characters.offsets import ExactEncoder
@@ -16,7 +17,6 @@ from sftprep.characters.placed import PlacedTokens, emptied, join_places, replac
 from sftprep.tokens.batch import TokenBatch
 from sftprep.tokens.engines import HfEngine
 from sftprep.tokens.resolve import ResolvedTokenizer
-from tests.small_tokenizer import resolve, special, train
 
 
 def test_a_token_with_a_space_begins_at_the_space(resolved: ResolvedTokenizer) -> None:

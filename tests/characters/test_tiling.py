@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import TOKENIZERS
 from hypothesis import given
 from hypothesis import strategies as st
 from placed_tokens import control_tokens, encoded, metaspace, places_of, shared_encoder, small_tiler
+from small_tokenizer import CHATML, resolve, shared_engine, shared_tokenizer, special, train
+from strategies import texts_for_tokenizers
 from tokenizers import normalizers
 
 from sftprep.characters.offsets import ExactEncoder
 from sftprep.characters.tiling import ByteTiler, TiledEncoder
 from sftprep.tokens.engines import HfEngine
 from sftprep.tokens.resolve import ResolvedTokenizer
-from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import CHATML, resolve, shared_engine, shared_tokenizer, special, train
-from tests.strategies import texts_for_tokenizers
 
 
 def assert_tiles(tiler: ByteTiler, encoder: ExactEncoder, texts: Sequence[str]) -> list[bool]:

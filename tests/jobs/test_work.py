@@ -85,7 +85,7 @@ def test_an_item_that_is_lost_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_is_another_now(tmp_path: Path) -> None:
-    from tests.small_tokenizer import save, train
+    from small_tokenizer import save, train
 
     out = planned(tmp_path, GOOD)
     with pytest.raises(ConfigError, match="the tokenizer has changed since the plan was made"):

@@ -11,6 +11,7 @@ import pytest
 from conftest import FULL
 from hypothesis import given
 from hypothesis import strategies as st
+from small_tokenizer import shared_engine
 from strategies import rows_with_patterns, scan_rules
 from transformers import AutoTokenizer
 
@@ -18,7 +19,6 @@ from sftprep.errors import ConfigError
 from sftprep.layouts.padded import lay_out
 from sftprep.masks.scan import PRESETS, Encode, ScanRule, rule_of_preset, scan_flat, scan_mask, scan_rule
 from sftprep.tokens.batch import TokenBatch, split_rows
-from tests.small_tokenizer import shared_engine
 
 # the tutorial's toy: <s> = 1, </s> = 2, user = 10, assistant = 20, pad = 0; one turn each, then two pads
 TOY = np.array([[1, 10, 101, 102, 103, 2, 1, 20, 200, 2, 0, 0]])

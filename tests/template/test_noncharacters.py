@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import FULL
 from jinja2 import nodes
+from small_tokenizer import special, train
 from tokenizers import Tokenizer
 
 from sftprep.batches.both_ways import BothWays
@@ -28,7 +29,6 @@ from sftprep.jinja.compiled import CompiledTemplate
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.tokens.engines import HfEngine
 from sftprep.tokens.resolve import AddedToken, ResolvedTokenizer
-from tests.small_tokenizer import special, train
 
 START, END = "<|im_start|>", "<|im_end|>"
 REFUSED = "cannot be traced"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from tests.small_tokenizer import save, train
+from small_tokenizer import save, train
 
 
 @pytest.fixture

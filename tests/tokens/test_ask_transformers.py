@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import TOKENIZERS
+from small_tokenizer import CHATML, TEMPLATE, save, shared_tokenizer, train
 from tokenizers import Tokenizer, models
 
 from sftprep.errors import TokenizerError
 from sftprep.tokens.ask_transformers import resolve_here
 from sftprep.tokens.batch import dtype_for
 from sftprep.tokens.resolve import ResolvedTokenizer, resolve_tokenizer
-from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import CHATML, TEMPLATE, save, shared_tokenizer, train
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_tokenizer import cut_shower, resolve, save, train
 from tokenizers import AddedToken, normalizers
 
 from sftprep.errors import TokenizerError
@@ -20,7 +21,6 @@ from sftprep.tokens.cache import write_entry
 from sftprep.tokens.choose_engine import SAMPLE, check_equal, choose_engine, unsafe_trait
 from sftprep.tokens.engines import FastEngine, HfEngine
 from sftprep.tokens.resolve import ResolvedTokenizer
-from tests.small_tokenizer import cut_shower, resolve, save, train
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -14,6 +14,7 @@ import pytest
 from conftest import TOKENIZERS
 from hypothesis import given
 from hypothesis import strategies as st
+from small_tokenizer import TEXT, resolve, save, shared_tokenizer, special, train
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from sftprep.characters.offsets import ExactEncoder
@@ -23,7 +24,6 @@ from sftprep.tokens.ask_transformers import resolve_here
 from sftprep.tokens.cuts import TextCuts
 from sftprep.tokens.hostile_texts import hostile_texts
 from sftprep.tokens.resolve import ResolvedTokenizer
-from tests.small_tokenizer import TEXT, resolve, save, shared_tokenizer, special, train
 
 GPT_4 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -130,6 +130,14 @@ def places(resolved: ResolvedTokenizer) -> str:
         (r"[\p{L}&&[^a]]+|[^\p{L}]|a", ""),
         (r"\S+|\s+", " \n\t"),
         (r"\p{L}*|[^\p{L}]+", ""),  # matches nothing
+        (r"[^\p{L}]||\p{L}+", ""),
+        (r"(?:a?)|\p{L}+|[^\p{L}]", ""),
+        (r"(?:a|)|\p{L}+|[^\p{L}]", ""),
+        (r"((?=a))|\p{L}+|[^\p{L}]", ""),  # a group in a group
+        (r"(?:\p{L})+|[^\p{L}]", ""),  # a group that is repeated
+        (r"(?i:k,|'s)|\p{L}+|[^\p{L}]", text_cuts._AFTER.replace(",", "")),
+        (r"\p{L}+(?i:'s|'t)?|[^\p{L}]", text_cuts._AFTER),
+        (r"\p{L}+(?i:'s|'t)|[^\p{L}]", ""),  # a letter that is not followed by them is in no match
     ],
 )
 def test_where_a_pattern_lets_texts_be_cut(tmp_path: Path, pattern: str | None, expected: str) -> None:

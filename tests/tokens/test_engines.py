@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TOKENIZERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_tokenizer import resolve, save, shared_engine, shared_tokenizer, train
+from strategies import texts_for_tokenizers
 from tokenizers import Regex, pre_tokenizers
 
 from sftprep.errors import TokenizerError
@@ -19,9 +22,6 @@ from sftprep.tokens.choose_engine import check_equal
 from sftprep.tokens.engines import FastEngine, HfEngine, encode_apart
 from sftprep.tokens.hostile_texts import hostile_texts
 from sftprep.tokens.resolve import ResolvedTokenizer
-from tests.conftest import TOKENIZERS
-from tests.small_tokenizer import resolve, save, shared_engine, shared_tokenizer, train
-from tests.strategies import texts_for_tokenizers
 
 pytestmark = pytest.mark.usefixtures("cache")
 

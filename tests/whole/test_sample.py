@@ -8,10 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import make_sample_tokenizer
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sftprep.sample import CONVERSATIONS, TOKENIZER, make_tokenizer
+from sftprep.sample import CONVERSATIONS, TOKENIZER
 
 RECORDS: list[dict[str, Any]] = [json.loads(line) for line in CONVERSATIONS.read_text(encoding="utf-8").splitlines()]
 WITH_TOOLS = [record for record in RECORDS if "tools" in record]
@@ -27,16 +28,16 @@ def render(tokenizer: PreTrainedTokenizerFast, record: dict[str, Any], **options
 
 
 def test_make_tokenizer_reproduces_the_files(tmp_path: Path) -> None:
-    make_tokenizer.main(tmp_path / "new" / "folder")
+    make_sample_tokenizer.main(tmp_path / "new" / "folder")
 
     made = {path.name: path.read_bytes() for path in (tmp_path / "new" / "folder").iterdir()}
     assert made == {path.name: path.read_bytes() for path in TOKENIZER.iterdir()}
 
 
 def test_the_tokenizer_depends_on_the_conversations() -> None:
-    chat_template = make_tokenizer.CHAT_TEMPLATE.read_text(encoding="utf-8")
+    chat_template = make_sample_tokenizer.CHAT_TEMPLATE.read_text(encoding="utf-8")
 
-    whole, part = (make_tokenizer.tokenizer_files(records, chat_template) for records in (RECORDS, RECORDS[:-1]))
+    whole, part = (make_sample_tokenizer.tokenizer_files(records, chat_template) for records in (RECORDS, RECORDS[:-1]))
 
     assert whole["tokenizer.json"] != part["tokenizer.json"]
     assert whole["tokenizer_config.json"] == part["tokenizer_config.json"]
@@ -53,7 +54,9 @@ def test_the_tokenizer_has_4000_ids_and_its_control_tokens(tokenizer: PreTrained
     assert sorted(tokenizer.get_vocab().values()) == list(range(4000))
     assert (tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token) == ("<|endoftext|>", "<|im_end|>", None)
     added = {token.content: token.special for token in tokenizer.added_tokens_decoder.values()}
-    assert added == dict.fromkeys(make_tokenizer.SPECIAL, True) | dict.fromkeys(make_tokenizer.MARKUP, False)
+    assert added == dict.fromkeys(make_sample_tokenizer.SPECIAL, True) | dict.fromkeys(
+        make_sample_tokenizer.MARKUP, False
+    )
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=range(1, len(RECORDS) + 1))

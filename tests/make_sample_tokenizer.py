@@ -1,4 +1,4 @@
-"""Train the sample's tokenizer: `python -m sftprep.sample.make_tokenizer [FOLDER]` rewrites it, byte for byte.
+"""Train the sample's tokenizer: `python tests/make_sample_tokenizer.py [FOLDER]` rewrites it, byte for byte.
 
 Byte-level BPE (Sennrich et al. 2016, over bytes as in GPT-2) on the sample's own conversations, as the chat template
 renders them. Ids: merges and bytes first, then the control tokens, so that the vocabulary has `VOCABULARY` ids in all.
@@ -21,7 +21,7 @@ from sftprep.sample import CONVERSATIONS, TOKENIZER
 VOCABULARY = 4000
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKUP = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
-CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+CHAT_TEMPLATE = TOKENIZER.with_name("chat_template.jinja")
 
 
 def tokenizer_files(conversations: list[dict[str, Any]], chat_template: str) -> dict[str, str]:
