@@ -148,7 +148,7 @@ class BothWays:
     def _fast_mask(
         self, conversations: Sequence[Conversation], marks: Sequence[SpanPlaces], batch: TokenBatch
     ) -> tuple[Mask, npt.NDArray[np.bool_]]:
-        """The mask of the batch, and which conversations it is right for."""
+        """(T,) mask of the batch, and (B,) True for the conversations that it is right for."""
         entries: dict[int, int] = {}  # identity of SpanPlaces -> row in the table
         table: list[CompiledMarks] = []
         entry = np.empty(len(marks), np.int64)
@@ -212,6 +212,7 @@ class BothWays:
     def _render_exactly(
         self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None]
     ) -> tuple[list[Rendering], dict[int, str]]:
+        """Renderings, and why some failed, by index; those are empty. replayed: as in `_exactly`, or fewer."""
         renderings, failed = [], {}
         for index, (conversation, known) in enumerate(zip_longest(conversations, replayed)):
             try:
@@ -233,6 +234,7 @@ class BothWays:
     def _exact_mask(
         self, conversations: Sequence[Conversation], renderings: Sequence[Rendering], placed: PlacedTokens
     ) -> tuple[Mask, npt.NDArray[np.int64]]:
+        """(T,) mask over the placed tokens; (B,) tokens of each conversation that hold header and answer, for blocks (1,) of 0."""
         starts, stops, offsets = placed.starts, placed.stops, placed.tokens.offsets
         if self._blocks:
             return generation_mask(starts, stops, offsets, _blocks(renderings)), np.zeros(1, np.int64)
@@ -297,7 +299,8 @@ def _blocks(renderings: Sequence[Rendering]) -> CharSpans:
 def _put_in(
     batch: TokenBatch, mask: Mask, places: list[int], exact: ByCharacters, failed: dict[int, str]
 ) -> tuple[TokenBatch, Mask]:
-    """The batch with the conversations at `places` replaced by what the exact way found, and failed ones emptied."""
+    """The batch and its (T,) mask, the conversations at `places` (indices in the batch, in the order of `exact`) replaced by
+    what the exact way found, and failed ones emptied."""
     if not places and not failed:
         return batch, mask
     dtype = np.result_type(mask, exact.mask)

@@ -148,6 +148,8 @@ class ExactEncoder:
         controls: Sequence[Sequence[tuple[int, int]]],
         as_text: Callable[[Sequence[str]], PlacedTokens],
     ) -> PlacedTokens:
+        """`encode_forged`, a text cut at its control tokens: what is between them by `as_text`, some at a time; places are
+        moved by where in its text, in code points, a piece begins."""
         cuts = [
             [0, *(edge for place in places for edge in place), len(text)]
             for text, places in zip(texts, controls, strict=True)
@@ -175,6 +177,7 @@ class ExactEncoder:
         return replace(joined, tokens=TokenBatch(joined.tokens.ids, joined.tokens.offsets[[0, *counts]]))
 
     def _encode_renamed(self, texts: Sequence[str], controls: Sequence[Sequence[tuple[int, int]]]) -> PlacedTokens:
+        """`encode_forged` by a tokenizer whose control tokens go by other names, begun with a noncharacter that no text holds."""
         renamed = self._renamed
         if renamed is None or any(renamed.mark in text for text in texts):
             mark = next((mark for mark in _MARKS if all(mark not in text for text in texts)), None)

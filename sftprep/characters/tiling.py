@@ -75,6 +75,7 @@ class TiledEncoder:
         return replaced(placed, np.flatnonzero(rest), self._exact.as_text, texts)
 
     def _place(self, tiler: ByteTiler, texts: Sequence[str]) -> tuple[PlacedTokens, npt.NDArray[np.bool_]]:
+        """Tokens by the engine, with places of those texts that are tiled: (B,) True."""
         tokens = self._engine.encode(texts)
         starts, stops, tiled = tiler.place(texts, tokens)
         return PlacedTokens(tokens, starts, stops), tiled

@@ -68,6 +68,7 @@ def read_origins(path: Path, size: int, segments: int) -> Origins:
 
 
 def _unpack(path: Path, size: int, segments: int) -> Origins:
+    """`read_origins`, in the process that may be ended."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

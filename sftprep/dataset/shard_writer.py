@@ -109,6 +109,7 @@ class ShardWriter:
         return self._mask_dtype if kind == "mask" else self._dtype
 
     def _widen_mask(self) -> None:
+        """Write what there is of the mask, bool, anew as float32."""
         narrow = self._files.pop("mask")
         self._mask_dtype = np.dtype(np.float32)
         with narrow:

@@ -115,6 +115,7 @@ class StagedFile:
             self._temporary.unlink(missing_ok=True)
 
     def _reserve(self, size: int) -> None:
+        """Have the disk set `size` bytes aside behind what is written: a full one says so here."""
         if size and hasattr(os, "posix_fallocate"):
             with naming(self.path):
                 os.posix_fallocate(self._descriptor, self.bytes, size)

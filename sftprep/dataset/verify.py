@@ -128,7 +128,8 @@ class _Check:
         return len(self.problems) == before
 
     def _provenance(self, shard: ShardEntry, segments: Array, trained: Array) -> None:
-        """Each segment's origin and counts, against segments and mask. Adds to what was found."""
+        """Each segment's origin and counts, against segments, (S, 3), and `trained`, (R,) targets of each row. Adds to what was
+        found."""
         path = self._folder / shard.provenance
         try:
             columns = read_origins(path, self._manifest.files[path.name].bytes, len(segments))
@@ -172,6 +173,7 @@ def _blocks(array: Array) -> Iterator[tuple[int, Array]]:
 
 
 def _segment_problems(shard: ShardEntry, manifest: Manifest, segments: Array) -> Iterator[Problem]:
+    """What is wrong with segments, (S, 3): the first one of each kind."""
     for what, wrong in layout(manifest.layout).wrong_segments(segments, manifest.width).items():
         if wrong.any():
             yield Problem(f"{shard.name}.segments.npy", f"segment {np.argmax(wrong)} {what}")
@@ -180,7 +182,7 @@ def _segment_problems(shard: ShardEntry, manifest: Manifest, segments: Array) ->
 def _row_problems(
     shard: ShardEntry, manifest: Manifest, x: Array, y: Array, mask: Array, segments: Array
 ) -> Iterator[Problem]:
-    """What rows of a sound build cannot hold: the first place of each kind."""
+    """What rows of a sound build, x, y and mask (R, W), cannot hold: the first place of each kind."""
     seen = set()
     kind = MASKS.get(str(manifest.config.get("mask")))
     pads_trained = kind is not None and kind.rule is not None

@@ -195,6 +195,8 @@ def unended_runs(batch: TokenBatch, mask: Mask, control_ids: ControlIds) -> int:
 def _span_weights(
     table: MarkTable, entry: IntArray, given: GivenWeights | None, spans: IntArray, owner: IntArray
 ) -> npt.NDArray[np.float32]:
+    """(S,) loss weight of the spans `spans`, indices into the table; owner: (S,) each one's conversation in the batch. Weights
+    that are given go before the table's."""
     weight = table.weight[spans]
     if given is not None:
         counts = np.diff(table.span_offsets)[entry[given.conversation]]

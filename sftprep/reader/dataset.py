@@ -96,6 +96,7 @@ class ShardDataset(Dataset[Sample]):
         self._mapped = lru_cache(_mapped_shards())(self._map)
 
     def _map(self, shard: int) -> _Arrays:
+        """A shard's arrays, mapped: (R, W), segments (R, 3). Raises DatasetError where a file is another than stated."""
         forms = self.manifest.arrays(self.manifest.shards[shard])
         try:
             return _Arrays(
@@ -158,7 +159,7 @@ class ShardDataset(Dataset[Sample]):
         return _Arrays(x[row], y[row], mask[row], segments[row])
 
     def _gather(self, places: npt.NDArray[np.int64]) -> _Arrays:
-        """The rows at `places`, (B,), in that order: taken shard by shard, put in order while still narrow."""
+        """(B, W) rows at `places`, (B,), in that order: taken shard by shard, put in order while still narrow."""
         shards = np.searchsorted(self._starts, places, side="right") - 1
         order = np.argsort(shards, kind="stable")
         shards = shards[order]
@@ -173,6 +174,7 @@ class ShardDataset(Dataset[Sample]):
         return _Arrays(*(array.take(back, axis=0, mode="clip") for array in gathered))
 
     def _empty(self, count: int) -> _Arrays:
+        """Room for so many rows: (count, W) each, segments (count, 3)."""
         shape = (count, self.manifest.width)
         ids = DTYPES[self.manifest.dtype]
         mask: npt.NDArray[Any] = np.empty(shape, np.float32 if self._weighted else np.bool_)

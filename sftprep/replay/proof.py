@@ -228,6 +228,8 @@ class Prompts:
         return template.prompts.after(self.variables, message)
 
     def _ask_after(self, message: int) -> str:
+        """As `GenerationPrompts` asks after `messages[:message]`, over stand-ins. Raises Untraceable where the prompt is not
+        literal, or may begin at the last message."""
         for messages in (self.traced["messages"][:message], [dict(said) for said in QUESTION]):
             variables = {**self.traced, "messages": messages}
             try:

@@ -191,6 +191,7 @@ class TracingSandbox(Sandbox):
         return self.concat([piece for pair in zip(literals, (*values, ""), strict=True) for piece in pair])
 
     def _guard_filter(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that is asked only for what it is known to do right with stand-ins; else the recording ends."""
         special = _FILTERS.get(name)
 
         @wraps(call)
@@ -207,6 +208,8 @@ class TracingSandbox(Sandbox):
         return guarded
 
     def _guard_test(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """As `_guard_filter`, for a test. What it looks at of a stand-in is observed, if it is more than the type."""
+
         @wraps(call)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             given = args[1:] if args and type(args[0]) in _PASSED else args

@@ -89,6 +89,8 @@ class ReplayTemplate:
         return rendering.text, marks_of(rendering)
 
     def _may_record(self, key: tuple[Any, ...], conversation: Conversation) -> bool:
+        """Whether a recording is worth its time: the shape is common or was seen often, and neither its ways nor all recordings
+        are too many. Counts the sighting."""
         seen = self.replayed + self.rendered
         if key not in self._sightings and len(self._sightings) >= _MAX_SHAPES:
             # start over: what is common will soon be known again

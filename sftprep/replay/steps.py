@@ -94,6 +94,7 @@ class Steps:
         value: Any = None,
         weights: Mapping[int, int] | None = None,
     ) -> int:
+        """The number of a step, new if `key` is. weights: by input step, how often it may come out; None: it is one itself."""
         number = self._known.get(key)
         if number is None:
             number = self._known[key] = len(self.forms)
