@@ -11,73 +11,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from forms_of_record import Message, forms_of, is_proper, words_of
 from jinja2.exceptions import TemplateError
+from told_turns import Place, Told, Turn
 from transformers.utils import chat_template_utils
 
-from tests.template.forms_of_record import Message, forms_of, is_proper, words_of
-
-Place = tuple[int, int]  # (start, stop) in characters of the text
 _QUESTION = {"role": "user", "content": "Hello?"}
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Trained characters of one message: text[start:stop]. White space in text[start:free], where the prompt has other
-    white space than the turn, and in text[blank:stop], where no token ends the turn, may be trained or not."""
-
-    message: int
-    start: int
-    free: int
-    blank: int
-    stop: int
-    how: str  # by prefix, by search
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What the oracle knows of a conversation."""
-
-    text: str
-    form: str  # what was changed of the messages so that the template takes them; "" for nothing
-    turns: tuple[Turn, ...]  # of the assistant's messages, in order; without those of which nothing is trained
-    unknown: dict[int, str]  # message of the assistant -> why its turn cannot be told
-    places: dict[int, list[Place]]  # message -> where its words stand in the text, as far as that can be told
-    ends: dict[int, Place]  # message of the assistant -> the token that ends its turn, by its words
-    assistants: frozenset[int]
-
-    def expected(self, offsets: Sequence[Place]) -> list[bool | None]:
-        """For each token, given its (start, stop) in the text, whether it is trained; None for either."""
-        return [self._token(begin, end) for begin, end in offsets]
-
-    def _token(self, begin: int, end: int) -> bool | None:
-        for turn in self.turns:
-            if begin < turn.start < end and begin < turn.stop:
-                within = self.text[begin:end]
-                header = self.text[begin : turn.start]
-                return header.isspace() and bool(within[len(header) :].strip())
-            if (turn.start <= begin < turn.free or turn.blank <= begin < turn.stop) and not self.text[begin:end].strip():
-                return None
-            if turn.start <= begin < turn.stop:
-                return True
-        return False
-
-    def faults(self, offsets: Sequence[Place], mask: Sequence[bool]) -> list[str]:
-        """The weaker rule: no word of another is trained; of turns that cannot be told, the words and the end are."""
-        on = {at for (begin, end), trained in zip(offsets, mask, strict=True) if trained for at in range(begin, end)}
-        found = []
-        for message, places in self.places.items():
-            if message not in self.assistants and any(on.intersection(range(*place)) for place in places):
-                found.append(f"words of message {message} are trained")
-            if message in self.unknown and any(not on.issuperset(range(*place)) for place in places):
-                found.append(f"words of message {message} are not trained")
-        for message in self.unknown.keys() & self.ends.keys():
-            if not on.issuperset(range(*self.ends[message])):
-                found.append(f"the end of message {message} is not trained")
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +37,7 @@ class Oracle:
 
     @property
     def all_ends(self) -> set[str]:
+        """The tokens that end a turn, EOS among them."""
         return {*self.ends, *filter(None, [self.special.get("eos_token")])}
 
     def render(self, messages: list[Message], tools: Any, prompt: bool = False) -> str | None:
@@ -137,17 +81,17 @@ class _Telling:
         self.places = self._places()
 
     def told(self, form: str) -> Told:
-        turns, unknown = [], {}
+        turns, silent, unknown = [], [], {}
         for index, message in enumerate(self.messages):
             if message["role"] == "assistant":
                 turn = self._turn(index)
                 if isinstance(turn, str):
                     unknown[index] = turn
-                elif self._is_said(index, turn):
-                    turns.append(turn)
+                else:
+                    (turns if self._is_said(index, turn) else silent).append(turn)
         assistants = frozenset(i for i, message in enumerate(self.messages) if message["role"] == "assistant")
         ends = {i: end for i in assistants & self.places.keys() if (end := self._end_behind_words(i))}
-        return Told(self.text, form, tuple(turns), unknown, self.places, ends, assistants)
+        return Told(self.text, form, tuple(turns), tuple(silent), unknown, self.places, ends, assistants)
 
     def _end_behind_words(self, index: int) -> Place | None:
         """The token that ends turns, if it is the next special token after the last word of a message."""
@@ -158,7 +102,7 @@ class _Telling:
     def _is_said(self, index: int, turn: Turn) -> bool:
         """Whether the turn holds anything of what its message says; one with nothing to say may be empty."""
         words = words_of(self.messages[index])
-        return turn.stop > turn.start and (not words or any(each in self.text[turn.start : turn.stop] for each in words))
+        return not words or any(each in self.text[turn.start : turn.stop] for each in words)
 
     def _turn(self, index: int) -> Turn | str:
         header, begun = self._header(index)
@@ -181,11 +125,9 @@ class _Telling:
         before = self.oracle.render(self.messages[:index], self.tools)
         own = asked is not None and before is not None and index > 0
         if own and asked == before:
-            last = max((found.start() for found in re.finditer(_any_of(self.oracle.tokens), asked)), default=0)
-            return asked[last:], (len(asked), len(asked), "by prefix") if self.text.startswith(asked) else None
+            return self._unasked(index, asked)
         if not own:
-            asked = self.oracle.render([_QUESTION], None, prompt=True)
-            before = self.oracle.render([_QUESTION], None)
+            asked, before = self._after_question()
         if asked is None or before is None:
             return None, None
         begin = self._whole(asked, _shared(asked, before))
@@ -198,17 +140,39 @@ class _Telling:
             return asked[begin:], (reached, self._blank(reached), "by prefix")
         if (start := self._boundary(asked, begin, reached)) > begin:
             return asked[begin:], (start, start, "by prefix")
-        if reached >= begin and not self._found(index, asked[begin:])[1]:  # the turn has no header at all
+        if reached >= begin and not self._found(index, asked[begin:], begin)[1]:  # the turn has no header at all
             return asked[begin:], (begin, begin, "by prefix")
         return asked[begin:], None
+
+    def _after_question(self) -> tuple[str | None, str | None]:
+        """What is printed after a question, with the prompt and without."""
+        return tuple(self.oracle.render([_QUESTION], None, prompt=prompt) for prompt in (True, False))  # type: ignore[return-value]
+
+    def _unasked(self, index: int, asked: str) -> tuple[str | None, tuple[int, int, str] | None]:
+        """`_header` where the template adds nothing when it asks: what it prints before an answer it prints always, or it
+        asks for no answer here; then the header that answers to questions have is one here, too."""
+        if not self.text.startswith(asked):
+            said = max((stop for other in range(index) for _, stop in self.places.get(other, ())), default=0)
+            start = self._boundary(asked, said, _shared(asked, self.text))
+            last = max((found.start() for found in re.finditer(_any_of(self.oracle.tokens), asked)), default=0)
+            return asked[last:], (start, start, "by prefix") if start > said > 0 else None
+        start, header = len(asked), ""
+        if self.messages[index - 1]["role"] == "assistant":  # the token that ends it may not have been printed yet
+            late = re.compile(rf"(?:\s*(?:{_any_of(self.oracle.all_ends)})\s*)?").match(self.text, start)
+            start = late.end() if late else start
+        elsewhere, before = self._after_question()
+        if elsewhere is not None and before is not None:
+            header = elsewhere[self._whole(elsewhere, _shared(elsewhere, before)) :]
+            start += self._boundary(header, 0, _shared(header, self.text[start:]))
+        return header, (start, start, "by prefix")
 
     def _reaches(self, index: int, reached: int) -> bool:
         """Whether the place where prompt and text part lies behind all words of earlier messages."""
         return all(stop <= reached for other in range(index) for _, stop in self.places.get(other, ()))
 
-    def _found(self, index: int, header: str) -> tuple[str, list[int]]:
+    def _found(self, index: int, header: str, low: int = 0) -> tuple[str, list[int]]:
         """The header, and where it ends in the text between the words of this message and of those before it."""
-        low = max((stop for other in range(index) for _, stop in self.places.get(other, ())), default=0)
+        low = max((stop for other in range(index) for _, stop in self.places.get(other, ())), default=low)
         ahead = [places[0][0] for other in range(index, len(self.messages)) if (places := self.places.get(other))]
         high = min((place for place in ahead if place >= low), default=len(self.text))
         first_line = header.strip().partition("\n")[0]  # the turn may have other thoughts than the prompt begins with
@@ -246,6 +210,12 @@ class _Telling:
             rest = re.sub(_any_of(self.oracle.controls), "", rendered[at:])
             if at >= max(said, start) and not rest.strip():  # what it prints but for the last message is no answer
                 limit = parted = at
+        words = (
+            text.find(word, start, limit) + len(word)
+            for word in words_of(self.messages[index])
+            if word in text[start:limit]
+        )
+        said = max(said, *words, start)
         for found in re.finditer(_any_of(self.oracle.all_ends), text[start:limit]):
             end = start + found.end()
             goes_on = end < said or (header.strip() and text[end:limit].startswith(header.strip()))
@@ -253,6 +223,8 @@ class _Telling:
                 return end, True
         if parted is None:
             return -1, False
+        if found := re.compile(rf"\s*(?:{_any_of(self.oracle.all_ends)})").match(text, parted):
+            return found.end(), True
         following = max((len(token) for token in self.oracle.controls if text.startswith(token, parted)), default=0)
         return parted + following, following > 0
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from small_tokenizer import save
 from tokenizers import AddedToken, Tokenizer
 
 from sftprep.batches.both_ways import BothWays
@@ -19,7 +20,6 @@ from sftprep.characters.tiling import TiledEncoder
 from sftprep.config import BuildConfig
 from sftprep.tokens.ask_transformers import resolve_here
 from sftprep.tokens.choose_engine import choose_engine
-from tests.small_tokenizer import save
 
 TODAY = "2026-01-02"
 _SPECIAL = re.compile(
@@ -60,7 +60,9 @@ def _published(folder: Path, name: str, stated: dict[str, Any]) -> Published:
     special = {f"{each}_token": stated[each] for each in ("bos", "eos") if stated[each]}
     ends = _ENDS.get(name, tuple(stated["eot"]))
     found = {*_SPECIAL.findall(source), *ends, *_MADE.get(name, ())} - {*stated["plain"]} - _WORDS.get(name, set())
-    deepseek = {token for token in found if token.startswith("<｜")} - {*special.values()}  # calls none of these special
+    deepseek = {token for token in found if token.startswith("<｜")} - {
+        *special.values()
+    }  # calls none of these special
     plain = {*_PLAIN.findall(source), *deepseek}
     controls = (found | {*special.values()}) - plain
     return Published(name, source, special, ends, tuple(sorted(controls)), tuple(sorted(plain)))

@@ -39,7 +39,9 @@ def _answer(content: Any = ANSWER, **more: Any) -> dict[str, Any]:
     return _say("assistant", content, **more)
 
 
-def _calls(*given: Any, name: str = "find_weather", content: Any = "", first_id: int = 1, **more: Any) -> dict[str, Any]:
+def _calls(
+    *given: Any, name: str = "find_weather", content: Any = "", first_id: int = 1, **more: Any
+) -> dict[str, Any]:
     calls = [
         {"type": "function", "id": f"call{number:05}", "function": {"name": name, "arguments": arguments}}
         for number, arguments in enumerate(given, first_id)
@@ -116,7 +118,9 @@ KINDS: dict[str, Record] = {
     "decomposed_letters": _one("cafe\u0301 a\u030angstro\u0308m \ufb01n \u212b"),
     # -- every script
     "chinese": _talk(_user("石英在哪里？"), _answer("花岗岩里有。"), _user("第二个问题？"), _answer("第二个回答。")),
-    "japanese_and_korean": _talk(_user("石はどこ？"), _answer("かこうがんの中です。"), _user("돌은?"), _answer("산에 있어요.")),
+    "japanese_and_korean": _talk(
+        _user("石はどこ？"), _answer("かこうがんの中です。"), _user("돌은?"), _answer("산에 있어요.")
+    ),
     "right_to_left": _talk(_user("أين الكوارتز؟"), _answer("في الجرانيت."), _user("איפה?"), _answer("בהר.")),
     "indic_and_thai": _talk(_user("पत्थर कहाँ है?"), _answer("पहाड़ में।"), _user("หินอยู่ไหน"), _answer("อยู่บนเขา")),
     "cyrillic_and_greek": _talk(_user("Где кварц?"), _answer("В граните."), _user("Πού;"), _answer("Στο βουνό.")),
@@ -125,7 +129,10 @@ KINDS: dict[str, Record] = {
     "parts_of_user": _talk(_user(_text("Quartz part.", "Shines part?")), _answer()),
     "parts_of_assistant": _talk(_user(), _answer(_text("Granite part.", "Hides part."))),
     "parts_of_both": _talk(
-        _user(_text(QUESTION)), _answer(_text(ANSWER)), _user(_text("Second feldspar?")), _answer(_text("Second gneiss."))
+        _user(_text(QUESTION)),
+        _answer(_text(ANSWER)),
+        _user(_text("Second feldspar?")),
+        _answer(_text("Second gneiss.")),
     ),
     "parts_of_all": _talk(
         _say("system", _text("Mineral part.")), _user(_text(QUESTION)), _answer(_text(ANSWER)), *_NEXT
@@ -142,11 +149,14 @@ KINDS: dict[str, Record] = {
     "call_with_words": _with_tools(_user(), _calls(_CITY, content="Calling obsidian now."), _RESULT, _END),
     "call_last": _with_tools(_user(), _CALL),
     "call_numbers_only": _with_tools(
-        _user("17 + 25"), _calls({"first": 17, "second": 25}, name="add_numbers"), _result("42", name="add_numbers"), _END
+        _user("17 + 25"),
+        _calls({"first": 17, "second": 25}, name="add_numbers"),
+        _result("42", name="add_numbers"),
+        _END,
     ),
     "call_no_arguments": _with_tools(_user(), _calls({}), _RESULT, _END),
     "call_nested_arguments": _with_tools(
-        _user(), _calls({"city": "Zürich \"old\" town\n", "options": {"days": [1, 2], "wind": True}}), _RESULT, _END
+        _user(), _calls({"city": 'Zürich "old" town\n', "options": {"days": [1, 2], "wind": True}}), _RESULT, _END
     ),
     "parallel_calls": _with_tools(
         _user(), _calls(_CITY, {"city": "Rome"}), _RESULT, _result("Sunny travertine result.", 2), _END
@@ -172,7 +182,10 @@ KINDS: dict[str, Record] = {
     "reasoning_and_call_in_history": _with_tools(_user(), _calls(_CITY, **_THOUGHT), _RESULT, _END, *_NEXT),
     "think_in_content": _one(f"<think>\nPonder zircon first.\n</think>\n\n{ANSWER}"),
     "think_in_content_two_turns": _talk(
-        _user(), _answer(f"<think>Ponder zircon first.</think>{ANSWER}"), _NEXT[0], _answer("<think>\n\n</think>\n\nSecond.")
+        _user(),
+        _answer(f"<think>Ponder zircon first.</think>{ANSWER}"),
+        _NEXT[0],
+        _answer("<think>\n\n</think>\n\nSecond."),
     ),
     "think_never_ends": _one("<think>\nPonder zircon first."),
 }

@@ -10,14 +10,15 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from kinds_of_conversation import KINDS, Record
+from prefix_oracle import Oracle
+from published_templates import TODAY, Published, open_both_ways, save_tokenizer
 from tokenizers import Tokenizer
+from told_turns import Place, Told
 
 from sftprep.batches.both_ways import BothWays
 from sftprep.errors import SftprepError
 from sftprep.records.conversation import parse_conversation
-from tests.template.kinds_of_conversation import KINDS, Record
-from tests.template.prefix_oracle import Oracle, Told
-from tests.template.shared_templates import TODAY, Published, open_both_ways, save_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +80,54 @@ def _compared(tokenizer: Tokenizer, told: Told, ids: list[int], mask: list[bool]
     encoding = tokenizer.encode(told.text, add_special_tokens=False)
     form = f" [{told.form}]" if told.form else ""
     if encoding.ids != ids:
-        return "other ids", f"{form}\n  sftprep {tokenizer.decode(ids, skip_special_tokens=False)!r}\n  oracle  {told.text!r}"
+        return (
+            "other ids",
+            f"{form}\n  sftprep {tokenizer.decode(ids, skip_special_tokens=False)!r}\n  oracle  {told.text!r}",
+        )
     unsure = "".join(f"\n  message {message}: {why}" for message, why in told.unknown.items())
     if unsure:
         faults = told.faults(encoding.offsets, mask)
-        shown = unsure + "".join(f"\n  {fault}" for fault in faults) + "\n  sftprep " + marked(told.text, encoding.offsets, mask)
+        shown = (
+            unsure
+            + "".join(f"\n  {fault}" for fault in faults)
+            + "\n  sftprep "
+            + marked(told.text, encoding.offsets, mask)
+        )
         return ("a fault" if faults else "equal as far as it can be told"), form + shown
     expected = told.expected(encoding.offsets)
     if all(want in (None, have) for want, have in zip(expected, mask, strict=True)):
         return "equal", form + " ".join(sorted({turn.how for turn in told.turns}))
-    sides = []
-    for sign, trained in (("+", True), ("-", False)):  # by sftprep alone, by the oracle alone
-        wrong = [want is not None and want != have == trained for want, have in zip(expected, mask, strict=True)]
-        sides += [f"{sign}{piece!r}" for piece in _pieces(told.text, encoding.offsets, wrong)]
-    return "other mask", f"{form}{' '.join(sides)}\n  {marked(told.text, encoding.offsets, mask)}"
+    trained = [want is not None and have and not want for want, have in zip(expected, mask, strict=True)]
+    untrained = [want is not None and want and not have for want, have in zip(expected, mask, strict=True)]
+    sides = [f"+{piece!r}" for piece in _pieces(told.text, encoding.offsets, trained)]
+    sides += [f"-{piece!r}" for piece in _pieces(told.text, encoding.offsets, untrained)]
+    verdict = " and ".join(sorted(_faults(told, encoding.offsets, mask, trained, untrained)))
+    return verdict, f"{form}{' '.join(sides)}\n  {marked(told.text, encoding.offsets, mask)}"
 
 
-def _pieces(text: str, offsets: list[tuple[int, int]], chosen: list[bool]) -> list[str]:
+def _faults(told: Told, offsets: list[Place], mask: list[bool], trained: list[bool], untrained: list[bool]) -> set[str]:
+    """In words, what the tokens trained by sftprep alone, and those untrained by it alone, are of a turn."""
+    faults, starts = set(), {turn.start for turn in (*told.turns, *told.silent)}
+    for at, (begin, end) in enumerate(offsets):
+        if untrained[at]:
+            ends = any(turn.start <= begin and end == turn.stop == turn.blank for turn in told.turns)
+            faults.add("an end is not trained" if ends else "a part of a turn is not trained")
+        elif trained[at]:
+            first = next(i for i in range(at, -1, -1) if i == 0 or not trained[i - 1])  # of those trained in a row
+            last = next(i for i in range(at, len(mask)) if i + 1 == len(mask) or not trained[i + 1])
+            if any(begin < turn.stop and turn.start < end for turn in told.silent):
+                faults.add("a silent turn is trained")
+            elif offsets[last][1] in starts or any(begin < turn.start <= offsets[last][1] for turn in told.silent):
+                between = first > 0 and mask[first - 1]
+                faults.add("text between turns is trained" if between else "a header is trained")
+            else:
+                faults.add("text of no turn is trained")
+    return faults
+
+
+def _pieces(text: str, offsets: list[Place], chosen: list[bool]) -> list[str]:
     """The text of the chosen tokens, those that follow one another together."""
-    found: list[tuple[int, int]] = []
+    found: list[Place] = []
     for at, ((begin, end), on) in enumerate(zip(offsets, chosen, strict=True)):
         if on and at and chosen[at - 1]:
             found[-1] = (found[-1][0], end)
@@ -106,7 +136,7 @@ def _pieces(text: str, offsets: list[tuple[int, int]], chosen: list[bool]) -> li
     return [text[begin:end] for begin, end in found]
 
 
-def marked(text: str, offsets: list[tuple[int, int]], mask: list[bool]) -> str:
+def marked(text: str, offsets: list[Place], mask: list[bool]) -> str:
     """The text with what is trained between ⟦ and ⟧."""
     shown, last = "", False
     for at, character in enumerate(text):
