@@ -13,7 +13,6 @@ import numpy as np
 from kinds_of_conversation import KINDS, Record
 from prefix_oracle import Oracle
 from published_templates import TODAY, Published, open_both_ways, save_tokenizer
-from tokenizers import Tokenizer
 from told_turns import Place, Told
 
 from sftprep.batches.both_ways import BothWays
@@ -35,13 +34,13 @@ class Outcome:
         return not self.verdict.startswith(("equal", "refused by both"))
 
 
-def outcomes(template: Published, shared_data: Path, kinds: Iterable[str]) -> Iterator[Outcome]:
-    """What comes of a template and each of these kinds."""
+def outcomes(template: Published, words: str, kinds: Iterable[str]) -> Iterator[Outcome]:
+    """What comes of a template and each of these kinds. words: the tokenizer.json that gives all but the added tokens."""
     names = (*template.controls, *template.plain)
     today = date.fromisoformat(TODAY)
     oracle = Oracle(template.source, template.special, template.ends, template.controls, names, today.strftime)
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = save_tokenizer(template, shared_data, Path(folder))
+        tokenizer = save_tokenizer(template, words, Path(folder))
         try:
             both_ways = open_both_ways(Path(folder))
         except SftprepError as error:
@@ -58,7 +57,14 @@ def outcomes(template: Published, shared_data: Path, kinds: Iterable[str]) -> It
             if told is None:
                 yield Outcome(template.name, kind, "refused by Transformers")
                 continue
-            yield Outcome(template.name, kind, *_compared(tokenizer, told, *given))
+            ids, mask = given
+            encoding = tokenizer.encode(told.text, add_special_tokens=False)
+            if encoding.ids == ids:
+                yield Outcome(template.name, kind, *compare(told, encoding.offsets, mask))
+                continue
+            texts = (tokenizer.decode(ids, skip_special_tokens=False), told.text)
+            shown = "\n  sftprep {!r}\n  oracle  {!r}".format(*texts)
+            yield Outcome(template.name, kind, "other ids", f"[{told.form}] {shown}")
 
 
 def _given(both_ways: BothWays, record: Record) -> tuple[list[int], list[bool]]:
@@ -75,34 +81,22 @@ def _given(both_ways: BothWays, record: Record) -> tuple[list[int], list[bool]]:
     return ids[2].tolist(), mask[2].tolist()
 
 
-def _compared(tokenizer: Tokenizer, told: Told, ids: list[int], mask: list[bool]) -> tuple[str, str]:
-    """(verdict, detail)."""
-    encoding = tokenizer.encode(told.text, add_special_tokens=False)
-    form = f" [{told.form}]" if told.form else ""
-    if encoding.ids != ids:
-        return (
-            "other ids",
-            f"{form}\n  sftprep {tokenizer.decode(ids, skip_special_tokens=False)!r}\n  oracle  {told.text!r}",
-        )
-    unsure = "".join(f"\n  message {message}: {why}" for message, why in told.unknown.items())
-    if unsure:
-        faults = told.faults(encoding.offsets, mask)
-        shown = (
-            unsure
-            + "".join(f"\n  {fault}" for fault in faults)
-            + "\n  sftprep "
-            + marked(told.text, encoding.offsets, mask)
-        )
-        return ("a fault" if faults else "equal as far as it can be told"), form + shown
-    expected = told.expected(encoding.offsets)
-    if all(want in (None, have) for want, have in zip(expected, mask, strict=True)):
-        return "equal", form + " ".join(sorted({turn.how for turn in told.turns}))
-    trained = [want is not None and have and not want for want, have in zip(expected, mask, strict=True)]
-    untrained = [want is not None and want and not have for want, have in zip(expected, mask, strict=True)]
-    sides = [f"+{piece!r}" for piece in _pieces(told.text, encoding.offsets, trained)]
-    sides += [f"-{piece!r}" for piece in _pieces(told.text, encoding.offsets, untrained)]
-    verdict = " and ".join(sorted(_faults(told, encoding.offsets, mask, trained, untrained)))
-    return verdict, f"{form}{' '.join(sides)}\n  {marked(told.text, encoding.offsets, mask)}"
+def compare(told: Told, offsets: list[Place], mask: list[bool]) -> tuple[str, str]:
+    """(verdict, detail) on a mask over tokens at these places of the text that the oracle knows."""
+    form, shown = f"[{told.form}] " * bool(told.form), f"\n  {marked(told.text, offsets, mask)}"
+    if told.unknown:
+        unsure = [f"\n  message {message}: {why}" for message, why in told.unknown.items()]
+        faults = told.faults(offsets, mask)
+        verdict = "a fault where it cannot all be told" if faults else "equal as far as it can be told"
+        return verdict, form + ", ".join(faults) + "".join(unsure) + shown
+    expected = told.expected(offsets)
+    trained = [want is False and have for want, have in zip(expected, mask, strict=True)]
+    untrained = [want is True and not have for want, have in zip(expected, mask, strict=True)]
+    if not any(trained) and not any(untrained):
+        return "equal", form + " and ".join(sorted({turn.how for turn in told.turns}))
+    sides = [f"+{piece!r}" for piece in _pieces(told.text, offsets, trained)]
+    sides += [f"-{piece!r}" for piece in _pieces(told.text, offsets, untrained)]
+    return " and ".join(sorted(_faults(told, offsets, mask, trained, untrained))), form + " ".join(sides) + shown
 
 
 def _faults(told: Told, offsets: list[Place], mask: list[bool], trained: list[bool], untrained: list[bool]) -> set[str]:

@@ -68,10 +68,14 @@ def _published(folder: Path, name: str, stated: dict[str, Any]) -> Published:
     return Published(name, source, special, ends, tuple(sorted(controls)), tuple(sorted(plain)))
 
 
-def save_tokenizer(template: Published, shared_data: Path, folder: Path) -> Tokenizer:
-    """A folder with minimind-3's words and the template's tokens, and no other added ones."""
-    base = json.loads((shared_data / "tokenizers" / "minimind-3" / "tokenizer.json").read_text(encoding="utf-8"))
-    tokenizer = Tokenizer.from_str(json.dumps(base | {"added_tokens": []}))
+def minimind_words(shared_data: Path) -> str:
+    """A tokenizer.json that loads in no time, and knows a little of every script."""
+    return (shared_data / "tokenizers" / "minimind-3" / "tokenizer.json").read_text(encoding="utf-8")
+
+
+def save_tokenizer(template: Published, words: str, folder: Path) -> Tokenizer:
+    """A folder with the words of a tokenizer.json and the template's tokens, and no other added ones."""
+    tokenizer = Tokenizer.from_str(json.dumps(json.loads(words) | {"added_tokens": []}))
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in template.controls])
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in template.plain])
     save(tokenizer, folder, {"chat_template": template.source, **template.special})
