@@ -154,13 +154,11 @@ class _Alternative:
     """What is known of the matches of an alternative. Raises _UnknownError where a group may match nothing."""
 
     def __init__(self) -> None:
-        self.behind_letters: set[str] = (
-            set()
-        )  # characters that may follow a letter in a match, or are looked at behind one
-        self.needed: list[
-            tuple[frozenset[str], int]
-        ] = []  # what it must hold, and how often at least; a group is a nothing
-        self._letters = self._looks_on = False  # so far: one may match, or look at what comes behind the match
+        # Characters that may follow a letter in a match, or are looked at behind one.
+        self.behind_letters: set[str] = set()
+        # What a match must hold, and how often at least: the characters of a part, none for a group.
+        self.needed: list[tuple[frozenset[str], int]] = []
+        self._letters = self._looks_on = False  # a letter may be matched so far; it looks behind the match
 
     def add(self, element: re.Match[str]) -> None:
         """The next element: a part or a group."""
