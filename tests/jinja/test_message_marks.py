@@ -15,7 +15,7 @@ MESSAGES: list[dict[str, Any]] = [{} for _ in range(12)]
 
 def written(parts: list[str | Loop], *, held_back: bool) -> tuple[RunLog, str, list[int | None]]:
     """A run that prints these parts; its text without marks, and whose each character is."""
-    log, owners, text = RunLog(MESSAGES), [], []
+    log, owners, text = RunLog(MESSAGES, textual=True), [], []
 
     def walk(parts: list[str | Loop], at: int | None) -> None:
         for part in parts:
@@ -62,7 +62,7 @@ def test_a_message_inside_another_takes_its_part_out() -> None:
 
 
 def test_a_value_that_is_equal_to_a_message_is_none() -> None:
-    log = RunLog(MESSAGES)
+    log = RunLog(MESSAGES, textual=True)
     log.begin()
     log.enter({})
     log.pieces.append("a")
@@ -84,7 +84,7 @@ def test_marks_that_do_not_nest() -> None:
 
 
 def test_regions_end_with_the_loop_around_them() -> None:
-    log = RunLog(MESSAGES)
+    log = RunLog(MESSAGES, textual=True)
     log.begin()
     log.enter(MESSAGES[0])
     log.branch(1, 7)
