@@ -167,4 +167,4 @@ class Recording:
 
 def growth(old: str, new: str) -> int:
     """How many times longer `text.replace(old, new)` can be than the text."""
-    return max(1, math.ceil(len(new) / len(old))) if old else 2 + len(new)
+    return max(1, math.ceil(len(new) / len(old))) if old else 1 + 2 * len(new)
