@@ -41,15 +41,8 @@ class Written(str):
     def __str__(self) -> str:
         return self
 
-    def _parts(self) -> Iterator[tuple[str, Writer]]:
-        """The text of each run, and who wrote it."""
-        at = 0
-        for length, writer in self._runs:
-            yield str.__getitem__(self, slice(at, at + length)), writer
-            at += length
-
     def __iter__(self) -> Iterator[str]:
-        return (Written(each, ((1, writer),)) for part, writer in self._parts() for each in part)
+        return (Written(each, ((1, writer),)) for part, writer in parts_of(self) for each in part)
 
     def __getitem__(self, index: Any) -> Written:
         made = str.__getitem__(self, index)
@@ -135,9 +128,17 @@ def written(text: str) -> Written:
     return text if isinstance(text, Written) else Written(text, ((len(text), None),))
 
 
-def runs_of(text: str) -> tuple[Run, ...]:
+def _runs_of(text: str) -> tuple[Run, ...]:
     """Who wrote a text."""
     return text._runs if isinstance(text, Written) else ((len(text), None),)
+
+
+def parts_of(text: str) -> Iterator[tuple[str, Writer]]:
+    """A text in parts, and who wrote each."""
+    at = 0
+    for length, writer in _runs_of(text):
+        yield str.__getitem__(text, slice(at, at + length)), writer
+        at += length
 
 
 def joined(pieces: Sequence[str]) -> str:
@@ -145,7 +146,7 @@ def joined(pieces: Sequence[str]) -> str:
     made = "".join(pieces)
     if not any(isinstance(piece, Written) for piece in pieces):
         return made
-    return Written(made, chain.from_iterable(map(runs_of, pieces)))
+    return Written(made, chain.from_iterable(map(_runs_of, pieces)))
 
 
 def percent(form: str, values: Any) -> Any:
@@ -180,7 +181,7 @@ def mixed(made: Any, *operands: Any) -> Any:
 def _writers(values: Iterable[Any]) -> Iterator[int | str]:
     for value in values:
         if isinstance(value, Written):
-            for part, writer in value._parts():
+            for part, writer in parts_of(value):
                 yield from (part,) if writer is None else writer
         elif isinstance(value, str):
             yield value

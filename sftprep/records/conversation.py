@@ -6,6 +6,10 @@ ignored, other keys of a message are kept. No tools, an empty list and an empty 
 
 from __future__ import annotations
 
+import pickle
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +41,23 @@ class Conversation:
         for message in self.messages:
             for key in message.keys() - {"role"}:
                 del message[key]
+
+
+@contextmanager
+def set_aside(*conversations: list[dict[str, Any]]) -> Iterator[None]:
+    """Messages, of which nothing but the roles is to be looked at meanwhile, in as little memory as can be."""
+    packed = zlib.compress(pickle.dumps(conversations), 1)  # as UTF-8, and what is in two of them once
+    for messages in conversations:
+        messages[:] = [{"role": message["role"]} for message in messages]
+    try:
+        yield
+    finally:
+        for messages, said in zip(conversations, _unpacked(packed), strict=True):
+            messages[:] = said
+
+
+def _unpacked(packed: bytes) -> Any:
+    return pickle.loads(zlib.decompress(packed))  # noqa: S301 - of our own making
 
 
 def parse_conversation(data: bytes, record_format: str = "auto", place: tuple[int, ...] = ()) -> Conversation:

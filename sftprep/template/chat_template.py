@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from sftprep.errors import ConversationError, TemplateError
-from sftprep.jinja.compiled import CompiledTemplate
+from sftprep.jinja.compiled import CompiledTemplate, MarkedText
 from sftprep.jinja.message_marks import Mark
 from sftprep.records.conversation import Conversation
 from sftprep.template.control_tokens import structural_tokens
@@ -26,7 +27,7 @@ from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
 from sftprep.template.turns import Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
 from sftprep.template.variables import Variables
-from sftprep.template.writers import Writers, writers_of
+from sftprep.template.writers import Writers, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 
@@ -105,9 +106,7 @@ class ChatTemplate:
             raise
 
     def _render(self, conversation: Conversation) -> Rendering:
-        variables = self.variables.of(conversation)
-        marked = self.compiled.mark(variables, held_back=bool(self.roles))
-        writers = writers_of(self.compiled, variables, conversation.template_kwargs, marked.text)
+        variables, marked, writers = self._run(conversation, held_back=bool(self.roles))
         controls = writers.controls(self.controls, marked.text)
         marks = self.misplaced.attributed(variables, marked, writers) if self.roles else marked.marks
         spans = []
@@ -125,11 +124,17 @@ class ChatTemplate:
         """
         if not self.compiled.has_blocks:
             raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
-        variables = self.variables.of(conversation)
-        marked = self.compiled.mark(variables)
-        writers = writers_of(self.compiled, variables, conversation.template_kwargs, marked.text)
+        _, marked, writers = self._run(conversation, held_back=True)
         spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
         return self._rendering(marked.text, spans, writers.controls(self.controls, marked.text))
+
+    def _run(self, conversation: Conversation, *, held_back: bool) -> tuple[dict[str, Any], MarkedText, Writers]:
+        """The variables of a run, and both runs."""
+        variables = self.variables.of(conversation)
+        marked = self.compiled.mark(variables, held_back=held_back)
+        text, marked = utf_8(marked.text), replace(marked, text="")
+        writers = writers_of(self.compiled, conversation, variables, text)
+        return variables, replace(marked, text=text.decode("utf-8", "surrogatepass")), writers
 
     def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, writers: Writers) -> Stretch:
         """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""

@@ -19,7 +19,7 @@ from sftprep.records.conversation import Conversation
 from sftprep.template.probes import ONE_TOOL, OTHERS, TALK, Messages, with_tools
 from sftprep.template.turns import NOT_BLANK
 from sftprep.template.variables import Variables
-from sftprep.template.writers import Writers, writers_of
+from sftprep.template.writers import Writers, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 Message = Mapping[str, Any]
@@ -184,7 +184,7 @@ class Misplaced:
             variables = self._variables.of(conversation)
             try:
                 marked = template.mark(variables)
-                writers = writers_of(self._compiled, variables, (), marked.text)
+                writers = writers_of(self._compiled, conversation, variables, utf_8(marked.text))
                 found.append((marked, writers, variables["messages"]))
             except LimitError:
                 raise

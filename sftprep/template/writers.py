@@ -14,12 +14,14 @@ from typing import Any
 
 from sftprep.errors import ConversationError
 from sftprep.jinja.compiled import CompiledTemplate
-from sftprep.jinja.written_text import NOBODY, Writer, Written, runs_of
+from sftprep.jinja.written_text import NOBODY, Writer, Written, parts_of
+from sftprep.records.conversation import Conversation, set_aside
 from sftprep.template.turns import NOT_BLANK, Stretch
 from sftprep.workers.limits import LimitError
 
 SAID = frozenset({"content", "reasoning_content", "thinking", "reasoning", "arguments"})  # keys of a message's own text
 _GIVEN = ("tools", "documents")
+_LONG = 1 << 18  # bytes: less is nothing to save memory of
 UNTRACEABLE = "what the chat template prints cannot be traced to the messages"
 
 
@@ -44,40 +46,51 @@ class Writers:
         return [found.span() for start, stop in self.own for found in tokens.finditer(text, start, stop)]
 
 
-def writers_of(compiled: CompiledTemplate, variables: Mapping[str, Any], own: Collection[str], text: str) -> Writers:
-    """Who wrote `text`, which the template printed. own: names of the conversation's own variables.
+def writers_of(
+    compiled: CompiledTemplate, conversation: Conversation, variables: Mapping[str, Any], text: bytes
+) -> Writers:
+    """Who wrote `text`, in UTF-8, which the template printed of a conversation by way of these variables.
 
     Raises ConversationError where the template prints another text over texts that know their writers, or that cannot
     be told of an operation.
     """
-    found, done, at = Writers(), 0, 0
-    try:
-        for piece in compiled.follow(_written_by(variables, own)):
-            if not text.startswith(piece, at):
-                break
-            for length, writer in runs_of(piece):
-                if writer is not None and length:
-                    found.own.append((done, at))
-                    done = at + length
-                    _note(found, text, (at, done), writer)
-                at += length
-    except (LimitError, MemoryError):
-        raise
-    except Exception as error:
-        raise ConversationError(UNTRACEABLE) from error
-    if at < len(text):
+    found, done, at, read = Writers(), 0, 0, 0
+    given = _written_by(variables, conversation.template_kwargs)
+    with set_aside(*((conversation.messages, variables["messages"]) if len(text) >= _LONG else ())):
+        try:
+            for piece in compiled.follow(given):
+                data = utf_8(piece)
+                if not text.startswith(data, read):
+                    break
+                read += len(data)
+                for part, writer in parts_of(piece):
+                    if writer is not None:
+                        found.own.append((done, at))
+                        done = at + len(part)
+                        _note(found, part, at, writer)
+                    at += len(part)
+        except (LimitError, MemoryError):
+            raise
+        except Exception as error:
+            raise ConversationError(UNTRACEABLE) from error
+    if read < len(text):
         raise ConversationError(UNTRACEABLE)
     found.own.append((done, at))
     return found
 
 
-def _note(found: Writers, text: str, stretch: Stretch, writer: frozenset[int | str]) -> None:
-    if said := NOT_BLANK.search(text, *stretch):
+def _note(found: Writers, part: str, at: int, writer: frozenset[int | str]) -> None:
+    if said := NOT_BLANK.search(part):
         owners = [each for each in writer if isinstance(each, int) and each != NOBODY]
-        found.places.extend([said.start()] * len(owners))
+        found.places.extend([at + said.start()] * len(owners))
         found.owners.extend(sorted(owners))
     if texts := {each for each in writer if isinstance(each, str)}:
-        found.unclear.append((stretch, texts))
+        found.unclear.append(((at, at + len(part)), texts))
+
+
+def utf_8(text: str) -> bytes:
+    """A text in less memory: Python takes up to four bytes for each of its characters."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _written_by(variables: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sftprep.replay.proof import merged
 from sftprep.replay.recorder import INPUTS, RecordingTemplate, traced_conversation
 from sftprep.replay.steps import Forms, Recording, Steps, Untraceable
 from sftprep.template.chat_template import open_template
-from sftprep.template.writers import writers_of
+from sftprep.template.writers import utf_8, writers_of
 
 
 class Replayed:
@@ -50,7 +50,7 @@ class Replayed:
 
     def follow(self, given: Conversation, text: str) -> None:
         """What is replayed must be no conversation that the exact way refuses."""
-        writers_of(self.template.compiled, self.template.variables.of(given), given.template_kwargs, text)
+        writers_of(self.template.compiled, given, self.template.variables.of(given), utf_8(text))
 
     def _tree(self, given: Conversation) -> Tree[bool]:
         keys = [
