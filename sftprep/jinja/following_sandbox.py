@@ -62,8 +62,7 @@ class FollowingSandbox(Sandbox):
 
     def text(self, value: Any) -> str:
         """`str(value)`, as an output statement prints it."""
-        made = str(value)
-        return str(mixed(made, value)) if isinstance(value, (dict, list, tuple)) else made
+        return str(value) if isinstance(value, str) else str(mixed(str(value), value))
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """`obj(*args, **kwargs)`."""

@@ -8,7 +8,7 @@ any writer of what went in may have written any of what came out.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from itertools import accumulate, chain, count
 from string import Formatter
 from typing import Any
@@ -187,7 +187,7 @@ def _writers(values: Iterable[Any]) -> Iterator[int | str]:
             yield value
         elif isinstance(value, dict):
             yield from _writers(chain(*value.items()))
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple, KeysView, ValuesView, ItemsView)):
             yield from _writers(value)
         elif not isinstance(value, _NO_TEXT):
             raise UnfollowedError

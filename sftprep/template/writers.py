@@ -55,9 +55,10 @@ def writers_of(
     be told of an operation.
     """
     found, done, at, read = Writers(), 0, 0, 0
-    given = _written_by(variables, conversation.template_kwargs)
-    with set_aside(*((conversation.messages, variables["messages"]) if len(text) >= _LONG else ())):
-        try:
+    long = (conversation.messages, variables["messages"]) if len(text) >= _LONG else ()
+    try:
+        given = _written_by(variables, conversation.template_kwargs)
+        with set_aside(*long):
             for piece in compiled.follow(given):
                 data = utf_8(piece)
                 if not text.startswith(data, read):
@@ -69,10 +70,10 @@ def writers_of(
                         done = at + len(part)
                         _note(found, part, at, writer)
                     at += len(part)
-        except (LimitError, MemoryError):
-            raise
-        except Exception as error:
-            raise ConversationError(UNTRACEABLE) from error
+    except (LimitError, MemoryError):
+        raise
+    except Exception as error:
+        raise ConversationError(UNTRACEABLE) from error
     if read < len(text):
         raise ConversationError(UNTRACEABLE)
     found.own.append((done, at))
