@@ -34,7 +34,6 @@ TESTED_ELSEWHERE = {  # rooms without a test file of their own, and why
     "stores.types": "types that test_local compares",
     "workers.runners": "a registry: test_registries adds a way to run workers",
     "workers.worker": "types that test_local passes to and fro",
-    "replay.noncharacter_proof": "test_recording_sandbox compares it with a second run; it is about to go",
 }
 
 

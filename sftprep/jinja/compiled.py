@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +14,7 @@ from jinja2 import nodes
 
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.after_messages import epilogue_of
+from sftprep.jinja.following_sandbox import FollowingSandbox
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
 from sftprep.jinja.message_marks import TEXT_MARKS, Mark, Region, RunLog, marked_text, regions_of
 from sftprep.jinja.reasons import reason_of
@@ -51,6 +53,8 @@ class CompiledTemplate:
             self.literals = frozenset(value for value in constants if isinstance(value, str))
             self.printed = frozenset(node.data for node in parts if isinstance(node, nodes.TemplateData))
             self.has_blocks = any(map(_is_generation, parts))
+            if any(isinstance(node, nodes.EvalContextModifier) for node in parts):
+                raise TemplateError("the chat template has {% autoescape %}, which hides whose text is whose")
             self.epilogue = epilogue_of(tree)
             if self.epilogue is not None:
                 mark_end_of_messages(tree, self.epilogue.first)
@@ -104,6 +108,18 @@ class CompiledTemplate:
             raise
         except Exception as error:
             raise ConversationError(f"the chat template refuses it: {self._reason(error)}") from error
+
+    def follow(self, variables: Mapping[str, Any]) -> Iterator[str]:
+        """What the template prints, piece by piece, where texts of the variables are `Written`. Raises what it raises."""
+        trail = RunLog(variables["messages"], textual=False)
+        environment, template = self._following
+        return map(environment.text, template.root_render_func(template.new_context({**variables, TRAIL: trail})))
+
+    @cached_property
+    def _following(self) -> tuple[FollowingSandbox, jinja2.Template]:
+        environment = FollowingSandbox(self.now, extensions=[Generation])
+        environment.filters |= MARK_FILTERS
+        return environment, environment.from_string(self.tree)
 
     def _compare(self, text: str, plain: str) -> None:
         if TEXT_MARKS.search(plain):

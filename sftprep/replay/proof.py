@@ -21,9 +21,9 @@ from sftprep.replay.recorder import Printed, RecordingTemplate
 from sftprep.replay.stand_ins import Traced, TracedNumber
 from sftprep.replay.steps import Recording, Steps, Untraceable
 from sftprep.template.chat_template import ChatTemplate
-from sftprep.template.noncharacters import SAID
 from sftprep.template.probes import QUESTION
 from sftprep.template.turns import Rendering, Span, stretches
+from sftprep.template.writers import SAID
 
 _STRIP = re.compile(r"\{0\}\.l?strip\((\{1\})?\)")
 
@@ -149,18 +149,13 @@ def check_point(printed: Printed, stay: Stay, control: int) -> None:
     if part == stay.stop or control <= printed.offsets[printed.run_at(part)[0]]:
         raise Untraceable
     recording, step = printed.recording, printed.parts[part]
-    if _STRIP.fullmatch(recording.steps.forms[step]):
-        (text, *chars), form = recording.steps.operands[step], "first_point({0}) == len({0}) - len({0}.lstrip())"
-    else:
-        text, chars, form = step, [], "first_point({0}) == 0"
-    if any(recording.values[step] is not None for step in chars) or not _is_said(recording.steps, text):
-        raise Untraceable
-    if not recording.observe(recording.step(form, text)):
+    text = recording.steps.operands[step][0] if _STRIP.fullmatch(recording.steps.forms[step]) else step
+    if not _is_said(recording.steps, text) or not recording.observe(recording.step("{0}[:1].strip() != ''", step)):
         raise Untraceable
 
 
 def _is_said(steps: Steps, step: int) -> bool:
-    """Whether the step is what a message says: a string right under one of the keys that `noncharacters` knows."""
+    """Whether the step is what a message says: a string right under one of the keys that `writers` knows."""
     if steps.forms[step] != "{0}[{1}]":
         return False
     message, key = steps.operands[step]

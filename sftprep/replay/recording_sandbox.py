@@ -14,15 +14,14 @@ from types import BuiltinMethodType
 from typing import Any, cast
 
 from jinja2 import nodes
-from jinja2.compiler import Frame
 from jinja2.ext import Extension
-from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, Macro, Undefined
 from markupsafe import Markup
 
+from sftprep.jinja.following_sandbox import Unprinted
 from sftprep.jinja.instrument import Generation
-from sftprep.jinja.sandbox import SCOPES, NothingAhead, Sandbox
+from sftprep.jinja.sandbox import SCOPES, Sandbox
 from sftprep.replay.stand_in_methods import DICT_METHODS, TEXT_METHODS, Method, call_text, join
 from sftprep.replay.stand_ins import (
     Traced,
@@ -79,21 +78,10 @@ class _Unmarked(Generation):
 _Unmarked.identifier = Generation.identifier  # by which compiled templates know it
 
 
-class _CodeGenerator(NothingAhead, NativeCodeGenerator):
-    """Leaves what is printed as it is, so that stand-ins come out, and lets the environment join what `~` joins."""
-
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - named by jinja2
-        self.write("environment.concat((")
-        for operand in node.nodes:
-            self.visit(operand, frame)
-            self.write(", ")
-        self.write("))")
-
-
 class TracingSandbox(Sandbox):
     """The sandbox a template is recorded in."""
 
-    code_generator_class = _CodeGenerator
+    code_generator_class = Unprinted
     intercepted_binops = frozenset(Sandbox.default_binop_table)
     recording: Any = None  # the Recording under way; None while Jinja folds constants as it compiles
 

@@ -21,7 +21,6 @@ from typing import Any
 
 from sftprep.records.conversation import PLAIN, Conversation
 from sftprep.replay.decision_tree import Program, Replay, Tree
-from sftprep.replay.noncharacter_proof import Deafness
 from sftprep.replay.proof import (
     Prompts,
     check_controls,
@@ -62,9 +61,7 @@ class ReplayTemplate:
         self._replays: dict[tuple[Any, ...], Replay[SpanPlaces]] = {}
         self._recorder: RecordingTemplate | None = None
         self._marks_known: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal marks
-        self._forms = Forms(
-            {"header": partial(_header, tokens=template.tokens), "first_point": template.tracer.first_point}
-        )
+        self._forms = Forms({"header": partial(_header, tokens=template.tokens)})
 
     def render(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
         """The text and marks of `ChatTemplate.render`. Raises as it does."""
@@ -127,16 +124,11 @@ class ReplayTemplate:
     def _program(self, conversation: Conversation, rendering: Rendering, recording: Recording) -> Program[SpanPlaces]:
         """What prints all conversations that agree with what was observed. Raises Untraceable."""
         template = self.template
-        if not all(template.tracer.keeps(key) for message in conversation.messages for key in message):
-            raise Untraceable  # a second run would know it by another key
         if self._recorder is None:
             self._recorder = RecordingTemplate(template.compiled, template.compiled.now)
         traced = template.variables.of(traced_conversation(conversation, recording))
         printed = self._recorder.printed(traced, recording, held_back=bool(template.roles))
-        deaf = Deafness(recording, template.tracer)
-        if printed.text != rendering.text or not all(
-            deaf.is_deaf(step) for step in (*recording.observed, *printed.parts)
-        ):
+        if printed.text != rendering.text:
             raise Untraceable
         prompts = Prompts(template, self._recorder, recording, template.variables.of(conversation), traced)
         marks = self._marks(conversation, rendering, printed, prompts)

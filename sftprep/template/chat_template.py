@@ -2,9 +2,9 @@
 
 A run of the instrumented template says which text was printed for which message (`instrument`). From a turn the header
 is taken away, found by asking the same template what it prints after the messages before, and what follows the
-end-of-turn token (`turns`). Where text of a message might pass for a control token, or might have been printed at
-another message's place, a second run tells whose characters are whose (`noncharacters`, `misplaced`).
-Cost: one run a conversation, two in those cases; where the prompt depends on messages, one more for each trained turn.
+end-of-turn token (`turns`). A second run tells whose characters are whose (`writers`): text of a message may pass for a
+control token, or be printed at another message's place (`misplaced`).
+Cost: two runs a conversation; where the prompt depends on messages, one more for each trained turn.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sftprep.jinja.compiled import CompiledTemplate, MarkedText
 from sftprep.jinja.message_marks import Mark
 from sftprep.records.conversation import Conversation
 from sftprep.template.control_tokens import structural_tokens
-from sftprep.template.misplaced import Misplaced, holder_of, in_doubt, turns_of
-from sftprep.template.noncharacters import SecondRun, controls_in, tracer_of, utf_8
+from sftprep.template.misplaced import Misplaced, holder_of, turns_of
 from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
 from sftprep.template.turns import Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
 from sftprep.template.variables import Variables
+from sftprep.template.writers import Writers, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 
@@ -59,7 +59,7 @@ def open_template(
     tokens = token_pattern({*named, *added_tokens})
     if known_controls is None:
         named = (named | {end_of_turn or ""}) - {""}
-        misplaced = Misplaced(compiled, variables, tracer_of(compiled, variables, named))
+        misplaced = Misplaced(compiled, variables)
         prompts = GenerationPrompts(compiled, misplaced, tokens)
         known_controls = named | structural_tokens(compiled, variables, prompts, added_tokens)
     return ChatTemplate(
@@ -89,8 +89,7 @@ class ChatTemplate:
         self.compiled, self.variables, self.tokens = compiled, variables, tokens
         self.control_tokens, self.controls = control_tokens, token_pattern(control_tokens)
         self.end_of_turn, self.header, self.roles = end_of_turn, header, frozenset(roles)
-        self.tracer = tracer_of(compiled, variables, control_tokens)
-        self.misplaced = Misplaced(compiled, variables, self.tracer)
+        self.misplaced = Misplaced(compiled, variables)
         self.prompts = GenerationPrompts(compiled, self.misplaced, tokens)
 
     def render(self, conversation: Conversation) -> Rendering:
@@ -107,19 +106,16 @@ class ChatTemplate:
             raise
 
     def _render(self, conversation: Conversation) -> Rendering:
-        variables = self.variables.of(conversation)
-        marked, traced, words = self._run(conversation, variables)
-        controls, forged = self._controls_of(marked.text, traced)
-        marks: Sequence[Mark] = marked.marks
-        if words and traced is not None:
-            marks = self.misplaced.attributed(variables, marked, traced)
+        variables, marked, writers = self._run(conversation, held_back=bool(self.roles))
+        controls = writers.controls(self.controls, marked.text)
+        marks = self.misplaced.attributed(variables, marked, writers) if self.roles else marked.marks
         spans = []
         for mark in turns_of(marks, marked.text, variables["messages"], self.roles):
-            begin, start = self._header(variables, mark, marked.text, traced)
+            begin, start = self._header(variables, mark, marked.text, writers)
             stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
             if stop > start:
                 spans.append(Span(mark.message, start, stop, begin))
-        return Rendering(marked.text, tuple(spans), tuple(controls), tuple(forged))
+        return self._rendering(marked.text, spans, controls)
 
     def render_blocks(self, conversation: Conversation) -> Rendering:
         """The text, and the template's `{% generation %}` blocks as spans: (start, stop) as Transformers counts them.
@@ -128,42 +124,31 @@ class ChatTemplate:
         """
         if not self.compiled.has_blocks:
             raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
-        marked, traced, _ = self._run(conversation, self.variables.of(conversation), blocks=True)
-        controls, forged = self._controls_of(marked.text, traced)
+        _, marked, writers = self._run(conversation, held_back=True)
         spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
-        return Rendering(marked.text, tuple(spans), tuple(controls), tuple(forged))
+        return self._rendering(marked.text, spans, writers.controls(self.controls, marked.text))
 
-    def _run(
-        self, conversation: Conversation, variables: dict[str, Any], *, blocks: bool = False
-    ) -> tuple[MarkedText, SecondRun | None, bool]:
-        """A run, what a second one tells where it is needed, and whether that was asked whose the words are."""
-        marked = self.compiled.mark(variables, held_back=blocks or bool(self.roles))
-        words = bool(self.roles) and not blocks
-        if words and not self.misplaced.has_strays and self.roles == {"assistant"}:
-            words = in_doubt(variables["messages"], marked.marks, marked.text)
-        if not words and not self.tracer.suspects(variables, conversation.template_kwargs):
-            return marked, None, words
+    def _run(self, conversation: Conversation, *, held_back: bool) -> tuple[dict[str, Any], MarkedText, Writers]:
+        """The variables of a run, and both runs."""
+        variables = self.variables.of(conversation)
+        marked = self.compiled.mark(variables, held_back=held_back)
         text, marked = utf_8(marked.text), replace(marked, text="")
-        traced = self.tracer.trace(self.compiled, conversation, variables, text, words=words)
-        return replace(marked, text=text.decode("utf-8", "surrogatepass")), traced, words
+        writers = writers_of(self.compiled, conversation, variables, text)
+        return variables, replace(marked, text=text.decode("utf-8", "surrogatepass")), writers
 
-    def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, traced: SecondRun | None) -> Stretch:
+    def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, writers: Writers) -> Stretch:
         """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""
         if variables["messages"][mark.message]["role"] == "assistant":
             prompt = self.prompts.after(variables, mark.message) if self.header is None else self.header
             return header_of(text, mark.start, mark.stop, prompt, self.tokens)
-        places = traced.places if traced else ()
-        at = bisect_left(places, mark.start)
-        said = at < len(places) and places[at] < mark.stop
-        return mark.start, places[at] if said else len(text)  # where nothing is said, nothing is trained
+        at = bisect_left(writers.places, mark.start)
+        said = at < len(writers.places) and writers.places[at] < mark.stop
+        return mark.start, writers.places[at] if said else len(text)  # where nothing is said, nothing is trained
 
-    def _controls_of(self, text: str, traced: SecondRun | None) -> tuple[list[Stretch], list[Stretch]]:
-        """Control tokens that the template wrote, and those that it did not."""
-        found = stretches(self.controls, text)
-        if traced is None:
-            return found, []
-        own = controls_in(traced, self.controls)
-        return own, sorted(set(found) - set(own))
+    def _rendering(self, text: str, spans: Sequence[Span], controls: Sequence[Stretch]) -> Rendering:
+        """controls: the control tokens that the template wrote; others in the text are forged."""
+        forged = set(stretches(self.controls, text)).difference(controls)
+        return Rendering(text, tuple(spans), tuple(controls), tuple(sorted(forged)))
 
     @cached_property
     def _follows_talk(self) -> bool:

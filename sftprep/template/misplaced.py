@@ -16,51 +16,55 @@ from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.compiled import CompiledTemplate, MarkedText
 from sftprep.jinja.message_marks import Mark, Region
 from sftprep.records.conversation import Conversation
-from sftprep.template.noncharacters import SecondRun, Tracer, utf_8
 from sftprep.template.probes import ONE_TOOL, OTHERS, TALK, Messages, with_tools
 from sftprep.template.turns import NOT_BLANK
 from sftprep.template.variables import Variables
+from sftprep.template.writers import Writers, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 Message = Mapping[str, Any]
 REMEDY = "; use --mask generation, with such blocks in the template, or --mask scan"
 
 
-def strays(marks: Sequence[Mark], traced: SecondRun, assistants: Collection[int]) -> list[tuple[int, int]]:
+def strays(
+    marks: Sequence[Mark], writers: Writers, assistants: Collection[int], *, quoted: bool = True
+) -> list[tuple[int, int]]:
     """(code point, index of the message whose text it is) of characters of an assistant message outside its marks, and
-    of another message inside an assistant's."""
+    of another message inside an assistant's; if not quoted, of such only as stand nowhere in their own."""
     starts = [mark.start for mark in marks]
-    found = []
-    for place, owner in zip(traced.places, traced.owners, strict=True):
+    found, at_home = [], set()
+    for place, owner in zip(writers.places, writers.owners, strict=True):
         at = bisect_right(starts, place) - 1
         holder = marks[at].message if at >= 0 and place < marks[at].stop else None
-        if holder != owner and (owner in assistants or holder in assistants):
+        if holder == owner:
+            at_home.add(owner)
+        elif owner in assistants or holder in assistants:
             found.append((place, owner))
-    return found
+    return [(place, owner) for place, owner in found if quoted or owner in assistants or owner not in at_home]
 
 
-def mixed_places(regions: Sequence[Region], traced: SecondRun) -> set[int]:
+def mixed_places(regions: Sequence[Region], writers: Writers) -> set[int]:
     """Branches that hold text of several messages."""
-    return {region.place for region in regions if len(_owners(region, traced)) > 1}
+    return {region.place for region in regions if len(_owners(region, writers)) > 1}
 
 
 def attribute(
     marks: Sequence[Mark],
     regions: Sequence[Region],
-    traced: SecondRun,
-    assistants: Collection[int],
+    writers: Writers,
+    misplaced: Sequence[tuple[int, int]],
     mixed: Collection[int],
 ) -> list[Mark]:
-    """Marks with every stray branch given to the message it is of. Raises TemplateError where there is none."""
+    """Marks with the branch of each of the strays given to the message it is of. Raises TemplateError where there is none."""
     moved: dict[tuple[int, int], int] = {}
-    for place, owner in strays(marks, traced, assistants):
+    for place, owner in misplaced:
         low, high = _bounds(marks, place)
         homes = [
             region
             for region in regions
             if low <= region.start <= place < region.stop <= high
             and region.place not in mixed
-            and _owners(region, traced) == {owner}
+            and _owners(region, writers) == {owner}
         ]
         if not homes:
             around = [region for region in regions if region.start <= place < region.stop]
@@ -76,9 +80,9 @@ def _unattributable(line: int | None) -> str:
     return f"{where}: text of a message is printed while the template is at another one or at none, in no branch of its own{REMEDY}"
 
 
-def _owners(region: Region, traced: SecondRun) -> set[int]:
-    places = traced.places
-    return set(traced.owners[bisect_left(places, region.start) : bisect_left(places, region.stop)])
+def _owners(region: Region, writers: Writers) -> set[int]:
+    places = writers.places
+    return set(writers.owners[bisect_left(places, region.start) : bisect_left(places, region.stop)])
 
 
 def _bounds(marks: Sequence[Mark], place: int) -> tuple[int, int]:
@@ -108,39 +112,6 @@ def assistants_of(messages: Sequence[Message]) -> set[int]:
     return {index for index, message in enumerate(messages) if message["role"] == "assistant"}
 
 
-def in_doubt(messages: Sequence[Message], marks: Sequence[Mark], text: str) -> bool:
-    """Whether text of an assistant's message is found at other places than its own, or another's at an assistant's."""
-    places: dict[int, list[Mark]] = {}
-    for mark in marks:
-        places.setdefault(mark.message, []).append(mark)
-    assistants = assistants_of(messages)
-    for index, message in enumerate(messages):
-        own = places.get(index, ())
-        for said in _said(message):
-            if _found(said, text, own):
-                continue
-            if index not in assistants:
-                if any(_found(said, text, places.get(other, ())) for other in assistants):
-                    return True
-            elif any(
-                line in text and not _found(line, text, own) for line in filter(None, map(str.strip, said.splitlines()))
-            ):
-                return True
-    return False
-
-
-def _said(message: Message) -> list[str]:
-    """What a message says, in pieces that most templates print whole."""
-    content = message.get("content")
-    parts = content if isinstance(content, list) else [{"text": content}]
-    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
-    return [text.strip() for text in texts if isinstance(text, str) and not text.isspace() and text]
-
-
-def _found(said: str, text: str, marks: Sequence[Mark]) -> bool:
-    return any(text.find(said, mark.start, mark.stop) >= 0 for mark in marks)
-
-
 def turns_of(marks: Sequence[Mark], text: str, messages: Sequence[Message], roles: Collection[str]) -> list[Mark]:
     """The one mark of each message of these roles that printed more than white space, in text order."""
     turns: dict[int, Mark] = {}
@@ -166,18 +137,17 @@ def holder_of(marks: Sequence[Mark], place: int) -> int:
 class Misplaced:
     """Tells which of a template's text is of which message, where that is not the one it was at."""
 
-    def __init__(self, compiled: CompiledTemplate, variables: Variables, tracer: Tracer) -> None:
-        self._compiled, self._variables, self._tracer = compiled, variables, tracer
+    def __init__(self, compiled: CompiledTemplate, variables: Variables) -> None:
+        self._compiled, self._variables = compiled, variables
 
-    def attributed(self, variables: Mapping[str, Any], marked: MarkedText, traced: SecondRun) -> Sequence[Mark]:
+    def attributed(self, variables: Mapping[str, Any], marked: MarkedText, writers: Writers) -> Sequence[Mark]:
         """The marks of a run, with what is misplaced given to the message whose text it is. Raises as `attribute` does, and
         ConversationError where an answer cannot be found at all."""
         messages = variables["messages"]
         assistants = assistants_of(messages)
         marks: Sequence[Mark] = marked.marks
-        if strays(marks, traced, assistants):
-            regions = self._detailed.mark(variables).regions
-            marks = attribute(marks, regions, traced, assistants, self._mixed)
+        if found := strays(marks, writers, assistants, quoted=self.has_strays):
+            marks = attribute(marks, self._detailed.mark(variables).regions, writers, found, self._mixed)
         if self.has_strays:
             lost = assistants - {mark.message for mark in marks}
             if lost:
@@ -194,19 +164,19 @@ class Misplaced:
     def _mixed(self) -> set[int]:
         """Branches that hold several messages' text."""
         mixed: set[int] = set()
-        for marked, traced, _ in self._probe(self._detailed):
-            mixed |= mixed_places(marked.regions, traced)
+        for marked, writers, _ in self._probe(self._detailed):
+            mixed |= mixed_places(marked.regions, writers)
         return mixed
 
     @cached_property
     def has_strays(self) -> bool:
         """Whether the template prints messages at other messages' places, if only in some conversations."""
         return any(
-            strays(marked.marks, traced, assistants_of(messages))
-            for marked, traced, messages in self._probe(self._compiled)
+            strays(marked.marks, writers, assistants_of(messages))
+            for marked, writers, messages in self._probe(self._compiled)
         )
 
-    def _probe(self, template: CompiledTemplate) -> list[tuple[MarkedText, SecondRun, Messages]]:
+    def _probe(self, template: CompiledTemplate) -> list[tuple[MarkedText, Writers, Messages]]:
         """What the template, in one of its compiled forms, does with the probes; those that it refuses are left out."""
         found = []
         for messages in (*TALK, *ONE_TOOL, *OTHERS):
@@ -214,8 +184,8 @@ class Misplaced:
             variables = self._variables.of(conversation)
             try:
                 marked = template.mark(variables)
-                traced = self._tracer.trace(self._compiled, conversation, variables, utf_8(marked.text), words=True)
-                found.append((marked, traced, variables["messages"]))
+                writers = writers_of(self._compiled, conversation, variables, utf_8(marked.text))
+                found.append((marked, writers, variables["messages"]))
             except LimitError:
                 raise
             except ConversationError:

@@ -22,7 +22,6 @@ EXPRESSIONS = [
     "{{ missing | replace('a', 'b') }}{{ missing | join }}{{ missing | center(3) }}{{ missing | string }}{{ {'a': 1}.keys() | join }}",
     "{{ 2.567 | round(1) }}{{ 2.5 | round(method='ceil') }}{{ [3, 1] | sort | string }}{{ [1, 2] | sum }}{{ range(5) | batch(2, fill_with=0) | list }}",
     "{{ range(5) | slice(slices=2) | list }}{{ '%s-%s' | format(1, 'b') }}{{ ['a'] | map('upper') | list }}{{ [1] | pprint }}",
-    "{% autoescape true %}{{ '<' ~ '>' }}{{ ['<'] | join(',') }}{{ '<a>' | replace('a', '&') }}{% endautoescape %}",
     "{% set ns = namespace(a=1, self=2) %}{% set ns.a = ns.a + 1 %}{{ ns.a }}{{ dict(a=1) }}{{ dict.fromkeys('ab') }}",
     "{% for i in range(9) %}{% if i == 2 %}{% continue %}{% elif i == 5 %}{% break %}{% endif %}{{ i }}{% endfor %}",
     "{% for i in [] %}{{ i }}{% else %}none{% endfor %}{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{{ loop.last }}{% endfor %}",

@@ -11,16 +11,15 @@ from random_templates import random_family, random_template
 from sftprep.errors import ConversationError, SftprepError, TemplateError
 from sftprep.records.conversation import Conversation
 from sftprep.replay.decision_tree import Program, Tree
-from sftprep.replay.noncharacter_proof import Deafness
 from sftprep.replay.proof import merged
 from sftprep.replay.recorder import INPUTS, RecordingTemplate, traced_conversation
 from sftprep.replay.steps import Forms, Recording, Untraceable
 from sftprep.template.chat_template import open_template
-from sftprep.template.noncharacters import utf_8
+from sftprep.template.writers import utf_8, writers_of
 
 
 class Replayed:
-    """A template whose ways are recorded whatever they are: texts only, and whether a way is deaf to noncharacters."""
+    """A template whose ways are recorded whatever they are: texts only."""
 
     def __init__(self, source: str) -> None:
         self.template = open_template(source, {}, control_tokens=["<s>", "<e>"], roles=())
@@ -45,31 +44,15 @@ class Replayed:
         try:
             variables = self.template.variables.of(traced_conversation(given, recording))
             printed = self.recorder.printed(variables, recording, held_back=False)
-            deaf = Deafness(recording, self.template.tracer)
-            program = Program(
-                merged(printed), all(deaf.is_deaf(step) for step in (*recording.observed, *printed.parts))
-            )
+            program = Program(merged(printed), True)
         except (Exception, Untraceable):  # a stand-in used as a string raises TypeError
             program = None
         tree.insert(recording.observed, program)
         return program is not None
 
-    def is_known_deaf(self, given: Conversation) -> bool:
-        assert self.record(given)
-        found = self.replay(given)
-        assert isinstance(found, tuple)
-        return found[1]
-
-    def is_deaf_to_noncharacters(self, given: Conversation) -> bool:
-        template, text = self.template, self.jinja(given)
-        marks = template.tracer.noncharacters(text)
-        variables = template.tracer.mark(template.variables.of(given), given.template_kwargs, "words", marks)
-        try:
-            marked = template.compiled.mark(variables, held_back=False).text
-            template.tracer.read(marked, utf_8(text), len(given.messages), marks)
-        except ConversationError:
-            return False
-        return True
+    def follow(self, given: Conversation, text: str) -> None:
+        """What is replayed must be no conversation that the exact way refuses."""
+        writers_of(self.template.compiled, given, self.template.variables.of(given), utf_8(text))
 
     def _tree(self, given: Conversation) -> Tree[bool]:
         keys = [
@@ -91,7 +74,7 @@ def check(replayed: Replayed, family: list[Conversation]) -> tuple[int, int]:
         found = replayed.replay(given)
         if isinstance(found, tuple):
             assert found[0] == text
-            assert not found[1] or replayed.is_deaf_to_noncharacters(given)
+            replayed.follow(given, found[0])
             counts[0] += 1
         elif not found:
             counts[1] += replayed.record(given)
@@ -286,43 +269,29 @@ def test_values_of_all_types_are_replayed(source: str) -> None:
     assert found > 4
 
 
-# What a template does, and a text with which it does something else when noncharacters stand in it.
-HEARING = {
-    "{{ m.content[:3] }}": "<ab cd",
-    "{{ m.content[0] }}{{ m.content[-1] }}": "a",
-    "{{ m.content.strip('a') }}": "aab",
-    "{% if '<' in m.content %}x{% endif %}": "a<b",
-    "{{ m.content.rstrip('<') }}": "a<<",
-    "{% if m.content.startswith('ab') %}x{% endif %}": "ab",
-    "{% if m.content.endswith('b') %}x{% endif %}": "b",
-    "{% if m.content == 'a' %}x{% endif %}": "a",
-    "{% if m.content in ['a'] %}x{% endif %}": "a",
-    "{% if 'ab' in m.content %}x{% endif %}": "ab",
-    "{% if m.content in m.content ~ 'x' %}x{% endif %}{{ m.content.find('b') }}": "ab",
-    "{{ m.content | length }}": "a",
-    "{% if m.content | length > 1 %}x{% endif %}": "a",
-    "{{ m.content | title }}": "<b",
-    "{{ [m.content] }}": "a",
-    "{{ m.content | tojson(ensure_ascii=true) }}": "a",
-    "{{ m.content.split('ab')[0] }}": "ab",
-    "{{ m.content.replace('ab', '') }}": "ab",
-    "{{ (m.content ~ 'z>').split('</z>')[0] }}": "</",
-    "{% if m.content.isalpha() %}x{% endif %}": "a",
-    "{{ m.content.split('b')[1].strip() }}": "b x",
-    "{{ {'<k': 1}['<k'] }}{{ messages[0]['content'].count('ab') }}": "ab",
-}
-
-
-@pytest.mark.parametrize("source", HEARING)
-def test_steps_that_noncharacters_may_change_are_known(source: str) -> None:
-    given = say(HEARING[source])
-    replayed = Replayed("{% for m in messages %}" + source + "{% endfor %}")
-
-    assert not replayed.is_deaf_to_noncharacters(given)
-    assert not replayed.is_known_deaf(given)
-
-
-DEAF = [
+MEASURING = [
+    "{{ m.content[:3] }}",
+    "{{ m.content[0] }}{{ m.content[-1] }}",
+    "{{ m.content.strip('a') }}",
+    "{% if '<' in m.content %}x{% endif %}",
+    "{{ m.content.rstrip('<') }}",
+    "{% if m.content.startswith('ab') %}x{% endif %}",
+    "{% if m.content.endswith('b') %}x{% endif %}",
+    "{% if m.content == 'a' %}x{% endif %}",
+    "{% if m.content in ['a'] %}x{% endif %}",
+    "{% if 'ab' in m.content %}x{% endif %}",
+    "{% if m.content in m.content ~ 'x' %}x{% endif %}{{ m.content.find('b') }}",
+    "{{ m.content | length }}",
+    "{% if m.content | length > 1 %}x{% endif %}",
+    "{{ m.content | title }}",
+    "{{ [m.content] }}",
+    "{{ m.content | tojson(ensure_ascii=true) }}",
+    "{{ m.content.split('ab')[0] }}",
+    "{{ m.content.replace('ab', '') }}",
+    "{{ (m.content ~ 'z>').split('</z>')[0] }}",
+    "{% if m.content.isalpha() %}x{% endif %}",
+    "{{ m.content.split('b')[1].strip() }}",
+    "{{ {'<k': 1}['<k'] }}{{ messages[0]['content'].count('ab') }}",
     "{{ m.content.strip() }}{{ m.content | trim }}{{ m.content.lstrip('\n') }}",
     "{% if '</b>' in m.content %}{{ m.content.split('</b>')[-1].lstrip('\n') }}{% endif %}",
     "{% if m.content.startswith('<b>') and m.content.endswith('</b>') %}x{% endif %}",
@@ -335,14 +304,14 @@ DEAF = [
 ]
 
 
-@pytest.mark.parametrize("source", DEAF)
-def test_steps_that_noncharacters_do_not_change_are_known(source: str) -> None:
+@pytest.mark.parametrize("source", MEASURING)
+def test_what_is_measured_compared_and_cut_is_replayed_and_followed(source: str) -> None:
+    texts = ("<b>a</b>", "ab cd", "a<b", "\n\n <b>\n< </b> <", "", "x </b>\n\ny<", "<s>", "b x", "a b\u2028c <b></b>")
     replayed = Replayed("{% for m in messages %}" + source + "{% endfor %}")
-    for text in ("a", "<b>a</b>", "\n\n <b>\n< </b> <", "", "x </b>\n\ny<", "<s>", "a b\u2028c <b></b>"):
-        given = say(text)
-        assert replayed.is_deaf_to_noncharacters(given)
-        if replayed.replay(given) is False:
-            assert replayed.is_known_deaf(given)
+    found, recorded = check(replayed, [say(text) for text in texts * 2])
+
+    assert recorded > 0
+    assert found >= recorded
 
 
 def test_keyword_names_never_reach_the_source_of_a_replay() -> None:

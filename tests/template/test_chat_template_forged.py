@@ -75,7 +75,7 @@ def test_a_token_joined_from_two_parts_is_not_the_templates() -> None:
     assert rendering.text[rendering.spans[0].start :] == "<|im_start|>assistant\nx<|im_end|>y<|im_end|>\n"
 
 
-def test_a_template_that_looks_for_control_tokens_refuses_text_that_spells_them() -> None:
+def test_a_template_that_looks_for_control_tokens_finds_those_that_text_spells() -> None:
     template = template_of(
         Breed(
             zoo.CHATML.source.replace("message['content']", "message['content'].split('<|im_end|>')[0]"),
@@ -84,8 +84,10 @@ def test_a_template_that_looks_for_control_tokens_refuses_text_that_spells_them(
     )
 
     assert trained(template, [user("a < b"), assistant("x <|im_")]) == ["x <|im_<|im_end|>"]
-    with pytest.raises(ConversationError, match="cannot be traced"):
-        template.render(conversation([user("Hi<|im_end|>"), assistant("x")]))
+    rendering = template.render(conversation([user("Hi<|im_end|> there"), assistant("x")]))
+    assert rendering.text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nx<|im_end|>\n"
+    assert words_at(rendering, rendering.controls) == ["<|im_start|>", "<|im_end|>"] * 2
+    assert not rendering.forged
 
 
 def test_a_template_that_measures_text_is_followed() -> None:

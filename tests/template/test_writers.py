@@ -161,7 +161,6 @@ def attacks(token: str) -> list[str]:
 
 @pytest.mark.parametrize("roles", ["assistant", "all"])
 def test_no_text_becomes_a_control_token_whatever_a_template_does_to_it(roles: str) -> None:
-    refused: Counter[str] = Counter()
     tried = 0
     for number, trick in enumerate(TRICKS):
         chain = Chain(SHELL.replace("BODY", trick), (START, END), train_on=roles)
@@ -170,12 +169,47 @@ def test_no_text_becomes_a_control_token_whatever_a_template_does_to_it(roles: s
         for conversation, found in zip(given, chain.controls(given), strict=True):
             tried += 1
             if isinstance(found, str):
-                assert REFUSED in found or "refuses it" in found, found
-                refused[trick] += REFUSED in found
+                assert "refuses it" in found, found
             else:
                 assert found == [START, END] * len(conversation.messages), (trick, conversation)
-    print(f"{tried} conversations, {refused.total()} refused as not to be traced")
-    assert refused.total() < tried / (20 if roles == "assistant" else 5)  # words are marked for other roles' turns
+    assert tried > 500
+
+
+# -- templates that write a turn whole, control tokens and all, and do something to it then --
+
+TURN = "{% macro turn(m) %} <|im_start|>{{ m.role }}\n{{ m.content }}{{ m.name }}<|im_end|>\n{% endmacro %}"
+AFTERWARDS = [
+    "{{ turn(m) | trim }}",
+    "{{ turn(m)[1:-1] }}{{ turn(m)[:0] }}",
+    "{{ turn(m).split('~') | join('~') }}",
+    "{{ turn(m) | replace('~', '') | replace('<think>', '') }}",
+    "{{ turn(m).splitlines() | join('\n') }}",
+    "{{ '%s!' % turn(m) }}",
+    "{{ '{}!'.format(turn(m)) }}",
+    "{{ turn(m).partition('<') | join }}",
+    "{% set text %}{{ turn(m) }}{% endset %}{{ text | lower | string | safe }}",
+    "{{ [turn(m), '!'] | join(' ') }}",
+]
+
+
+@pytest.mark.parametrize("what", AFTERWARDS)
+def test_tokens_of_the_template_are_its_own_whatever_it_does_to_a_turn(what: str) -> None:
+    chain = Chain(TURN + "{% for m in messages %}" + what + "{% endfor %}", (START, END))
+    texts = ["Hello", *(text for token in (START, END) for text in attacks(token))]
+    given = [conversation for text in texts[:: 1 if FULL else 3] for conversation in in_every_field(text)]
+
+    for conversation, found in zip(given, chain.controls(given), strict=True):
+        assert found == [START, END] * len(conversation.messages), (what, conversation)
+
+
+def test_what_cannot_be_told_is_refused() -> None:
+    chain = Chain(
+        SHELL.replace("BODY", "{{ m.content.center(40, '-') }}{{ (m.content ~ '<|im_end|>') | pprint }}"), (START, END)
+    )
+
+    [found] = chain.controls([parse_conversation(b'{"messages": [{"role": "user", "content": "Hi"}]}')])
+    assert isinstance(found, str)
+    assert REFUSED in found
 
 
 @pytest.mark.parametrize("trick", TRICKS)

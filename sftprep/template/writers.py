@@ -1,0 +1,119 @@
+"""Which characters of a rendered text came from which message.
+
+The template runs a second time, over a conversation whose strings know whose they are (`written_text`), and so does the text
+that comes out. It must be the text of the first run: if not, the conversation is refused rather than guessed at.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sftprep.errors import ConversationError
+from sftprep.jinja.compiled import CompiledTemplate
+from sftprep.jinja.written_text import NOBODY, Writer, Written, parts_of
+from sftprep.records.conversation import Conversation, set_aside
+from sftprep.template.turns import NOT_BLANK, Stretch
+from sftprep.workers.limits import LimitError
+
+SAID = frozenset({"content", "reasoning_content", "thinking", "reasoning", "arguments"})  # keys of a message's own text
+_GIVEN = ("tools", "documents")
+_LONG = 1 << 18  # bytes: less is nothing to save memory of
+UNTRACEABLE = "what the chat template prints cannot be traced to the messages"
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """Who wrote a text; all in text order, in code points.
+
+    own: what the template wrote and nothing else is in. unclear: stretches that texts of the template may be in, with
+    them. places: where a piece begins that a message says, white space left out; owners: index of that message.
+    """
+
+    own: list[Stretch] = field(default_factory=list)
+    unclear: list[tuple[Stretch, set[str]]] = field(default_factory=list)
+    places: array[int] = field(default_factory=lambda: array("i"))
+    owners: array[int] = field(default_factory=lambda: array("i"))
+
+    def controls(self, tokens: re.Pattern[str], text: str) -> list[Stretch]:
+        """The control tokens that the template wrote. Raises ConversationError where that is not clear."""
+        for (start, stop), texts in self.unclear:
+            if tokens.search(text, start, stop) and any(map(tokens.search, texts)):
+                raise ConversationError(UNTRACEABLE)
+        return [found.span() for start, stop in self.own for found in tokens.finditer(text, start, stop)]
+
+
+def writers_of(
+    compiled: CompiledTemplate, conversation: Conversation, variables: Mapping[str, Any], text: bytes
+) -> Writers:
+    """Who wrote `text`, in UTF-8, which the template printed of a conversation by way of these variables.
+
+    Raises ConversationError where the template prints another text over texts that know their writers, or that cannot
+    be told of an operation.
+    """
+    found, done, at, read = Writers(), 0, 0, 0
+    long = (conversation.messages, variables["messages"]) if len(text) >= _LONG else ()
+    try:
+        given = _written_by(variables, conversation.template_kwargs)
+        with set_aside(*long):
+            for piece in compiled.follow(given):
+                data = utf_8(piece)
+                if not text.startswith(data, read):
+                    break
+                read += len(data)
+                for part, writer in parts_of(piece):
+                    if writer is not None:
+                        found.own.append((done, at))
+                        done = at + len(part)
+                        _note(found, part, at, writer)
+                    at += len(part)
+    except (LimitError, MemoryError):
+        raise
+    except Exception as error:
+        raise ConversationError(UNTRACEABLE) from error
+    if read < len(text):
+        raise ConversationError(UNTRACEABLE)
+    found.own.append((done, at))
+    return found
+
+
+def _note(found: Writers, part: str, at: int, writer: frozenset[int | str]) -> None:
+    if said := NOT_BLANK.search(part):
+        owners = [each for each in writer if isinstance(each, int) and each != NOBODY]
+        found.places.extend([at + said.start()] * len(owners))
+        found.owners.extend(sorted(owners))
+    if texts := {each for each in writer if isinstance(each, str)}:
+        found.unclear.append(((at, at + len(part)), texts))
+
+
+def utf_8(text: str) -> bytes:
+    """A text in less memory: Python takes up to four bytes for each of its characters."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _written_by(variables: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """The variables with writers in the conversation's: `messages`, `tools`, `documents` and its `own`. Roles are the template's."""
+    nobody = frozenset({NOBODY})
+    made = {name: _by(nobody, nobody, value) if name in (*_GIVEN, *own) else value for name, value in variables.items()}
+    made["messages"] = [
+        {**_by(nobody, frozenset({index}), message), "role": message["role"]}
+        for index, message in enumerate(variables["messages"])
+    ]
+    return made
+
+
+def _by(writer: Writer, speaker: Writer, value: Any) -> Any:
+    """The value with a writer in its strings, the speaker in those under keys of what is said."""
+    if isinstance(value, str):
+        return Written(value, ((len(value), writer),))
+    if isinstance(value, list):
+        return [_by(writer, speaker, item) for item in value]
+    if isinstance(value, dict):
+        return {
+            _by(writer, speaker, key): _by(speaker if key in SAID else writer, speaker, item)
+            for key, item in value.items()
+        }
+    return value
