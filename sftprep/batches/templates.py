@@ -91,6 +91,11 @@ class Templates:
                 return template.render_blocks(conversation)
             return template.render(conversation)
 
+    def asked_for(self, conversation: Conversation, message: int) -> str:
+        """The text that a model sees when it is asked for a message. Raises ConversationError if the template refuses."""
+        with self._guard(conversation):
+            return self._replay(conversation).template.asked_for(conversation, message)
+
     def render_fast(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
         """By replay, where the shape of the conversation is known."""
         text, marks = self._replay(conversation).render(conversation)

@@ -18,6 +18,8 @@ from sftprep.cli.options import (
     overwrite_option,
     quiet_option,
     show_log,
+    template_config,
+    template_options,
     work_options,
 )
 from sftprep.exports.kinds import EXPORTS
@@ -155,6 +157,18 @@ def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
     from sftprep.look.export import watched_export
 
     watched_export(folder, form, output, quiet=quiet)
+
+
+@main.command()
+@template_options
+@click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def template(color: bool | None, as_json: bool, **options: Any) -> None:
+    """Show what a chat template trains, over a dozen small conversations, and what to beware of."""
+    config = template_config(options)
+    from sftprep.look.template import show_template
+
+    show_template(config, color, as_json=as_json)
 
 
 @main.command()

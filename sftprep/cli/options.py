@@ -92,10 +92,34 @@ FOLDER = _Folder(path_type=Path)
 _ON_ERROR = _option("on_error", "What a record that cannot be used does.", choices=("reject", "stop"))
 _MAX_REJECTS = _option("max_rejects", "Fail when more records than this are rejected.", metavar="N|N%")
 _TRUST = _option("trust_remote_code", "Run Python code that comes with the tokenizer: only if this call says so.")
+_TOKENIZER = click.option("-t", "--tokenizer", metavar="NAME", help="Folder or hub name of the tokenizer.  [required]")
+_TEMPLATE = (
+    click.option(
+        "--chat-template",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="File with a Jinja chat template, instead of the tokenizer's own.",
+    ),
+    click.option(
+        "--template-kwarg",
+        "template_kwargs",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Variable for the chat template, such as enable_thinking=false; may be repeated.",
+    ),
+    _option("date", "The day a template's strftime_now sees.  [default: today]", metavar="YYYY-MM-DD"),
+)
+_TRAINED = (
+    _option("train_on", "Whose messages are trained.", metavar="assistant|last|all|ROLE,ROLE"),
+    _option("train_end_of_turn", "Train the token that ends a turn."),
+)
+_TURNS = (
+    _option("end_of_turn", "The token that ends a turn, where it is not found rightly.", metavar="TOKEN"),
+    _option("header", "What stands before an answer, where it is not found rightly.", metavar="TEXT"),
+)
 build_options = _options(
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
     click.option("-o", "--output", type=FOLDER, help="Folder of the dataset.  [required]"),
-    click.option("-t", "--tokenizer", metavar="NAME", help="Folder or hub name of the tokenizer.  [required]"),
+    _TOKENIZER,
     click.option(
         "--config",
         "config_file",
@@ -112,25 +136,11 @@ build_options = _options(
     click.option("--seq-length", type=int, help="Width of the arrays; instead of --max-length."),
     _option("layout", "How conversations lie in rows.", choices=LAYOUTS),
     _option("record_format", "Kind of the records; auto looks at each.", "--format", choices=("auto", *FORMS)),
-    click.option(
-        "--chat-template",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        help="File with a Jinja chat template, instead of the tokenizer's own.",
-    ),
-    click.option(
-        "--template-kwarg",
-        "template_kwargs",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Variable for the chat template, such as enable_thinking=false; may be repeated.",
-    ),
-    _option("date", "The day a template's strftime_now sees.  [default: today]", metavar="YYYY-MM-DD"),
+    *_TEMPLATE,
     _option("mask", "How trained tokens are found.", choices=MASKS),
-    _option("train_on", "Whose messages are trained.", metavar="assistant|last|all|ROLE,ROLE"),
-    _option("train_end_of_turn", "Train the token that ends a turn."),
+    *_TRAINED,
     _option("keep_untrained", "Keep conversations without any trained token."),
-    _option("end_of_turn", "The token that ends a turn, where it is not found rightly.", metavar="TOKEN"),
-    _option("header", "What stands before an answer, where it is not found rightly.", metavar="TEXT"),
+    *_TURNS,
     _option("scan_header", "For --mask scan: text before an answer.", metavar="TEXT"),
     _option("scan_end", "For --mask scan: text that ends an answer.", metavar="TEXT"),
     _option("scan_start_offset", "For --mask scan: tokens from the header's end to the first trained one."),
@@ -146,6 +156,7 @@ build_options = _options(
 )
 work_options = _options(_ON_ERROR, _TRUST)
 commit_options = _options(_ON_ERROR, _MAX_REJECTS)
+template_options = _options(_TOKENIZER, *_TEMPLATE, *_TRAINED, *_TURNS, _TRUST)
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the dataset in the folder; it stays readable until the new one is whole."
 )
@@ -188,16 +199,27 @@ def build_config(options: dict[str, Any]) -> BuildConfig:
     elif options["max_length"] is None:
         values["max_length"] = config.DEFAULT_MAX_LENGTH
     values["workers"] = options["workers"] if options["workers"] is not None else _cores()
+    return _config_of(values)
+
+
+def template_config(options: dict[str, Any]) -> BuildConfig:
+    """What the options of a command say that has no inputs. Raises as `build_config` does."""
+    if not options["tokenizer"]:
+        raise click.UsageError("Missing --tokenizer.")
+    return _config_of({**options, "inputs": ()})
+
+
+def _config_of(values: dict[str, Any]) -> BuildConfig:
     kwargs = {}
-    for pair in options["template_kwargs"]:
+    for pair in values["template_kwargs"]:
         name, separator, text = pair.partition("=")
         if not separator or not name.isidentifier():
             raise click.UsageError(f"--template-kwarg {pair!r}: expected NAME=VALUE.")
         kwargs[name] = config.template_value(text)
     values["template_kwargs"] = kwargs
-    if options["chat_template"]:
-        values["chat_template"] = _template_in(options["chat_template"])
-    return config.BuildConfig(**values)
+    if values["chat_template"]:
+        values["chat_template"] = _template_in(values["chat_template"])
+    return BuildConfig(**values)
 
 
 def _template_in(path: Path) -> str:

@@ -134,7 +134,7 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
     tokenizer = tokenizer or tokenizer_of(config)
     resolved = tokenizer.resolved
     template = template_text(config, resolved)
-    config = _dated(config, template)
+    config = dated(config, template)
     control_tokens = _probe(config, resolved)
     sources, splits = _read_through(config, found.sources)
     toolbox = load(config, tokenizer, control_tokens, first_conversations(config, sources, splits))
@@ -143,7 +143,7 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
     return replace(plan, fingerprint=fingerprint(plan.facts())), toolbox
 
 
-def _dated(config: BuildConfig, template: str) -> BuildConfig:
+def dated(config: BuildConfig, template: str) -> BuildConfig:
     """With today's date where the template asks for one and none was given, and with none where it asks for none."""
     if "strftime_now" not in template:
         return replace(config, date=None)

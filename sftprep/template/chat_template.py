@@ -136,6 +136,11 @@ class ChatTemplate:
         writers = writers_of(self.compiled, conversation, variables, text)
         return variables, replace(marked, text=text.decode("utf-8", "surrogatepass")), writers
 
+    def asked_for(self, conversation: Conversation, message: int) -> str:
+        """The text that a model sees when it is asked for a message. Raises ConversationError if the template refuses."""
+        before = replace(conversation, messages=conversation.messages[:message], plain_roles=None)
+        return self.compiled.mark({**self.variables.of(before), "add_generation_prompt": True}).text
+
     def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, writers: Writers) -> Stretch:
         """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""
         if variables["messages"][mark.message]["role"] == "assistant":

@@ -62,6 +62,43 @@ OTHERS: list[Messages] = [
 ]
 
 
+def _thought(text: str) -> dict[str, str]:
+    """Reasoning under the names that templates look for."""
+    return dict.fromkeys(("reasoning_content", "thinking", "reasoning"), text)
+
+
+EXAMINED: dict[str, Messages] = {  # what each asks for -> a conversation in which every text is said once
+    "one question": TALK[0],
+    "several turns": TALK[1],
+    "a system message": [_say("system", "System zero."), *TALK[1]],
+    "a developer message": [_say("developer", "Developer zero."), *TALK[0]],
+    "a question last": [*TALK[0], _say("user", "Question three?")],
+    "the assistant first": [_say("assistant", "Answer zero."), *TALK[0]],
+    "two answers in a row": [*TALK[0], _say("assistant", "Answer three.")],
+    "an empty answer": [
+        *QUESTION,
+        _say("assistant", ""),
+        _say("user", "Question three?"),
+        _say("assistant", "Answer four."),
+    ],
+    "reasoning": [*QUESTION, _say("assistant", "Answer two.", **_thought("Thought two."))],
+    "reasoning in several turns": [
+        *QUESTION,
+        _say("assistant", "Answer two.", **_thought("Thought two.")),
+        _say("user", "Question three?"),
+        _say("assistant", "Answer four.", **_thought("Thought four.")),
+    ],
+    "a call of a tool": [*QUESTION, _call("", "Paris"), _result("Result three."), _say("assistant", "Answer four.")],
+    "calls with words": [
+        *QUESTION,
+        _call("Words two.", "Paris", "Rome"),
+        _result("Result three."),
+        _result("Result four.", 1),
+        _say("assistant", "Answer five."),
+    ],
+}
+
+
 def with_tools(messages: Messages) -> list[dict[str, Any]] | None:
     """The tools that go with a probe."""
     return [_TOOL] if any("tool_calls" in message for message in messages) else None
