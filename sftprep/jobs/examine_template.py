@@ -164,6 +164,10 @@ def _changed_later(templates: Templates, conversation: Conversation, rendering: 
 def _advice(conversations: Sequence[Examined], asks_for_date: bool) -> Iterator[Advice]:
     """What to beware of, the gravest first."""
     taken = [each for each in conversations if each.refused is None]
+    for reason in dict.fromkeys(each.refused for each in conversations if each.refused):
+        yield Advice(
+            f"refuses {', '.join(each.name for each in conversations if each.refused == reason)}: {reason}", ""
+        )
     every = dict.fromkeys(name for each in taken for name in each.left_out)
     for name in every:
         where = ", ".join(each.name for each in taken if name in each.left_out)

@@ -87,6 +87,7 @@ def test_one_that_refuses_and_one_that_asks_for_the_day() -> None:
     report = examined(refuses + "{{ strftime_now('%Y') and '' }}")
     assert of(report, "a system message").refused == "the chat template refuses it: line 1: No system here"
     assert of(report, "a system message").text == ""
+    assert report.advice[0].what == f"refuses a system message: {of(report, 'a system message').refused}"
     assert report.asks_for_date
     assert any(each.option == "--date YYYY-MM-DD" for each in report.advice)
 
