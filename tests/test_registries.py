@@ -20,6 +20,7 @@ from sftprep.errors import ConfigError
 from sftprep.exports.examples import Exported, OpenedRows
 from sftprep.exports.export import export_dataset
 from sftprep.exports.kinds import EXPORTS
+from sftprep.jobs.rederive import verify_source
 from sftprep.layouts import padded
 from sftprep.layouts.kinds import LAYOUTS
 from sftprep.layouts.types import Rows
@@ -105,28 +106,49 @@ def test_a_kind_of_mask(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyP
 
 
 def test_a_layout(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last conversation first: its rows are checked by what it says itself."""
-
-    def lay_out(*arguments: Any, **options: Any) -> Rows:
-        rows = padded.lay_out(*arguments, **options)
-        names = ("x", "y", "mask", "conversation", "tokens", "trained", "truncated")
-        turned = {name: getattr(rows, name)[::-1] for name in names}
-        segments = rows.segments[::-1].copy()
-        segments[:, 0] = np.arange(len(segments))
-        return Rows(**turned, segments=segments)
-
+    """The last conversation first, and two in a row: `verify` asks the layout, and finds each conversation's record."""
     toy = ModuleType("toy_layout")
-    vars(toy).update(vars(padded), lay_out=lay_out)
+    vars(toy).update(
+        lay_out=in_pairs,
+        wrong_counts=lambda rows, segments: None if rows == (segments + 1) // 2 else "odd counts",
+        wrong_segments=lambda segments, width: {"does not fit": segments[:, 1] + segments[:, 2] > width},
+        wrong_rows=lambda block, segments, pad_id, pads_trained: {},
+        count_trained=lambda mask, segments: np.array([mask[r, s : s + n].sum() for r, s, n in segments]),
+    )
     monkeypatch.setitem(sys.modules, "toy_layout", toy)
     monkeypatch.setitem(LAYOUTS, "toy", "toy_layout")
     _, expected = build(tmp_path / "padded", source)
     manifest, found = build(tmp_path / "toy", source, layout="toy")
     assert manifest.layout == "toy"
-    assert all(np.array_equal(found[kind], expected[kind][::-1]) for kind in expected)
+    segments = np.load(tmp_path / "toy" / "shard-00000.segments.npy")
+    assert segments[:, :2].tolist() == [[0, 0], [0, segments[0, 2]], [1, 0]]
+    for (row, start, length), whole in zip(segments, (2, 1, 0), strict=True):
+        for kind in expected:
+            assert np.array_equal(found[kind][row, start : start + length], expected[kind][whole, :length])
+    assert verify_source(tmp_path / "toy", [source], TOKENIZER) == []
+    assert export_dataset(tmp_path / "toy", "hf", tmp_path / "out").tokens == manifest.totals["tokens"]
+    vars(toy)["count_trained"] = lambda mask, segments: np.zeros(len(segments), np.int64)
+    assert "segment 0: a trained count that is not the mask's" in verify_dataset(tmp_path / "toy")[0].what
     vars(toy)["wrong_segments"] = lambda segments, width: {"is of another toy": segments[:, 0] == 1}
-    assert [problem.what for problem in verify_dataset(tmp_path / "toy")] == ["segment 1 is of another toy"]
+    assert [problem.what for problem in verify_dataset(tmp_path / "toy")] == ["segment 2 is of another toy"]
     vars(toy)["wrong_counts"] = lambda rows, segments: "no toys in it"
     assert "no toys in it" in verify_dataset(tmp_path / "toy")[0].what
+
+
+def in_pairs(*arguments: Any, **options: Any) -> Rows:
+    rows = padded.lay_out(*arguments, **options)
+    order, width = np.arange(len(rows.segments))[::-1], rows.x.shape[1]
+    made = [np.zeros((-(-len(order) // 2), width), each.dtype) for each in (rows.x, rows.y, rows.mask)]
+    segments: list[tuple[int, int, int]] = []
+    for number, one in enumerate(order):
+        length = int(rows.segments[one, 2])
+        row, start = number // 2, segments[-1][2] if number % 2 else 0
+        for array, whole in zip(made, (rows.x, rows.y, rows.mask), strict=True):
+            array[row, start : start + length] = whole[one, :length]
+        segments.append((row, start, length))
+    x, y, mask = made
+    others = {name: getattr(rows, name)[order] for name in ("conversation", "tokens", "trained", "truncated")}
+    return Rows(x=x, y=y, mask=mask, segments=np.array(segments), **others)
 
 
 def test_a_way_to_run_workers(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +161,7 @@ def test_a_way_to_run_workers(tmp_path: Path, source: str, monkeypatch: pytest.M
             done.append(task)
 
     toy = ModuleType("toy_runner")
-    vars(toy)["run_tasks"] = run_tasks
+    vars(toy).update(run_tasks=run_tasks, FORKS=False)
     monkeypatch.setitem(sys.modules, "toy_runner", toy)
     monkeypatch.setitem(RUNNERS, "toy", "toy_runner")
     _, expected = build(tmp_path / "local", source)

@@ -122,14 +122,13 @@ class _Check:
         if not self._fast and len(self.problems) == before:
             x, y, mask, segments = arrays
             self.problems += _segment_problems(shard, self._manifest, segments)
-            trained = np.concatenate([np.count_nonzero(rows, axis=1) for _, rows in _blocks(mask)])
-            self.problems += _row_problems(shard, self._manifest, x, y, mask, segments)
-            self._provenance(shard, segments, trained)
+            if len(self.problems) == before:
+                self.problems += _row_problems(shard, self._manifest, x, y, mask, segments)
+                self._provenance(shard, segments, _trained(self._manifest, mask, segments))
         return len(self.problems) == before
 
     def _provenance(self, shard: ShardEntry, segments: Array, trained: Array) -> None:
-        """Each segment's origin and counts, against segments, (S, 3), and `trained`, (R,) targets of each row. Adds to what was
-        found."""
+        """Each segment's origin and counts, against segments, (S, 3), and `trained`, (S,) targets of each. Adds to what was found."""
         path = self._folder / shard.provenance
         try:
             columns = read_origins(path, self._manifest.files[path.name].bytes, len(segments))
@@ -170,6 +169,15 @@ def _blocks(array: Array) -> Iterator[tuple[int, Array]]:
     step = max(1, _TOKENS_AT_ONCE // array.shape[1])
     for begin in range(0, len(array), step):
         yield begin, array[begin : begin + step]
+
+
+def _trained(manifest: Manifest, mask: Array, segments: Array) -> Array:
+    """(S,) targets that are trained of each segment; those of a row stand together, in the order of rows."""
+    count, counts = layout(manifest.layout).count_trained, []
+    for begin, rows in _blocks(mask):
+        inside = slice(*np.searchsorted(segments[:, 0], (begin, begin + len(rows))))
+        counts.append(count(rows, segments[inside] - np.array([begin, 0, 0])))
+    return np.concatenate(counts)
 
 
 def _segment_problems(shard: ShardEntry, manifest: Manifest, segments: Array) -> Iterator[Problem]:

@@ -12,7 +12,6 @@ from sftprep.jobs.folder import adopt_plan, hold, no_temporaries
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.jobs.work import Job
 from sftprep.tokens.load_early import BegunTokenizer
-from sftprep.workers.local import FORKS
 from sftprep.workers.runners import runner
 from sftprep.workers.worker import Report
 
@@ -55,8 +54,9 @@ def build_dataset(
             tasks = missing_tasks(plan, target)
             watch.begin(plan, sum(place.stop - place.start for task in tasks for place in plan.splits[task].ranges))
             watch.update(Report(note=toolbox.reason))
-            if tasks and FORKS:
+            engine = runner(config.engine)
+            if tasks and engine.FORKS:
                 toolbox.warm()
-            open_job = partial(Job, plan, target, toolbox=toolbox if FORKS else None)
-            runner(config.engine)(open_job, tasks, config.workers, watch.update, plan.describe)
+            open_job = partial(Job, plan, target, toolbox=toolbox if engine.FORKS else None)
+            engine.run_tasks(open_job, tasks, config.workers, watch.update, plan.describe)
             return commit_dataset(folder, config.tolerance)

@@ -14,14 +14,13 @@ from sftprep.config import BuildConfig
 from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from sftprep.dataset.origins import read_origins
 from sftprep.dataset.receipt import file_path
-from sftprep.dataset.shard_writer import Prepared
 from sftprep.dataset.verify import Problem
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.records.splits import read_records
 
 SAMPLED_SHARDS = 16
-SAMPLED_ROWS = 32  # of each sampled shard
+SAMPLED = 32  # conversations of each sampled shard
 
 
 def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[Problem]:
@@ -64,30 +63,39 @@ def _changes(plan: Plan, manifest: Manifest) -> Iterator[Problem]:
 
 
 def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) -> Iterator[Problem]:
-    """Rows of one shard, spread over it, against what their records give now."""
+    """Conversations of one shard, spread over it, against what their records give now."""
     task = int(shard.name.removeprefix("shard-"))
     path = file_path(folder, task, "provenance")
     origins = read_origins(path, path.stat().st_size, shard.segments)
-    rows = np.unique(np.linspace(0, shard.rows - 1, SAMPLED_ROWS).astype(int)).tolist()
-    wanted = {(origins["source"][row], int(origins["byte_offset"][row])): row for row in rows}
+    chosen = np.unique(np.linspace(0, shard.segments - 1, SAMPLED).astype(int)).tolist()
+    wanted = {(origins["source"][each], int(origins["byte_offset"][each])): each for each in chosen}
     found = {}
     for record in read_records(plan.splits[task], plan.sources):
-        row = wanted.get((plan.sources[record.source].name, record.offset))
-        if row is not None:
-            found[row] = record
-    if found.keys() != set(rows):
+        segment = wanted.get((plan.sources[record.source].name, record.offset))
+        if segment is not None:
+            found[segment] = record
+    if found.keys() != set(chosen):
         yield Problem(f"{shard.name}.provenance.parquet", "names records that are not in the input")
         return
-    yield from _compare_rows(folder, task, shard, rows, preparer.prepare([found[row] for row in rows]))
-
-
-def _compare_rows(folder: Path, task: int, shard: ShardEntry, rows: list[int], derived: Prepared) -> Iterator[Problem]:
-    if len(derived.rows.x) != len(rows):
+    rows = preparer.prepare([found[segment] for segment in chosen]).rows
+    if len(rows.segments) != len(chosen):
         yield Problem(f"{shard.name}.X.npy", "holds a conversation that gives no row now")
         return
-    for kind, now in (("X", derived.rows.x), ("Y", derived.rows.y), ("mask", derived.rows.mask)):
+    order = [chosen[index] for index in rows.conversation.tolist()]
+    segments: Any = np.load(file_path(folder, task, "segments"))
+    for kind, now in (("X", rows.x), ("Y", rows.y), ("mask", rows.mask)):
         path = file_path(folder, task, kind)
-        stored: Any = np.load(path, mmap_mode="r")[rows]
-        wrong = [row for row, then, new in zip(rows, stored, now, strict=True) if not np.array_equal(then, new)]
-        if wrong:
-            yield Problem(path.name, f"row {wrong[0]} is not what its record gives now")
+        stored: Any = np.load(path, mmap_mode="r")
+        for at, segment in enumerate(order):
+            then, again = _from(stored, segments, segment), _from(now, rows.segments, at)
+            shared = min(len(then), len(again))
+            if segments[segment, 2] != rows.segments[at, 2] or not np.array_equal(then[:shared], again[:shared]):
+                yield Problem(path.name, f"row {segments[segment, 0]} is not what its record gives now")
+                break
+
+
+def _from(array: Any, segments: Any, segment: int) -> Any:
+    """(n,): the entries of a segment and, if it is the last in its row, what stands behind it there."""
+    row, start, length = segments[segment]
+    others = segments[(segments[:, 0] == row) & (segments[:, 1] > start)]
+    return array[row, start : start + length if len(others) else None]

@@ -29,7 +29,7 @@ from sftprep.records.json_text import Record
 from sftprep.records.splits import read_batches
 from sftprep.tokens.batch import dtype_for
 from sftprep.workers.limits import UNLIMITED, Bounded, Item, Suspect
-from sftprep.workers.local import run_tasks
+from sftprep.workers.runners import runner
 from sftprep.workers.worker import Order, Report
 
 
@@ -109,7 +109,8 @@ def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) 
             tolerance.check(asdict(done.totals), file_path(target, task, REJECTS_FOLDER))
             return "done before"
         plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer or plan.config.tokenizer, **call))
-        run_tasks(partial(Job, plan, target), [task], 1, lambda progress: None, plan.describe)
+        open_job = partial(Job, plan, target)
+        runner(plan.config.engine).run_tasks(open_job, [task], 1, lambda report: None, plan.describe)
         receipt = read_receipt(target, task, plan.fingerprint)
     if receipt is None:
         raise DatasetError(f"{target}: the receipt of split {task} is gone")

@@ -7,7 +7,7 @@ a window holds beyond its conversation's end is overwritten with the pad id.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,12 @@ def wrong_segments(segments: npt.NDArray[np.int64], width: int) -> dict[str, npt
     row, start, length = segments.T
     wrong = (row != np.arange(len(segments))) | (start != 0) | (length < 0) | (length > width)
     return {"is not at the start of its row, or does not fit in": wrong}
+
+
+def count_trained(mask: npt.NDArray[Any], segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Those of each row, its padding included."""
+    counts: npt.NDArray[np.int64] = np.count_nonzero(mask, axis=1)
+    return counts
 
 
 def wrong_rows(

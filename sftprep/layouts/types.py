@@ -51,6 +51,9 @@ class Layout(Protocol):
     def wrong_segments(self, segments: npt.NDArray[np.int64], width: int) -> dict[str, npt.NDArray[np.bool_]]:
         """(S,) bool, True where a segment of a shard is wrong; by what is wrong with it."""
 
+    def count_trained(self, mask: npt.NDArray[Any], segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(S,) targets that are trained of each segment. mask: (R, W) of some rows; segments: (S, 3), all that lie in them."""
+
     def wrong_rows(
         self, block: Block, segments: npt.NDArray[np.int64], pad_id: int, *, pads_trained: bool
     ) -> dict[tuple[str, str], npt.NDArray[np.bool_]]:

@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from sftprep.workers.worker import RunTasks
+    from sftprep.workers.worker import Runner
 
-RUNNERS = {"local": "sftprep.workers.local"}  # rooms with a `run_tasks`
+RUNNERS = {"local": "sftprep.workers.local"}  # rooms that have what `Runner` says
 
 
-def runner(name: str) -> RunTasks:
+def runner(name: str) -> Runner:
     """What has tasks done in that way."""
-    return cast("RunTasks", import_module(RUNNERS[name]).run_tasks)
+    return cast("Runner", import_module(RUNNERS[name]))

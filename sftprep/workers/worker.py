@@ -41,10 +41,12 @@ OpenWorker = Callable[[Suspect], Worker]
 Describe = Callable[[Item], str]
 
 
-class RunTasks(Protocol):
-    """Has every task done once by up to `workers` processes, which a job of `open_worker` is open in."""
+class Runner(Protocol):
+    """A way to run workers, as a room."""
 
-    def __call__(
+    FORKS: bool  # whether workers share what was loaded before they were started
+
+    def run_tasks(
         self,
         open_worker: OpenWorker,
         tasks: Sequence[int],
@@ -52,4 +54,5 @@ class RunTasks(Protocol):
         report: Callable[[Report], None],
         describe: Describe = str,
     ) -> None:
-        """describe: where an item is, for errors. Raises the first task's error, WorkerError, or TemplateError."""
+        """Have every task done once by up to `workers` processes, each with a job of `open_worker`. describe: where an item is,
+        for errors. Raises the first task's error, WorkerError, or TemplateError."""
