@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from sftprep.batches.overrides import check_overrides
 from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.compiled import MOST_CHARS
@@ -33,16 +34,18 @@ def template_text(config: BuildConfig, resolved: ResolvedTokenizer, *, tools: bo
 
 def probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
     """The control tokens of the tokenizer and of the template, found by running it over a little talk: for a process that
-    may be ended. Raises TemplateError where the template cannot be used, or takes too much for plain talk."""
+    may be ended. Raises TemplateError where the template cannot be used, or takes too much for plain talk, and ConfigError
+    where it has no such header or end as the options say."""
     try:
-        templates = Templates(config, resolved)
+        templates, talk = Templates(config, resolved), []
         for messages in TALK:
             try:
-                templates.render_exactly(Conversation(messages, None, {}, None))
+                talk.append((messages, templates.render_exactly(Conversation(messages, None, {}, None))))
             except LimitError:
                 raise
             except ConversationError:  # some templates want a system message, or none
                 continue
+        check_overrides(config, talk)
         if (
             rule_of := config.mask_kind.rule_of()
         ):  # it may ask the template for a header: here first, where it may be ended

@@ -14,7 +14,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from sftprep.batches.templates import Templates, template_text
+from sftprep.batches.templates import Templates, probe, template_text
 from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.jobs.plan import dated
@@ -68,7 +68,8 @@ class TemplateReport:
 def examine_template(config: BuildConfig) -> TemplateReport:
     """Run the template of a build, which needs no inputs, over the conversations, in a process that may be ended.
 
-    Raises TokenizerError where the tokenizer cannot be loaded, TemplateError where the template cannot be used.
+    Raises TokenizerError where the tokenizer cannot be loaded, TemplateError where the template cannot be used, ConfigError
+    where it has no such header or end as the options say.
     """
     resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
     try:
@@ -79,7 +80,8 @@ def examine_template(config: BuildConfig) -> TemplateReport:
 
 def _examine(config: BuildConfig, resolved: ResolvedTokenizer) -> TemplateReport:
     source = template_text(config, resolved)
-    templates = Templates(dated(config, source), resolved)
+    config = dated(config, source)
+    templates = Templates(config, resolved, probe(config, resolved))
     conversations = tuple(_look(templates, name, messages) for name, messages in EXAMINED.items())
     asks_for_date = "strftime_now" in source
     return TemplateReport(
