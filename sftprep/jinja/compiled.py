@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 
-from sftprep.errors import ConversationError, TemplateError
+from sftprep.errors import ConversationError, RefusedError, TemplateError
 from sftprep.jinja.after_messages import epilogue_of
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
 from sftprep.jinja.message_marks import TEXT_MARKS, Mark, Region, RunLog, marked_text, regions_of
@@ -74,7 +74,7 @@ class CompiledTemplate:
         Messages are known as the items of `variables["messages"]`, by identity. held_back: also mark loops whose text
         goes to a macro or `set` block, which changes what the template sees of it.
         most: characters that it may print, MOST_CHARS unless given.
-        Raises ConversationError where the template refuses, LimitError where it prints more, TemplateError
+        Raises RefusedError where the template refuses, LimitError where it prints more, TemplateError
         where marks in held-back text change what is printed.
         """
         trail = RunLog(variables["messages"], textual=held_back)
@@ -103,7 +103,7 @@ class CompiledTemplate:
         except (ConversationError, TemplateError, MemoryError):
             raise
         except Exception as error:
-            raise ConversationError(f"the chat template refuses it: {self._reason(error)}") from error
+            raise RefusedError(f"the chat template refuses it: {self._reason(error)}") from error
 
     def _compare(self, text: str, plain: str) -> None:
         if TEXT_MARKS.search(plain):

@@ -1,0 +1,182 @@
+"""A conversation in the variants that a chat template may take it in, and the one that it takes.
+
+A template may refuse what a record says as the record says it, or print it so that a model would learn the wrong thing: a
+server gives it the same in another variant then. Tried in this order, the first that the template prints well is taken:
+content parts as they are, then joined to a text; missing content as it is, then null, then ""; tool arguments as they
+are, then decoded (or, for a template that refuses objects, as JSON). Printed badly: arguments that are quoted a second
+time, parts that are shown as code or left out. Where the template prints no variant well, the first that it does not
+refuse is taken. Which one depends on the conversation and the template alone.
+Cost: a rendering for each variant tried; conversations with neither parts nor calls have one variant.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice, product
+from typing import Any, TypeVar
+
+from sftprep.errors import ConversationError, RefusedError
+from sftprep.records.conversation import Conversation
+from sftprep.records.messages import function_of, texts_of
+
+Message = dict[str, Any]
+Change = Callable[[Message], Message]
+T = TypeVar("T")
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+_CODE = ("'text': ", '"text": ', '"text":"')  # how a part's text is introduced where it is shown as code
+_MOST_WORDS = 10_000  # of a conversation, that are looked for
+
+
+def take(
+    conversation: Conversation, tool_arguments: str, render: Callable[[Conversation], tuple[str, T]]
+) -> tuple[str, T, bool]:
+    """What `render` gives of the variant that the template takes: text, the rest, and whether it is another one than the
+    conversation's own.
+
+    tool_arguments: as the option has it. render: raises RefusedError where the template refuses. Raises as it does, for
+    the conversation's own variant, where the template refuses all, and ConversationError where the text holds no word of
+    the conversation.
+    """
+    if varies(conversation):
+        text, rest, adapted = _first_good(conversation, tool_arguments, render)
+    else:
+        (text, rest), adapted = render(conversation), False
+    if not has_words(text, conversation):
+        raise ConversationError("the chat template prints none of its words")
+    return text, rest, adapted
+
+
+def _first_good(
+    conversation: Conversation, tool_arguments: str, render: Callable[[Conversation], tuple[str, T]]
+) -> tuple[str, T, bool]:
+    taken: list[tuple[str, T, bool]] = []
+    refused: list[RefusedError] = []
+    for variant in variants(conversation, tool_arguments):
+        try:
+            taken.append((*render(variant), variant is not conversation))
+        except RefusedError as error:
+            refused.append(error)
+        else:
+            if is_well_printed(taken[-1][0], conversation, arguments=tool_arguments == "auto"):
+                return taken[-1]
+    if not taken:
+        raise refused[0]
+    return taken[0]
+
+
+def varies(conversation: Conversation) -> bool:
+    """Whether there may be more variants than the conversation itself."""
+    return conversation.plain_roles is None and any(
+        "tool_calls" in message or type(message.get("content")) is not str for message in conversation.messages
+    )
+
+
+def variants(conversation: Conversation, tool_arguments: str) -> Iterator[Conversation]:
+    """The conversation itself, unless its arguments are to be objects, and its other variants in the order to be tried."""
+    messages = conversation.messages
+    parts: list[Change | None] = [None]
+    if any(type(message.get("content")) is list for message in messages):
+        parts.append(_joined)
+    contents: list[Change | None] = [None]
+    if any("content" not in message for message in messages):
+        contents += [lambda message: {"content": None, **message}, lambda message: {"content": "", **message}]
+    for changes in product(parts, contents, _of_arguments(messages, tool_arguments)):
+        changed = messages
+        for change in filter(None, changes):
+            changed = list(map(change, changed))
+        yield conversation if changed is messages else replace(conversation, messages=changed)
+
+
+def _of_arguments(messages: Sequence[Message], tool_arguments: str) -> list[Change | None]:
+    """What may be done to the arguments of calls."""
+    kinds = {type(arguments) for message in messages for arguments in _arguments_of(message)}
+    if not kinds or tool_arguments == "as-is":
+        return [None]
+    if tool_arguments == "object":
+        return [_decoded if str in kinds else None]
+    return [None, _decoded if str in kinds else _encoded]
+
+
+def _arguments_of(message: Message) -> list[Any]:
+    """The arguments of a message's calls, objects or JSON."""
+    functions = map(function_of, message.get("tool_calls", ()))
+    return [function["arguments"] for function in functions if "arguments" in function]
+
+
+def _joined(message: Message) -> Message:
+    """Parts without anything between them, as most templates that take parts print them."""
+    return {**message, "content": "".join(texts_of(message))} if type(message.get("content")) is list else message
+
+
+def _decoded(message: Message) -> Message:
+    return _with_arguments(message, lambda given: json.loads(given) if type(given) is str else given)
+
+
+def _encoded(message: Message) -> Message:
+    return _with_arguments(
+        message, lambda given: given if type(given) is str else json.dumps(given, ensure_ascii=False)
+    )
+
+
+def _with_arguments(message: Message, change: Callable[[Any], Any]) -> Message:
+    if "tool_calls" not in message:
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        function = function_of(call)
+        if "arguments" in function:
+            function = {**function, "arguments": change(function["arguments"])}
+        calls.append({**call, "function": function} if "function" in call else function)
+    return {**message, "tool_calls": calls}
+
+
+def is_well_printed(text: str, conversation: Conversation, *, arguments: bool = True) -> bool:
+    """Whether the text quotes none of the conversation's arguments (if these are looked at) a second time, and shows no
+    part as code and leaves none out. What a message says itself in its content is no fault."""
+    said = list(chain.from_iterable(map(texts_of, conversation.messages)))
+    for message in conversation.messages:
+        if type(message.get("content")) is list:
+            if not all(each.strip() in text for each in texts_of(message)):
+                return False
+            if any(_more(code, text, said) for code in _CODE):
+                return False
+        for given in _arguments_of(message) if arguments else ():
+            if type(given) is str and any(
+                _more(json.dumps(given, ensure_ascii=on), text, said) for on in (True, False)
+            ):
+                return False
+    return True
+
+
+def _more(piece: str, text: str, said: Sequence[str]) -> bool:
+    """Whether a piece stands more often in the text than messages say it."""
+    return piece in text and text.count(piece) > sum(each.count(piece) for each in said)
+
+
+def has_words(text: str, conversation: Conversation) -> bool:
+    """Whether the text holds any word that the conversation says, thinks or calls with; True if it has none."""
+    for message in conversation.messages:
+        content = message.get("content")
+        if type(content) is str and content and content in text:
+            return True
+    wordless = True
+    for piece in islice(_pieces(conversation), _MOST_WORDS):
+        if piece in text:
+            return True
+        wordless = False
+    return wordless
+
+
+def _pieces(conversation: Conversation) -> Iterator[str]:
+    """Lines, and words long enough to be told from the template's."""
+    for message in conversation.messages:
+        calls = message.get("tool_calls", ())
+        said = [*texts_of(message), *(message.get(key, "") for key in _REASONING)]
+        said += [function_of(call)["name"] for call in calls]
+        said += [given if type(given) is str else json.dumps(given) for given in _arguments_of(message)]
+        for text in said:
+            yield from filter(None, map(str.strip, text.splitlines()))
+            yield from (found.group() for found in re.finditer(r"\w{4,}", text))
