@@ -91,17 +91,23 @@ class Templates:
                 rendering = template.render_blocks(variant) if self._blocks else template.render(variant)
             return rendering.text, rendering
 
-        _, rendering, adapted = take(conversation, self._config.tool_arguments, render)
+        _, rendering, adapted = take(conversation, self._config.tool_arguments, render, self._text_of)
         return replace(rendering, adapted=adapted)
 
     def render_fast(self, conversation: Conversation) -> tuple[str, SpanPlaces, bool]:
         """By replay, where the shape of the conversation is known; and whether the template took another variant of it."""
         replay = self._replay(conversation)
         before = replay.rendered
-        text, marks, adapted = take(conversation, self._config.tool_arguments, replay.render)
+        text, marks, adapted = take(conversation, self._config.tool_arguments, replay.render, self._text_of)
         self.replayed += replay.rendered == before
         self._lost_in_a_row = 0
         return text, marks, adapted
+
+    def _text_of(self, conversation: Conversation) -> str:
+        """What the template prints, whether it can be followed or not."""
+        template = self._replay(conversation).template
+        with self._guard(conversation):
+            return template.compiled.mark(template.variables.of(conversation), held_back=False).text
 
     def rendering_of(self, conversation: Conversation, text: str, marks: SpanPlaces) -> Rendering:
         """The rendering behind what `render_fast` gave; by Jinja only if its marks do not tell."""

@@ -3,7 +3,7 @@
 A template may refuse what a record says as the record says it, or print it so that a model would learn the wrong thing: a
 server gives it the same in another variant then. Tried in this order, the first that the template prints well is taken:
 content parts as they are, then joined to a text; missing content as it is, then null, then ""; tool arguments as they
-are, then decoded (or, for a template that refuses objects, as JSON). Printed badly: arguments that are quoted a second
+are, then decoded (or, for a template that refuses objects, as JSON). Printed printed: arguments that are quoted a second
 time, parts that are shown as code or left out. Where the template prints no variant well, the first that it does not
 refuse is taken. Which one depends on the conversation and the template alone.
 Cost: a rendering for each variant tried; conversations with neither parts nor calls have one variant.
@@ -21,27 +21,33 @@ from typing import Any, TypeVar
 from sftprep.errors import ConversationError, RefusedError
 from sftprep.records.conversation import Conversation
 from sftprep.records.messages import function_of, texts_of
+from sftprep.workers.limits import LimitError
 
 Message = dict[str, Any]
 Change = Callable[[Message], Message]
 T = TypeVar("T")
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _CODE = ("'text': ", '"text": ', '"text":"')  # how a part's text is introduced where it is shown as code
+_NULL = re.compile(r"\b(?:None|null)\b")
 _MOST_WORDS = 10_000  # of a conversation, that are looked for
 
 
 def take(
-    conversation: Conversation, tool_arguments: str, render: Callable[[Conversation], tuple[str, T]]
+    conversation: Conversation,
+    tool_arguments: str,
+    render: Callable[[Conversation], tuple[str, T]],
+    text_of: Callable[[Conversation], str],
 ) -> tuple[str, T, bool]:
     """What `render` gives of the variant that the template takes: text, the rest, and whether it is another one than the
     conversation's own.
 
-    tool_arguments: as the option has it. render: raises RefusedError where the template refuses. Raises as it does, for
-    the conversation's own variant, where the template refuses all, and ConversationError where the text holds no word of
+    tool_arguments: as the option has it. render: raises RefusedError where the template refuses, another
+    ConversationError where it cannot be followed. text_of: what it prints, followed or not. Raises as `render` does for
+    the variant taken, or for the first where the template refuses all; ConversationError where the text holds no word of
     the conversation.
     """
     if varies(conversation):
-        text, rest, adapted = _first_good(conversation, tool_arguments, render)
+        text, rest, adapted = _first_good(conversation, tool_arguments, render, text_of)
     else:
         (text, rest), adapted = render(conversation), False
     if not has_words(text, conversation):
@@ -50,21 +56,33 @@ def take(
 
 
 def _first_good(
-    conversation: Conversation, tool_arguments: str, render: Callable[[Conversation], tuple[str, T]]
+    conversation: Conversation,
+    tool_arguments: str,
+    render: Callable[[Conversation], tuple[str, T]],
+    text_of: Callable[[Conversation], str],
 ) -> tuple[str, T, bool]:
-    taken: list[tuple[str, T, bool]] = []
-    refused: list[RefusedError] = []
+    refused: list[ConversationError] = []
+    printed: list[tuple[str, T, bool] | ConversationError] = []
     for variant in variants(conversation, tool_arguments):
+        found: tuple[str, T, bool] | ConversationError
         try:
-            taken.append((*render(variant), variant is not conversation))
+            found = (*render(variant), variant is not conversation)
+            text = found[0]
         except RefusedError as error:
             refused.append(error)
-        else:
-            if is_well_printed(taken[-1][0], conversation, arguments=tool_arguments == "auto"):
-                return taken[-1]
-    if not taken:
-        raise refused[0]
-    return taken[0]
+            continue
+        except LimitError:
+            raise
+        except ConversationError as error:
+            found, text = error, text_of(variant)
+        printed.append(found)
+        if is_well_printed(text, conversation, variant, arguments=tool_arguments == "auto"):
+            break
+    else:
+        printed = [*printed, *refused][:1]
+    if isinstance(printed[-1], ConversationError):
+        raise printed[-1]
+    return printed[-1]
 
 
 def varies(conversation: Conversation) -> bool:
@@ -133,27 +151,39 @@ def _with_arguments(message: Message, change: Callable[[Any], Any]) -> Message:
     return {**message, "tool_calls": calls}
 
 
-def is_well_printed(text: str, conversation: Conversation, *, arguments: bool = True) -> bool:
-    """Whether the text quotes none of the conversation's arguments (if these are looked at) a second time, and shows no
-    part as code and leaves none out. What a message says itself in its content is no fault."""
+def is_well_printed(text: str, conversation: Conversation, variant: Conversation, *, arguments: bool = True) -> bool:
+    """Whether the text, which the template printed of the variant, quotes none of the conversation's arguments (if these
+    are looked at) a second time, shows no part and no null as code, and leaves no part out. What messages say themselves
+    is no fault."""
     said = list(chain.from_iterable(map(texts_of, conversation.messages)))
     for message in conversation.messages:
-        if type(message.get("content")) is list:
-            if not all(each.strip() in text for each in texts_of(message)):
-                return False
-            if any(_more(code, text, said) for code in _CODE):
-                return False
         for given in _arguments_of(message) if arguments else ():
             if type(given) is str and any(
                 _more(json.dumps(given, ensure_ascii=on), text, said) for on in (True, False)
             ):
                 return False
-    return True
+        if type(message.get("content")) is list:
+            if not all(each.strip() in text for each in texts_of(message)):
+                return False
+            if any(_more(code, text, said) for code in _CODE):
+                return False
+    return not _shows_null(text, conversation, variant, said)
 
 
 def _more(piece: str, text: str, said: Sequence[str]) -> bool:
     """Whether a piece stands more often in the text than messages say it."""
     return piece in text and text.count(piece) > sum(each.count(piece) for each in said)
+
+
+def _shows_null(text: str, conversation: Conversation, variant: Conversation, said: Sequence[str]) -> bool:
+    """Whether content that is null in the variant is printed as a word: more such words stand there than are said."""
+    if not any(message.get("content", "") is None for message in variant.messages):
+        return False
+    given = [arguments for message in conversation.messages for arguments in _arguments_of(message)]
+    known = "\n".join(
+        [*said, *(each if type(each) is str else json.dumps(each) for each in [*given, conversation.tools or ""])]
+    )
+    return len(_NULL.findall(text)) > len(_NULL.findall(known))
 
 
 def has_words(text: str, conversation: Conversation) -> bool:
