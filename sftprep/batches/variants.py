@@ -29,7 +29,8 @@ T = TypeVar("T")
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _CODE = ("'text': ", '"text": ', '"text":"')  # how a part's text is introduced where it is shown as code
 _NULL = re.compile(r"\b(?:None|null)\b")
-_MOST_WORDS = 10_000  # of a conversation, that are looked for
+_MOST_LINES = 10_000  # of a conversation, that are looked for
+_BEGINNING = 24  # characters of a line: a template may cut or wrap what is longer
 
 
 def take(
@@ -187,26 +188,23 @@ def _shows_null(text: str, conversation: Conversation, variant: Conversation, sa
 
 
 def has_words(text: str, conversation: Conversation) -> bool:
-    """Whether the text holds any word that the conversation says, thinks or calls with; True if it has none."""
+    """Whether the text holds anything that the conversation says, thinks or calls; True if it has nothing to say."""
     for message in conversation.messages:
         content = message.get("content")
         if type(content) is str and content and content in text:
             return True
-    wordless = True
-    for piece in islice(_pieces(conversation), _MOST_WORDS):
-        if piece in text:
+    silent = True
+    for line in islice(_lines(conversation), _MOST_LINES):
+        if line[:_BEGINNING].rstrip() in text:
             return True
-        wordless = False
-    return wordless
+        silent = False
+    return silent
 
 
-def _pieces(conversation: Conversation) -> Iterator[str]:
-    """Lines, and words long enough to be told from the template's."""
+def _lines(conversation: Conversation) -> Iterator[str]:
+    """What messages say, think and call, without white space around it."""
     for message in conversation.messages:
-        calls = message.get("tool_calls", ())
         said = [*texts_of(message), *(message.get(key, "") for key in _REASONING)]
-        said += [function_of(call)["name"] for call in calls]
-        said += [given if type(given) is str else json.dumps(given) for given in _arguments_of(message)]
-        for text in said:
-            yield from filter(None, map(str.strip, text.splitlines()))
-            yield from (found.group() for found in re.finditer(r"\w{4,}", text))
+        said += [function_of(call)["name"] for call in message.get("tool_calls", ())]
+        for each in said:
+            yield from filter(None, map(str.strip, each.splitlines()))

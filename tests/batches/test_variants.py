@@ -140,14 +140,13 @@ def test_all_variants_come_in_order_and_keep_the_rest() -> None:
 
 
 def test_where_all_is_refused_the_reason_is_that_of_the_record_as_it_is() -> None:
-    with pytest.raises(RefusedError, match="undefined"):
+    with pytest.raises(RefusedError, match="has no attribute 'some'"):
         rendered(template("{{ m.content.some.thing }}", WALKS), "auto", calling())
 
 
 def test_where_nothing_is_printed_well_the_record_stays_as_it_is() -> None:
-    source = template(PRINTS, "{{ c.function.arguments | string | tojson }}".join(CALLS))
-    text, adapted = rendered(source, "auto", calling(content=""))
-    assert (json.dumps(TEXT, ensure_ascii=False) in text, adapted) == (True, False)
+    text, adapted = rendered(template("{{ m.content if m.role == 'user' }}"), "auto", parts())
+    assert ("assistant\n<|im_end|>" in text, adapted) == (True, False)
 
 
 @pytest.mark.parametrize(("first", "text", "raised"), [
@@ -183,7 +182,7 @@ def test_what_a_message_says_itself_is_no_fault() -> None:
     assert not is_well_printed(text.replace("Second part.", ""), found, found)
 
 
-def test_words_are_looked_for_in_all_that_is_said() -> None:
+def test_lines_are_looked_for_in_all_that_is_said() -> None:
     only = {"role": "assistant", "content": ""}
     for message, text, found in (
         ({"content": "Granite hides it."}, "Assistant: Granite hides it.", True),
@@ -193,7 +192,7 @@ def test_words_are_looked_for_in_all_that_is_said() -> None:
         ({"content": "", "reasoning_content": "Ponder zircon."}, "<think>Ponder zircon.</think>", True),
         ({"content": "", "reasoning_content": "Ponder zircon."}, "Assistant: <end>", False),
         ({"content": "", "tool_calls": [CALL]}, "find_weather", True),
-        ({"content": "", "tool_calls": [CALL]}, "town", True),
+        ({"content": "Granite hides it, and so does basalt."}, "Granite hides it, and so\ndoes", True),
         ({"content": "", "tool_calls": [CALL]}, "Assistant: <end>", False),
         ({"content": PARTS}, "Second part.", True),
         ({"content": PARTS}, "Assistant: <end>", False),
