@@ -26,6 +26,10 @@ class ConversationError(SftprepError):
     """One record is at fault: it goes to rejects.jsonl, or stops the job with `file:line`. Never holds message text."""
 
 
+class RefusedError(ConversationError):
+    """The chat template refuses a conversation as it is given; another form of it may do."""
+
+
 class TemplateError(SftprepError):
     """The chat template is missing, does not compile, or its turns cannot be told apart."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -15,17 +15,19 @@ _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 def forms_of(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
-    """The messages as Transformers gives them to the template, then as one may help it: arguments decoded, missing
-    content empty or null, parts joined."""
+    """The messages as Transformers gives them to the template, then as one may help it: arguments decoded (objects as
+    JSON), missing content null or empty, parts joined."""
     plain = chat_template_utils._normalize_chat_messages(messages)
-    decoded = [_with_arguments(message) for message in plain]
+    arguments = [("", plain)]
+    if (decoded := [_with_arguments(message, json.loads, str) for message in plain]) != plain:
+        arguments.append(("arguments decoded", decoded))
+    elif (encoded := [_with_arguments(message, json.dumps, dict) for message in plain]) != plain:
+        arguments.append(("arguments as JSON", encoded))
     contents: list[tuple[str, Any]] = [("", ...)]
     if any("content" not in message for message in plain):
-        contents += [("empty content", ""), ("null content", None)]
+        contents += [("null content", None), ("empty content", "")]
     joins = [("", False)] + [("parts joined", True)] * any(isinstance(m.get("content"), list) for m in plain)
-    for (said, join), (filled, content), (read, form) in product(
-        joins, contents, [("", plain)] + [("arguments decoded", decoded)] * (decoded != plain)
-    ):
+    for (said, join), (filled, content), (read, form) in product(joins, contents, arguments):
         changed = []
         for message in form:
             given = dict(message)
@@ -37,13 +39,15 @@ def forms_of(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
         yield ", ".join(filter(None, (read, filled, said))), changed
 
 
-def _with_arguments(message: Message) -> Message:
-    def decoded(call: Any) -> Any:
+def _with_arguments(message: Message, change: Callable[[Any], Any], kind: type) -> Message:
+    """The message with arguments of that kind changed."""
+
+    def changed(call: Any) -> Any:
         arguments = call["function"]["arguments"]
-        value = json.loads(arguments) if isinstance(arguments, str) else arguments
+        value = change(arguments) if isinstance(arguments, kind) else arguments
         return {**call, "function": {**call["function"], "arguments": value}}
 
-    return {**message, "tool_calls": [*map(decoded, message["tool_calls"])]} if "tool_calls" in message else message
+    return {**message, "tool_calls": [*map(changed, message["tool_calls"])]} if "tool_calls" in message else message
 
 
 def is_proper(text: str, messages: list[Message]) -> bool:
@@ -59,6 +63,11 @@ def is_proper(text: str, messages: list[Message]) -> bool:
             if not all(part["text"] in text for part in message["content"]):
                 return False
     return True
+
+
+def shows_null(form: str, text: str) -> bool:
+    """Whether content that was made null stands there as a word of its own."""
+    return "null content" in form and bool(re.search(r"(?:^|[>\n])(?:null|None)(?:$|[<\n])", text))
 
 
 def words_of(message: Message) -> list[str]:

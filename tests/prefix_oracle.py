@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from forms_of_record import Message, forms_of, is_proper, words_of
+from forms_of_record import Message, forms_of, is_proper, shows_null, words_of
 from jinja2.exceptions import TemplateError
 from told_turns import Place, Told, Turn
 from transformers.utils import chat_template_utils
@@ -59,7 +59,7 @@ class Oracle:
         return self._known[key]
 
     def tell(self, record: dict[str, Any]) -> Told | None:
-        """Everything there is to tell; None where Transformers cannot render the record in any of its forms."""
+        """Everything there is to tell; None where Transformers cannot render the record in any of its forms, or no word of it."""
         tools = record.get("tools")
         rendered = [
             (form, messages, text)
@@ -68,8 +68,13 @@ class Oracle:
         ]
         if not rendered:
             return None
-        good = [each for each in rendered if is_proper(each[2], record["messages"])]
+        good = [
+            each for each in rendered if is_proper(each[2], record["messages"]) and not shows_null(each[0], each[2])
+        ]
         form, messages, text = (good or rendered)[0]
+        words = [word for message in record["messages"] for word in words_of(message)]
+        if words and not any(word in text for word in words):
+            return None
         return _Telling(self, messages, tools, text).told(form)
 
 

@@ -60,6 +60,7 @@ class Masked:
     boundary_tokens: int  # tokens that hold both header and answer; not trained
     empty: int  # trained turns that hold nothing but their end-of-turn token
     unended: int  # trained turns without an end-of-turn token
+    adapted: int  # conversations that the template took in another variant than their own only
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +72,7 @@ class ByCharacters:
     failed: dict[int, str]  # index among them
     forged: list[bool]
     boundary_tokens: int
+    adapted: int
 
 
 class BothWays:
@@ -101,9 +103,9 @@ class BothWays:
         if self._blocks:
             exact = self._exactly(conversations)
             unended = unended_runs(exact.batch, exact.mask, self._control_ids)
-            return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0, 0, unended)
+            return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0, 0, unended, exact.adapted)
         with self._stage("rendering"):
-            texts, marks, failed = self._render(conversations)
+            texts, marks, adapted, failed = self._render(conversations)
         with self._stage("tokenizing"):
             batch, unreadable = self._encode(texts)
         failed |= dict.fromkeys(unreadable, "its text cannot be tokenized")
@@ -123,21 +125,27 @@ class BothWays:
         empty = 0 if self._rule else lone_controls(batch, mask, self._control_ids)
         ended = self._rule or not self._config.train_end_of_turn
         unended = 0 if ended else unended_runs(batch, mask, self._control_ids)
+        others = len(adapted - failed.keys())
         return Masked(
-            batch, self._rule or mask, failed, sum(exact.forged), taken, exact.boundary_tokens, empty, unended
+            batch, self._rule or mask, failed, sum(exact.forged), taken, exact.boundary_tokens, empty, unended, others
         )
 
-    def _render(self, conversations: Sequence[Conversation]) -> tuple[list[str], list[SpanPlaces], dict[int, str]]:
-        texts, marks, failed = [], [], {}
+    def _render(
+        self, conversations: Sequence[Conversation]
+    ) -> tuple[list[str], list[SpanPlaces], set[int], dict[int, str]]:
+        """Texts and marks; the conversations that the template took in another variant; those that failed, and why."""
+        texts, marks, adapted, failed = [], [], set(), {}
         for index, conversation in enumerate(conversations):
             try:
-                text, mark = self._templates.render_fast(conversation)
+                text, mark, another = self._templates.render_fast(conversation)
             except ConversationError as error:
                 failed[index] = str(error)
-                text, mark = "", _NO_MARKS
+                text, mark, another = "", _NO_MARKS, False
             texts.append(text)
             marks.append(mark)
-        return texts, marks, failed
+            if another:
+                adapted.add(index)
+        return texts, marks, adapted, failed
 
     def _encode(self, texts: list[str]) -> tuple[TokenBatch, list[int]]:
         try:
@@ -194,7 +202,7 @@ class BothWays:
         replayed: the conversations' texts and marks, to be taken for Jinja's where no text spells a control token.
         """
         if not conversations:
-            return ByCharacters(_NO_TOKENS, np.zeros(0, np.bool_), {}, [], 0)
+            return ByCharacters(_NO_TOKENS, np.zeros(0, np.bool_), {}, [], 0, 0)
         with self._stage("checks"):
             renderings, failed = self._render_exactly(conversations, replayed)
             for conversation, rendering in zip(conversations, renderings, strict=True):
@@ -205,9 +213,10 @@ class BothWays:
                 failed |= {index: FORGED for index, spelled in enumerate(forged) if spelled and index not in failed}
             for index in failed:
                 renderings[index] = _NOTHING
+            adapted = sum(rendering.adapted for rendering in renderings)
             placed = self._encode_exactly(renderings)
             mask, boundary_tokens = self._exact_mask(conversations, renderings, placed)
-            return ByCharacters(placed.tokens, mask, failed, forged, int(boundary_tokens.sum()))
+            return ByCharacters(placed.tokens, mask, failed, forged, int(boundary_tokens.sum()), adapted)
 
     def _render_exactly(
         self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None]

@@ -83,6 +83,7 @@ class Preparer:
             boundary_tokens=masked.boundary_tokens,
             empty_turns=masked.empty,
             unended_turns=masked.unended,
+            adapted=masked.adapted,
         )
         return Prepared(rows, provenance, rejects, totals, size)
 

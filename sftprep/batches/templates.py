@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 from sftprep.batches.overrides import check_overrides
+from sftprep.batches.variants import take
 from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.compiled import MOST_CHARS
 from sftprep.records.conversation import Conversation
-from sftprep.records.messages import ROLES
+from sftprep.records.messages import ROLES, texts_of
 from sftprep.replay.replay_template import ReplayTemplate
 from sftprep.template.chat_template import open_template
 from sftprep.template.probes import TALK
@@ -71,6 +73,7 @@ class Templates:
         self._roles = config.trained.roles if config.mask_kind.spans == "turns" else frozenset()
         self.suspect = Suspect()
         self._lost_in_a_row = 0
+        self.replayed = 0  # conversations that needed no Jinja so far
         self._replays: dict[tuple[str, frozenset[str]], ReplayTemplate] = {}
         self._plain = self._open(template_text(config, resolved), self._roles, control_tokens)  # of most conversations
         if self._blocks and not self._plain.template.compiled.has_blocks:
@@ -81,29 +84,38 @@ class Templates:
         """The control tokens of the tokenizer and of the template."""
         return self._plain.template.control_tokens
 
-    @property
-    def replayed(self) -> int:
-        """Conversations that needed no Jinja so far."""
-        return sum(replay.replayed for replay in self._replays.values())
-
     def render_exactly(self, conversation: Conversation) -> Rendering:
-        """By Jinja. Where the mask wants its blocks, the spans are the template's blocks."""
+        """By Jinja, in the variant that the template takes. Where the mask wants its blocks, the spans are the template's
+        blocks."""
+        template = self._replay(conversation).template
+
+        def render(variant: Conversation) -> tuple[str, Rendering]:
+            with self._guard(variant):
+                rendering = template.render_blocks(variant) if self._blocks else template.render(variant)
+            return rendering.text, rendering
+
+        _, rendering, adapted = take(conversation, self._config.tool_arguments, render, self._text_of)
+        return replace(rendering, adapted=adapted)
+
+    def render_fast(self, conversation: Conversation) -> tuple[str, SpanPlaces, bool]:
+        """By replay, where the shape of the conversation is known; and whether the template took another variant of it."""
+        replay = self._replay(conversation)
+        before = replay.rendered
+        text, marks, adapted = take(conversation, self._config.tool_arguments, replay.render, self._text_of)
+        self.replayed += replay.rendered == before
+        self._lost_in_a_row = 0
+        return text, marks, adapted
+
+    def _text_of(self, conversation: Conversation) -> str:
+        """What the template prints, whether it can be followed or not."""
         template = self._replay(conversation).template
         with self._guard(conversation):
-            if self._blocks:
-                return template.render_blocks(conversation)
-            return template.render(conversation)
+            return template.compiled.mark(template.variables.of(conversation), held_back=False).text
 
     def asked_for(self, conversation: Conversation, message: int) -> str:
         """The text that a model sees when it is asked for a message. Raises ConversationError if the template refuses."""
         with self._guard(conversation):
             return self._replay(conversation).template.asked_for(conversation, message)
-
-    def render_fast(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
-        """By replay, where the shape of the conversation is known."""
-        text, marks = self._replay(conversation).render(conversation)
-        self._lost_in_a_row = 0
-        return text, marks
 
     def rendering_of(self, conversation: Conversation, text: str, marks: SpanPlaces) -> Rendering:
         """The rendering behind what `render_fast` gave; by Jinja only if its marks do not tell."""
@@ -131,8 +143,7 @@ class Templates:
                 yield
             self._lost_in_a_row = 0
         except LimitError as error:
-            said = (message.get("content") for message in conversation.messages)
-            if sum(len(text) for text in said if isinstance(text, str)) > MOST_CHARS:
+            if sum(len(text) for message in conversation.messages for text in texts_of(message)) > MOST_CHARS:
                 raise  # no template could print it
             self._lost_in_a_row += 1
             if self._lost_in_a_row >= MOST_LOST:

@@ -19,6 +19,7 @@ from sftprep.characters.offsets import ExactEncoder
 from sftprep.characters.tiling import TiledEncoder
 from sftprep.config import BuildConfig
 from sftprep.records.conversation import Conversation
+from sftprep.records.messages import texts_of
 from sftprep.tokens.choose_engine import choose_engine
 from sftprep.tokens.engines import TokenEngine
 from sftprep.tokens.load_early import BegunTokenizer
@@ -91,5 +92,5 @@ def load(
 
 def _text(conversation: Conversation, tokens: Sequence[str]) -> str:
     """What the messages say, added tokens of the tokenizer in between: much like what a template makes of it."""
-    said = [message["content"] for message in conversation.messages if isinstance(message.get("content"), str)]
+    said = [text for message in conversation.messages for text in texts_of(message)]
     return "".join(chain.from_iterable(zip(cycle(tokens or ["\n"]), said, strict=False)))

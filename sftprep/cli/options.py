@@ -146,6 +146,11 @@ build_options = _options(
     _option("scan_start_offset", "For --mask scan: tokens from the header's end to the first trained one."),
     _option("scan_end_offset", "For --mask scan: tokens trained after the end text."),
     _option("control_tokens", "What message text that spells a control token becomes.", choices=config.CONTROL_TOKENS),
+    _option(
+        "tool_arguments",
+        "Tool arguments in a JSON string: object decodes them, auto where the template refuses or quotes the string.",
+        choices=config.TOOL_ARGUMENTS,
+    ),
     _option("strict", "Refuse folders and globs with files in them that are not read, other than hidden ones."),
     _ON_ERROR,
     _MAX_REJECTS,

@@ -53,6 +53,7 @@ class Totals:
     unended_turns: int = (
         0  # turns whose last trained token is no control token: no end-of-turn token is learned of them
     )
+    adapted: int = 0  # conversations that the template was given in another variant than their own
 
     def add(self, other: Totals) -> None:
         """Add another split's numbers to these."""

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 
-from sftprep.errors import ConversationError, TemplateError
+from sftprep.errors import ConversationError, RefusedError, TemplateError
 from sftprep.jinja.after_messages import epilogue_of
 from sftprep.jinja.following_sandbox import FollowingSandbox
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
@@ -78,7 +78,7 @@ class CompiledTemplate:
         Messages are known as the items of `variables["messages"]`, by identity. held_back: also mark loops whose text
         goes to a macro or `set` block, which changes what the template sees of it.
         most: characters that it may print, MOST_CHARS unless given.
-        Raises ConversationError where the template refuses, LimitError where it prints more, TemplateError
+        Raises RefusedError where the template refuses, LimitError where it prints more, TemplateError
         where marks in held-back text change what is printed.
         """
         trail = RunLog(variables["messages"], textual=held_back)
@@ -107,7 +107,7 @@ class CompiledTemplate:
         except (ConversationError, TemplateError, MemoryError):
             raise
         except Exception as error:
-            raise ConversationError(f"the chat template refuses it: {self._reason(error)}") from error
+            raise RefusedError(f"the chat template refuses it: {self._reason(error)}") from error
 
     def follow(self, variables: Mapping[str, Any]) -> Iterator[str]:
         """What the template prints, piece by piece, where texts of the variables are `Written`. Raises what it raises."""

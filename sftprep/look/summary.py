@@ -56,6 +56,9 @@ def show_summary(
         table.add_row(
             "spell control tokens", _warn(forged), _FORGED.get(str(manifest.config.get("control_tokens")), "")
         )
+    if adapted := totals.get("adapted", 0):
+        what = "tool arguments decoded, missing content filled in or parts joined, as the template wants them"
+        table.add_row("adapted", _warn(adapted), what)
     if empty := totals.get("empty_turns", 0):
         table.add_row("empty turns", _warn(empty), "the template prints nothing of them but their end")
     if unended := totals.get("unended_turns", 0):

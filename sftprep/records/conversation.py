@@ -21,7 +21,7 @@ from sftprep.records.messages import ROLES, decode_json, exact_numbers, kind_of,
 
 _TEMPLATE_NAMES = frozenset({"messages", "tools", "documents", "add_generation_prompt"})  # set from elsewhere
 PLAIN = ("role", "content")  # keys of most messages
-_RECORD_EXTRAS = frozenset({"tools", "chat_template_kwargs", "documents"})
+_RECORD_EXTRAS = frozenset({"tools", "functions", "chat_template_kwargs", "documents"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _read(record: dict[str, Any], record_format: str, place: tuple[int, ...]) ->
             raise ConversationError(f"messages[{number}]: {error}") from error
         messages.append(message)
         weights.append(weight)
-    tools = _read_tools(record.get("tools"))
+    tools = _read_tools(record.get("tools")) or _read_functions(record.get("functions"))
     if system_tools is not None:
         if tools is not None:
             raise ConversationError("tools are given both by the record and by its system message")
@@ -140,6 +140,12 @@ def _read_tools(value: Any) -> list[dict[str, Any]] | None:
         if type(tool) is not dict:
             raise ConversationError(f"tools[{number}] is {kind_of(tool)}; expected an object")
     return value
+
+
+def _read_functions(value: Any) -> list[dict[str, Any]] | None:
+    """Tools as they were written before there were `tools`."""
+    functions = _read_tools(value)
+    return functions and [each if "function" in each else {"type": "function", "function": each} for each in functions]
 
 
 def _template_kwargs(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """One message of a record -> the message that a chat template sees, and its loss weight.
 
-The message keeps its own keys in their order, and no key of any other message. Changed are: keys with a null value
-(dropped, as Transformers does), content parts (joined), JSON-string tool calls (decoded), older names for reasoning
-(aliased, as Transformers does), and loss weights (taken out).
+The message keeps its own keys in their order, and no key of any other message; content parts and arguments of calls stay
+as the record has them. Changed are: keys with a null value (dropped, as Transformers does), content with parts that no
+template knows (joined), JSON-string tool calls (decoded), a legacy `function_call` and role `function` (a tool call, and
+the role of its result), older names for reasoning (aliased, as Transformers does), and loss weights (taken out).
 """
 
 from __future__ import annotations
@@ -32,18 +33,22 @@ def read_message(raw: Any) -> tuple[dict[str, Any], float | None]:
     if type(raw) is not dict:
         raise ConversationError(f"{kind_of(raw)}; expected an object with role and content")
     message = {key: value for key, value in raw.items() if value is not None}
+    if message.get("role") == "function":
+        message["role"] = "tool"
     role = message.get("role")
     if role not in ROLES:
         raise ConversationError(f"{shown('role', role)}; expected one of {', '.join(ROLES)}")
     weight = _take_weight(message)
     if type(message.get("content")) is list:
-        _join_parts(message)
+        _read_parts(message)
+    if "function_call" in message:
+        _read_function_call(message)
     if "tool_calls" in message:
         _read_tool_calls(message)
     content = message.get("content")
     if content is None and not (role == "assistant" and message.get("tool_calls")):
         raise ConversationError("content is missing; only an assistant message with tool_calls may do without")
-    if content is not None and type(content) is not str:
+    if content is not None and type(content) not in (str, list):
         raise ConversationError(f"content is {kind_of(content)}; expected a string or a list of parts")
     return _alias_reasoning(message), weight
 
@@ -99,6 +104,20 @@ def function_calls(value: Any, what: str) -> list[dict[str, Any]]:
     return [{"type": "function", "function": call} for call in calls]
 
 
+def texts_of(message: dict[str, Any]) -> list[str]:
+    """The texts of a message's content: one, one for each part, or none."""
+    content = message.get("content")
+    if type(content) is str:
+        return [content]
+    return [part["text"] for part in content or ()]
+
+
+def function_of(call: dict[str, Any]) -> dict[str, Any]:
+    """Name and arguments of a call, which may stand in it or be it."""
+    function: dict[str, Any] = call.get("function", call)
+    return function
+
+
 def shown(what: str, value: Any) -> str:
     """A value from a closed vocabulary, for a message: itself where it is one short word, else its kind and length."""
     if value is None:
@@ -120,11 +139,11 @@ def _take_weight(message: dict[str, Any]) -> float | None:
     return weights.pop() if weights else None
 
 
-def _join_parts(message: dict[str, Any]) -> None:
-    """Content given as parts -> content, reasoning_content and tool_calls.
+def _read_parts(message: dict[str, Any]) -> None:
+    """Content given as parts: OpenAI's ({"type": "text", "text": ...}), which templates may know, stay as they are.
 
-    Text parts are joined without anything between them, as templates that take parts do. The parts are OpenAI's
-    ({"type": "text", "text": ...}) or LLaMA-Factory's ({"type": "text" | "reasoning" | "tool_call", "value": ...}).
+    LLaMA-Factory's ({"type": "text" | "reasoning" | "tool_call", "value": ...}) become content, reasoning_content and
+    tool_calls, text parts without anything between them.
     """
     text: list[str] = []
     reasoning: list[str] = []
@@ -148,11 +167,21 @@ def _join_parts(message: dict[str, Any]) -> None:
     for key, found in (("reasoning_content", reasoning), ("tool_calls", calls)):
         if found and message.get(key):
             raise ConversationError(f"{key} is given in the content's parts and beside them")
-    message["content"] = "".join(text)
+    if not text or not all(part["type"] == "text" and "text" in part for part in message["content"]):
+        message["content"] = "".join(text)
     if reasoning:
         message["reasoning_content"] = "".join(reasoning)
     if calls:
         message["tool_calls"] = calls
+
+
+def _read_function_call(message: dict[str, Any]) -> None:
+    """A call as it was written before there were tool_calls."""
+    if message.get("tool_calls"):
+        raise ConversationError("function_call beside tool_calls; expected one of them")
+    call = message.pop("function_call")
+    _check_function(call, "function_call")
+    message["tool_calls"] = [{"type": "function", "function": call}]
 
 
 def _read_tool_calls(message: dict[str, Any]) -> None:
@@ -167,16 +196,20 @@ def _read_tool_calls(message: dict[str, Any]) -> None:
         raise ConversationError(f"tool_calls is {kind_of(calls)}; expected a list")
     for number, call in enumerate(calls):
         what = f"tool_calls[{number}]"
-        _check_function(call.get("function", call) if type(call) is dict else call, what)
+        _check_function(function_of(call) if type(call) is dict else call, what)
     message["tool_calls"] = calls
 
 
 def _check_function(function: Any, what: str) -> None:
     if type(function) is not dict or type(function.get("name")) is not str:
         raise ConversationError(f"{what} has no function name; expected an object with name and arguments")
-    if type(function.get("arguments", "")) not in (dict, str):
-        kind = kind_of(function["arguments"])
-        raise ConversationError(f"{what}: arguments is {kind}; expected an object or a JSON string")
+    arguments = function.get("arguments", {})
+    if type(arguments) is str:
+        if not arguments.strip():
+            raise ConversationError(f"{what}: arguments is an empty string; expected an object or its JSON")
+        arguments = decode_json(arguments, f"{what}: arguments")
+    if type(arguments) is not dict:
+        raise ConversationError(f"{what}: arguments is {kind_of(arguments)}; expected an object or its JSON")
 
 
 def _alias_reasoning(message: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Rendering:
     spans: tuple[Span, ...]  # in text order
     controls: tuple[Stretch, ...]  # every control token that the template itself wrote, in text order
     forged: tuple[Stretch, ...] = ()  # text of messages, tools or variables that spells a control token, in text order
+    adapted: bool = False  # whether the template took the conversation in another variant than its own only
 
 
 @dataclass(frozen=True, slots=True, eq=False)

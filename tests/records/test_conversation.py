@@ -58,6 +58,19 @@ def test_large_integers_reach_the_template_as_they_stand() -> None:
     assert parse_conversation(data).messages[0]["tool_calls"][0]["arguments"] == {"id": 36893488147419103232}
 
 
+def test_functions_of_a_legacy_record_are_tools() -> None:
+    """Beside the messages, as they were written before there were tools."""
+    messages = [{"role": "user", "content": "x"}, {"role": "function", "name": "f", "content": "y"}]
+    functions = [{"name": "f", "parameters": {}}, {"type": "function", "function": {"name": "g"}}]
+    tools = [{"type": "function", "function": functions[0]}, functions[1]]
+    for stated in (functions, json.dumps(functions)):
+        found = parse_conversation(json.dumps({"messages": messages, "functions": stated}).encode())
+        assert found.tools == tools
+        assert found.messages == [messages[0], {"role": "tool", "name": "f", "content": "y"}]
+    both = {"messages": messages[:1], "functions": functions, "tools": [{"name": "h"}]}
+    assert parse_conversation(json.dumps(both).encode()).tools == [{"name": "h"}]
+
+
 JSON = str | int | float | bool | list | dict | None
 
 
@@ -67,7 +80,8 @@ def assert_sound(found: Conversation) -> None:
     for message in found.messages:
         assert message["role"] in ROLES
         assert None not in message.values()
-        assert type(message.get("content", "")) is str
+        content = message.get("content", "")
+        assert type(content) is str or (content and all(type(part["text"]) is str for part in content))
         assert "content" in message or message["tool_calls"]
         assert type(message.get("tool_calls", [])) is list
         assert type(message.get("reasoning_content", "")) is str

@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from sftprep.errors import ConversationError
-from sftprep.records.messages import MAX_DEPTH, exact_numbers, read_message
+from sftprep.records.messages import MAX_DEPTH, exact_numbers, read_message, texts_of
 
 CALL = {"name": "add", "arguments": {"a": 1}}
 WRAPPED = {"type": "function", "function": CALL}
@@ -82,10 +82,40 @@ def test_reasoning_is_aliased_as_transformers_does() -> None:
     assert again.splitlines() == lines
 
 
-def test_openai_text_parts_are_joined() -> None:
+def test_openai_text_parts_stay_as_they_are() -> None:
     parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two", "cache_control": {}}]
-    assert read_message({"role": "user", "content": parts})[0] == {"role": "user", "content": "one two"}
+    assert read_message({"role": "user", "content": parts})[0] == {"role": "user", "content": parts}
     assert read_message({"role": "user", "content": []})[0] == {"role": "user", "content": ""}
+
+
+@pytest.mark.parametrize("other", [{"type": "text", "value": "two"}, {"type": "reasoning", "text": "Hm"}])
+def test_parts_that_no_template_knows_are_joined(other: dict[str, str]) -> None:
+    message, _ = read_message(assistant(content=[{"type": "text", "text": "one "}, other]))
+    assert message["content"] == "one " + other.get("value", "")
+    assert message.get("reasoning_content") == other.get("text")
+
+
+def test_texts_of_content_of_any_kind() -> None:
+    assert texts_of({"role": "user", "content": "one"}) == ["one"]
+    assert texts_of({"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": ""}]}) == [
+        "one",
+        "",
+    ]
+    assert texts_of({"role": "assistant", "content": None}) == texts_of({"role": "assistant"}) == []
+
+
+@pytest.mark.parametrize("content", [{}, {"content": None}, {"content": ""}, {"content": "I call."}])
+def test_a_legacy_call_is_a_tool_call(content: dict[str, Any]) -> None:
+    call = {"name": "f", "arguments": '{"a": 1}'}
+    message, _ = read_message(assistant(**content, function_call=call, name=None))
+    said = {key: value for key, value in content.items() if value is not None}
+    assert message == {"role": "assistant", **said, "tool_calls": [{"type": "function", "function": call}]}
+
+
+def test_arguments_stay_an_object_or_json() -> None:
+    for arguments in ('{"a": 1}', ' {"a" : 1.50}\n', "{}", {"a": None}, {}):
+        calls = [{"name": "f", "arguments": arguments}, {"type": "function", "function": {"name": "g"}}]
+        assert read_message(assistant(tool_calls=calls))[0]["tool_calls"] == calls
 
 
 def test_llama_factory_parts_become_reasoning_and_tool_calls() -> None:
@@ -179,8 +209,23 @@ def test_weights_are_taken_out_of_the_message(given: dict[str, Any], expected: f
         (assistant(content="", tool_calls=[{"function": {"name": 1}}]), "tool_calls[0] has no function name"),
         (
             assistant(content="", tool_calls=[{"name": "f", "arguments": [1]}]),
-            "tool_calls[0]: arguments is a list; expected an object or a JSON string",
+            "tool_calls[0]: arguments is a list; expected an object or its JSON",
         ),
+        (
+            assistant(tool_calls=[CALL, {"function": {"name": "f", "arguments": '{"city": "Os'}}]),
+            "tool_calls[1]: arguments is not JSON: ",
+        ),
+        (
+            assistant(tool_calls=[{"name": "f", "arguments": " "}]),
+            "tool_calls[0]: arguments is an empty string; expected an object or its JSON",
+        ),
+        (
+            assistant(tool_calls=[{"name": "f", "arguments": "[1]"}]),
+            "tool_calls[0]: arguments is a list; expected an object or its JSON",
+        ),
+        (assistant(function_call={"name": "f", "arguments": ""}), "function_call: arguments is an empty string"),
+        (assistant(function_call="f"), "function_call has no function name"),
+        (assistant(function_call=CALL, tool_calls=[CALL]), "function_call beside tool_calls; expected one of them"),
         (assistant(content="x", thinking=["a"]), "thinking is a list; expected a string"),
         (assistant(content="x", weight=-1), "weight is -1; expected true, false, or a weight of 0 or more"),
         (assistant(content="x", weight=1e39), "weight is 1e+39; expected true, false"),
