@@ -34,7 +34,7 @@ class CharSpans:
     stop: IntArray  # (K,) int64
     weight: npt.NDArray[np.float32] | None = None  # (K,) float32; None: every span counts 1
     blank: IntArray | None = None  # (K,) int64: where the white space before it begins; None: at its start
-    word: IntArray | None = None  # (K,) int64: its first character that is no white space, -1: it has none; None: all -1
+    word: IntArray | None = None  # (K,) int64: its first character that is no white space; -1, and None: it has none
 
 
 def char_spans(
@@ -56,7 +56,8 @@ def char_spans(
             spans.append((conversation, span.start, stop, weight[span.message], blank, word))
     table = np.array(spans, np.float64).reshape(-1, 6)  # code points stay far below 2**53
     columns = table.astype(np.int64).T
-    return CharSpans(*columns[:3], table[:, 3].astype(np.float32), *columns[4:])
+    conversations, starts, stops, _, blanks, words = columns
+    return CharSpans(conversations, starts, stops, table[:, 3].astype(np.float32), blanks, words)
 
 
 def span_mask(starts: Places, stops: Places, offsets: IntArray, spans: CharSpans) -> tuple[Mask, IntArray]:
@@ -94,7 +95,9 @@ def span_mask(starts: Places, stops: Places, offsets: IntArray, spans: CharSpans
         learned = ~inside & (blank[following] <= begins) & (word[following] < ends)
         straddling = ~inside & ~learned & (first[following] < ends)
         boundary_tokens += np.bincount(owner[straddling], minlength=len(offsets) - 1)
-        mask[block] = inside | learned if plain else np.where(inside, weight[following - 1], learned * weight[following])
+        mask[block] = (
+            inside | learned if plain else np.where(inside, weight[following - 1], learned * weight[following])
+        )
     return mask, boundary_tokens
 
 

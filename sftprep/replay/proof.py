@@ -22,7 +22,7 @@ from sftprep.replay.stand_ins import Traced, TracedNumber
 from sftprep.replay.steps import Recording, Steps, Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.probes import QUESTION
-from sftprep.template.turns import NOT_BLANK, Rendering, Span, pieces_of, stretches
+from sftprep.template.turns import Rendering, Span, pieces_of, stretches
 from sftprep.template.writers import SAID
 
 _STRIP = re.compile(r"\{0\}\.l?strip\((\{1\})?\)")
@@ -141,9 +141,7 @@ def _is_short(text: str, prompt: str) -> bool:
     return len("".join(text.split())) <= len("".join(prompt.split()))
 
 
-def _observe_header(
-    printed: Printed, stay: Stay, after: int, since: int, prompt: str, template: ChatTemplate
-) -> None:
+def _observe_header(printed: Printed, stay: Stay, after: int, since: int, prompt: str, template: ChatTemplate) -> None:
     """What the header is depends on the conversation: observe it, in as much text as `turns.header_of` looks at.
 
     after: the first place in the turn up to which it is literal. since: see `_last_place`.

@@ -122,9 +122,7 @@ class ChatTemplate:
         spans = []
         for mark in turns_of(marks, marked.text, variables["messages"], self.roles):
             begin, start = self._header(variables, mark, marked.text, writers)
-            stop = end_of_turn(
-                marked.text, start, mark.stop, controls, self.end_of_turn, eos=self.eos, ends=self.ends
-            )
+            stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn, eos=self.eos, ends=self.ends)
             if stop > start:
                 spans.append(Span(mark.message, start, stop, begin))
         return self._rendering(marked.text, spans, controls)
