@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sftprep.errors import TemplateError
 from sftprep.masks.paint import IntArray, Mask
+from sftprep.template.turns import NOT_BLANK
 
 if TYPE_CHECKING:
     from sftprep.template.turns import Rendering
@@ -32,6 +33,8 @@ class CharSpans:
     start: IntArray  # (K,) int64, code points of that conversation's text
     stop: IntArray  # (K,) int64
     weight: npt.NDArray[np.float32] | None = None  # (K,) float32; None: every span counts 1
+    blank: IntArray | None = None  # (K,) int64: where the white space before it begins; None: at its start
+    word: IntArray | None = None  # (K,) int64: its first character that is no white space; -1, and None: it has none
 
 
 def char_spans(
@@ -46,19 +49,25 @@ def char_spans(
         begins = {} if train_end_of_turn else {stop: start for start, stop in rendering.controls}
         for span in rendering.spans:
             stop = max(begins.get(span.stop, span.stop), span.start)
-            spans.append((conversation, span.start, stop, weight[span.message]))
-    table = np.array(spans, np.float64).reshape(-1, 4)  # code points stay far below 2**53
-    columns = table[:, :3].astype(np.int64).T
-    return CharSpans(columns[0], columns[1], columns[2], table[:, 3].astype(np.float32))
+            blank, said = span.start, NOT_BLANK.search(rendering.text, span.start, stop)
+            while blank and rendering.text[blank - 1].isspace():
+                blank -= 1
+            word = said.start() if said else -1
+            spans.append((conversation, span.start, stop, weight[span.message], blank, word))
+    table = np.array(spans, np.float64).reshape(-1, 6)  # code points stay far below 2**53
+    columns = table.astype(np.int64).T
+    conversations, starts, stops, _, blanks, words = columns
+    return CharSpans(conversations, starts, stops, table[:, 3].astype(np.float32), blanks, words)
 
 
 def span_mask(starts: Places, stops: Places, offsets: IntArray, spans: CharSpans) -> tuple[Mask, IntArray]:
-    """Train each token whose first character lies in a span; its weight is that of the span.
+    """Train each token whose first character lies in a span, or that holds a word of it and of what is before nothing but
+    white space, as ` Yes` may behind `Assistant: `; its weight is that of the span.
 
     starts, stops: (T,) integers, the code points each token covers in its own conversation's text; tokens that share a
     character (byte-level pieces of it) share its start. offsets: (B + 1,) int64, the tokens of each conversation.
     Returns the mask (T,) bool or float32, and (B,) int64: how many tokens of each conversation begin before a
-    trained span and reach into it. Those are not trained: the model never produces them in one piece at inference.
+    trained span, reach into it and are not trained: the model never produces them in one piece at inference.
     Raises TemplateError if spans of a conversation overlap or are not in text order.
     """
     weight = np.ones(len(spans.start), np.float32) if spans.weight is None else spans.weight
@@ -71,15 +80,24 @@ def span_mask(starts: Places, stops: Places, offsets: IntArray, spans: CharSpans
         where = conversation[overlaps[0] + 1]
         raise TemplateError(f"conversation {where} of the batch: spans overlap; expected them one after another")
     plain = bool(np.isin(weight, (0.0, 1.0)).all())
+    blank, word = first, np.full(len(first), BEYOND)
+    if spans.blank is not None and spans.word is not None:
+        blank = conversation * stride + spans.blank[used]
+        word = np.where(spans.word[used] < 0, BEYOND, conversation * stride + spans.word[used])
     first, last, weight = np.append(first, BEYOND), np.append(last, -1), np.append(weight, np.float32(0))
+    blank, word = np.append(blank, BEYOND), np.append(word, BEYOND)
     mask: Mask = np.zeros(len(starts), np.bool_ if plain else np.float32)
     boundary_tokens = np.zeros(len(offsets) - 1, np.int64)
     for block, owner in parts(offsets):
         begins, ends = owner * stride + starts[block], owner * stride + stops[block]
         following = np.searchsorted(first[:-1], begins, side="right")  # the first span that starts after the token does
         inside = begins < last[following - 1]  # at 0 this reads the -1: no span starts before the token
-        boundary_tokens += np.bincount(owner[~inside & (first[following] < ends)], minlength=len(offsets) - 1)
-        mask[block] = inside if plain else np.where(inside, weight[following - 1], np.float32(0))
+        learned = ~inside & (blank[following] <= begins) & (word[following] < ends)
+        straddling = ~inside & ~learned & (first[following] < ends)
+        boundary_tokens += np.bincount(owner[straddling], minlength=len(offsets) - 1)
+        mask[block] = (
+            inside | learned if plain else np.where(inside, weight[following - 1], learned * weight[following])
+        )
     return mask, boundary_tokens
 
 

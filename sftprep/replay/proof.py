@@ -22,7 +22,7 @@ from sftprep.replay.stand_ins import Traced, TracedNumber
 from sftprep.replay.steps import Recording, Steps, Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.probes import QUESTION
-from sftprep.template.turns import Rendering, Span, stretches
+from sftprep.template.turns import Rendering, Span, pieces_of, stretches
 from sftprep.template.writers import SAID
 
 _STRIP = re.compile(r"\{0\}\.l?strip\((\{1\})?\)")
@@ -115,21 +115,43 @@ def check_header(printed: Printed, stay: Stay, prompt: str, control: int, templa
         raise Untraceable
     if right.startswith(prompt):
         return
-    if (before > 0 and len(left) < len(prompt)) or (after < stay.stop and len(right.lstrip()) < len(prompt)):
-        _observe_header(printed, stay, after, prompt, template)
+    since = _last_place(printed, stay, after, prompt, template)
+    if (before > 0 and len(left) < len(prompt)) or (after < stay.stop and _is_short(right[since:], prompt)):
+        _observe_header(printed, stay, after, since, prompt, template)
 
 
-def _observe_header(printed: Printed, stay: Stay, after: int, prompt: str, template: ChatTemplate) -> None:
+def _last_place(printed: Printed, stay: Stay, after: int, prompt: str, template: ChatTemplate) -> int:
+    """Where in the turn the template itself last begins to write the prompt, in code points of the turn; 0 if it does not.
+    Raises Untraceable where that may be from `after` on, the place from which the turn depends on the conversation."""
+    right, pieces = printed.literal(stay.start, after), pieces_of(prompt, template.tokens)
+    if not pieces:
+        return 0
+    words, squeezed = pieces[0].words, "".join(prompt.split())
+    found = list(words.finditer(right))
+    tail = "".join(right[found[-1].end() if found else 0 :].split())
+    begun = after < stay.stop and any(tail.endswith(squeezed[:length]) for length in range(1, len(squeezed)))
+    later = (printed.literal(max(start, after), min(stop, stay.stop)) for start, stop in printed.runs() if stop > after)
+    if begun or any(map(words.search, later)):
+        raise Untraceable
+    return found[-1].start() if found else 0
+
+
+def _is_short(text: str, prompt: str) -> bool:
+    """Whether what follows the text may have a part in its likeness to the prompt, white space aside."""
+    return len("".join(text.split())) <= len("".join(prompt.split()))
+
+
+def _observe_header(printed: Printed, stay: Stay, after: int, since: int, prompt: str, template: ChatTemplate) -> None:
     """What the header is depends on the conversation: observe it, in as much text as `turns.header_of` looks at.
 
-    after: the first place in the turn up to which it is literal.
+    after: the first place in the turn up to which it is literal. since: see `_last_place`.
     """
     start, left = stay.start, ""
     while start > 0 and len(left) < len(prompt):
         start -= 1
         left += printed.texts(start, start + 1)[0] or ""
     stop, right = stay.start, ""
-    while stop < stay.stop and len(right.lstrip()) < len(prompt):
+    while stop < stay.stop and _is_short(right[since:], prompt):
         right += printed.texts(stop, stop + 1)[0] or ""
         stop += 1
     tokens = [token for text in printed.texts(after, stop) for token in template.controls.findall(text or "")]
@@ -140,7 +162,9 @@ def _observe_header(printed: Printed, stay: Stay, after: int, prompt: str, templ
         concatenation(recording, printed.parts[start : stay.start]),
         concatenation(recording, printed.parts[stay.start : stop]),
     )
-    recording.observe(recording.step("header({0}, {1}, {2})", *window, recording.constant(prompt)))
+    own = len(printed.literal(stay.start, after))
+    constants = (recording.constant(own), recording.constant(prompt))
+    recording.observe(recording.step("header({0}, {1}, {2}, {3})", *window, *constants))
 
 
 def check_point(printed: Printed, stay: Stay, control: int) -> None:
@@ -163,18 +187,21 @@ def _is_said(steps: Steps, step: int) -> bool:
     return is_message and steps.constants.get(key) in SAID
 
 
-def check_end(printed: Printed, stay: Stay, span: Span, rendering: Rendering, token: str | None) -> None:
+def check_end(printed: Printed, stay: Stay, span: Span, rendering: Rendering, template: ChatTemplate) -> None:
     """The span ends in every conversation where it does in this one, as `turns.end_of_turn` looks for it."""
-    text, stop = printed.text, printed.offsets[stay.stop]
+    text, stop, token = printed.text, printed.offsets[stay.stop], template.end_of_turn
     controls = [(begin, end) for begin, end in rendering.controls if span.start <= begin < stop]
-    if token is not None and any(text[begin:end] == token for begin, end in controls):
+    first = template.eos if token is None else token
+    if any(text[begin:end] == first for begin, end in controls):
         return
     if controls and token is None:
-        run = min(printed.run_at(printed.part_at(controls[-1][0]) + 1)[1], stay.stop)
-        rest = [text[controls[-1][1] : printed.offsets[run]], *printed.texts(run, stay.stop)]
-        if None not in rest and not "".join(map(str, rest)).strip():
+        last = slice(*controls[-1])
+        run = min(printed.run_at(printed.part_at(last.start) + 1)[1], stay.stop)
+        rest = [text[last.stop : printed.offsets[run]], *printed.texts(run, stay.stop)]
+        ends = None not in rest and not "".join(map(str, rest)).strip()
+        if ends and text[last] in template.ends:
             return
-        if not any(own and not own.isspace() for own in rest):
+        if not ends and not any(own and not own.isspace() for own in rest):
             raise Untraceable
     if stay.stop < len(printed.parts) and not printed.is_literal(stay.stop):
         raise Untraceable  # it depends on what stands there whether the next control token follows at once

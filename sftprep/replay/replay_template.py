@@ -160,7 +160,7 @@ class ReplayTemplate:
                 check_header(printed, turn, prompts.before(span.message), control, template)
             else:
                 check_point(printed, turn, control)
-            check_end(printed, turn, span, rendering, template.end_of_turn)
+            check_end(printed, turn, span, rendering, template)
         known = (marks.controls, marks.message, marks.first, marks.header, marks.last)
         return self._marks_known.setdefault(known, marks)
 
@@ -185,7 +185,11 @@ def _shape(conversation: Conversation) -> tuple[Any, ...]:
     return tuple(shape)
 
 
-def _header(left: str, turn: str, prompt: str, tokens: re.Pattern[str]) -> tuple[int, int]:
-    """Where the header of a turn begins and ends, counted from the turn's beginning."""
-    begin, end = header_of(left + turn, len(left), len(left) + len(turn), prompt, tokens)
-    return begin - len(left), end - len(left)
+def _header(left: str, turn: str, own: int, prompt: str, tokens: re.Pattern[str]) -> tuple[int, str]:
+    """Where the header of a turn begins, counted from the turn's beginning, and what of the turn it holds.
+
+    own: up to where the turn is what the template itself wrote, in code points.
+    """
+    start = len(left)
+    begin, end = header_of(left + turn, start, start + len(turn), prompt, tokens, [(start, start + own)])
+    return begin - start, turn[: end - start]

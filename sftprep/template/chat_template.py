@@ -21,7 +21,7 @@ from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.compiled import CompiledTemplate, MarkedText
 from sftprep.jinja.message_marks import Mark
 from sftprep.records.conversation import Conversation
-from sftprep.template.control_tokens import structural_tokens
+from sftprep.template.control_tokens import ending_tokens, structural_tokens
 from sftprep.template.misplaced import Misplaced, holder_of, turns_of
 from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
@@ -92,6 +92,16 @@ class ChatTemplate:
         self.misplaced = Misplaced(compiled, variables)
         self.prompts = GenerationPrompts(compiled, self.misplaced, tokens)
 
+    @property
+    def eos(self) -> str | None:
+        """The token with which generation stops."""
+        return self.variables.constants.get("eos_token")
+
+    @cached_property
+    def ends(self) -> frozenset[str]:
+        """The control tokens with which turns of the assistant are known to end."""
+        return ending_tokens(self.compiled, self.variables, self.controls)
+
     def render(self, conversation: Conversation) -> Rendering:
         """The text, exactly as Transformers' `apply_chat_template` gives it, and what of it is trained.
 
@@ -112,7 +122,7 @@ class ChatTemplate:
         spans = []
         for mark in turns_of(marks, marked.text, variables["messages"], self.roles):
             begin, start = self._header(variables, mark, marked.text, writers)
-            stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
+            stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn, eos=self.eos, ends=self.ends)
             if stop > start:
                 spans.append(Span(mark.message, start, stop, begin))
         return self._rendering(marked.text, spans, controls)
@@ -145,7 +155,8 @@ class ChatTemplate:
         """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""
         if variables["messages"][mark.message]["role"] == "assistant":
             prompt = self.prompts.after(variables, mark.message) if self.header is None else self.header
-            return header_of(text, mark.start, mark.stop, prompt, self.tokens)
+            own = writers.before_words(mark.message, mark.start, mark.stop)
+            return header_of(text, mark.start, mark.stop, prompt, self.tokens, own)
         at = bisect_left(writers.places, mark.start)
         said = at < len(writers.places) and writers.places[at] < mark.stop
         return mark.start, writers.places[at] if said else len(text)  # where nothing is said, nothing is trained

@@ -10,7 +10,7 @@ from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.compiled import CompiledTemplate
 from sftprep.records.conversation import Conversation
 from sftprep.template.misplaced import assistants_of
-from sftprep.template.probes import ONE_TOOL, TALK, with_tools
+from sftprep.template.probes import LAST_CALL, ONE_TOOL, TALK, with_tools
 from sftprep.template.prompt import GenerationPrompts
 from sftprep.template.turns import stretches, token_pattern
 from sftprep.template.variables import Variables
@@ -48,3 +48,23 @@ def structural_tokens(
     paired = re.compile(r"</?(\w+)>")  # <tool_response> ... </tool_response> stands inside turns
     names = Counter(pair.group(1) for token in added_tokens if (pair := paired.fullmatch(token)))
     return {token for token in found if not (pair := paired.fullmatch(token)) or names[pair.group(1)] < 2}
+
+
+def ending_tokens(compiled: CompiledTemplate, variables: Variables, controls: re.Pattern[str]) -> frozenset[str]:
+    """The control tokens with which turns of the assistant end that say something, or that call a tool and are the last.
+
+    Found by rendering a few conversations; those that the template refuses do not count.
+    """
+    found = set()
+    for messages in (*TALK, LAST_CALL):
+        given = variables.of(Conversation(messages, with_tools(messages), {}, None))
+        try:
+            marked = compiled.mark(given)
+        except LimitError:
+            raise
+        except (ConversationError, TemplateError):
+            continue
+        assistants = assistants_of(messages)
+        turns = [marked.text[mark.start : mark.stop].strip() for mark in marked.marks if mark.message in assistants]
+        found |= {turn[a:b] for turn in turns for a, b in stretches(controls, turn)[-1:] if b == len(turn)}
+    return frozenset(found)

@@ -45,6 +45,7 @@ TALK: list[Messages] = [  # nothing but roles and text
 ONE_TOOL: list[Messages] = [
     [*QUESTION, _call("", "Paris"), _result("Result two."), _say("assistant", "Answer three.")],
 ]
+LAST_CALL = ONE_TOOL[0][:2]
 OTHERS: list[Messages] = [
     [
         *QUESTION,

@@ -39,7 +39,8 @@ class GenerationPrompts:
         return self._prompts[key]
 
     def _ask_after(self, variables: Mapping[str, Any], message: int) -> str:
-        """The prompt after these messages or, where the template refuses them or prints none, after a question."""
+        """The prompt after these messages or, where the template refuses them or asks for nothing (as some do after a tool's
+        result or an answer), after a question: the header that answers have is not trained anywhere."""
         for messages in (variables["messages"][:message], [dict(said) for said in QUESTION]):
             try:
                 prompt = self._ask({**variables, "messages": messages})

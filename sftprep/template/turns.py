@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, pairwise
 
 Stretch = tuple[int, int]  # (start, stop) in code points
 NOT_BLANK = re.compile(r"\S")  # finds whether there is more than white space in a stretch without copying it
@@ -107,60 +108,114 @@ def stretches(pattern: re.Pattern[str], text: str) -> list[Stretch]:
     return [found.span() for found in pattern.finditer(text)]
 
 
-def header_of(text: str, start: int, stop: int, prompt: str, tokens: re.Pattern[str]) -> Stretch:
-    """The header of the turn text[start:stop], (where it begins, where it ends).
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A prompt's words up to the next place where a header may end: a token's edge, a line's end, the prompt's end."""
 
-    prompt: what the template prints after the messages before this one when it asks for an answer. The header is what
-    prompt and turn have in common; where they part before the prompt's end, it is cut back to a boundary in the prompt:
-    the end of a newline or of a token. The prompt may begin with what the turn does not: characters that stand before
-    the turn (a separator, the end of the turn before), or that it has in place of them.
-    """
-    if prompt and text.startswith(prompt, start, stop):
-        return start, start + len(prompt)
-    bounds, best = _bounds(prompt, tokens), (start, start)
-    for skipped in range(len(prompt) if start < stop else 0):
-        if prompt[skipped] != text[start]:
-            continue
-        before = text.endswith(prompt[:skipped], 0, start)
-        reached = skipped + shared_length(prompt[skipped:], text[start : min(stop, start + len(prompt))])
-        if before or (reached == len(prompt) and skipped in bounds):
-            end = start + max(bound for bound in bounds if bound <= reached) - skipped
-            if end > best[1]:
-                best = (start - skipped if before else start, end)
-    said = NOT_BLANK.search(text, start, stop)
-    blank = said.start() if said else stop
-    if start < blank < stop:  # the turn before ended without the white space that this one begins with
-        end = header_of(text, blank, stop, prompt.lstrip(), tokens)[1]
-        best = (start, end) if end > max(blank, best[1]) else best
-    return best
+    words: re.Pattern[str]  # with any white space between them
+    blanks: tuple[str, ...]  # what a header may hold of the white space behind them, the longest first
 
 
 @lru_cache(maxsize=256)
-def _bounds(prompt: str, tokens: re.Pattern[str]) -> tuple[int, ...]:
-    """Where a header may end inside a prompt: before and after tokens, and after newlines."""
+def pieces_of(prompt: str, tokens: re.Pattern[str]) -> tuple[Piece, ...]:
+    """The prompt in pieces. A word that white space follows is not the beginning of a longer one."""
     lines = (at + 1 for at, character in enumerate(prompt) if character == "\n")
-    return tuple(sorted({0, len(prompt), *lines, *(end for pair in stretches(tokens, prompt) for end in pair)}))
+    bounds = sorted({0, len(prompt), *lines, *(end for pair in stretches(tokens, prompt) for end in pair)})
+    pieces = []
+    for start, stop in pairwise(bounds):
+        if words := prompt[start:stop].split():
+            end = start + len(prompt[start:stop].rstrip())
+            following = NOT_BLANK.search(prompt, end)
+            blanks = [prompt[end:at] for at in bounds if end < at <= (following.start() if following else len(prompt))]
+            edge = r"\b" if blanks and words[-1][-1].isalnum() else ""
+            pieces.append(Piece(re.compile(r"\s*".join(map(re.escape, words)) + edge), (*blanks[::-1], "")))
+    return tuple(pieces)
 
 
-def end_of_turn(text: str, start: int, stop: int, controls: Sequence[Stretch], token: str | None = None) -> int:
+def header_of(
+    text: str, start: int, stop: int, prompt: str, tokens: re.Pattern[str], own: Iterable[Stretch] = ()
+) -> Stretch:
+    """The header of the turn text[start:stop], (where it begins, where it ends).
+
+    prompt: what the template prints after the messages before this one when it asks for an answer. The header is what
+    prompt and turn have in common, whatever white space is between its words; where they part, it ends with the last
+    piece of the prompt that both have, and goes on where the prompt's last pieces follow at once: the turn need not have
+    all that the prompt has.
+    It stands where the turn begins, or begins with what stands before the turn, or is behind what the template prints
+    first. own: stretches of the turn where it may be so: of all places the one with the most of the prompt, the last of
+    equals.
+    """
+    if prompt and text.startswith(prompt, start, stop):
+        return start, start + len(prompt)
+    pieces = pieces_of(prompt, tokens)
+    if not pieces:
+        return start, start
+    words, reach = pieces[0].words, len(prompt)
+    before = (at.start() for at in words.finditer(text, max(start - reach, 0), min(start + reach, stop)))
+    inside = (at.start() for stretch in own for at in words.finditer(text, *stretch))
+    found, most = (start, start), 0
+    for begin in chain((start,), (at for at in before if at < start), inside):
+        count, end = _agreement(text, begin, stop, pieces)
+        if end > start and (count > most or (count == most and begin > start)):
+            found, most = (begin, end), count
+    begin, end = found
+    return (begin if NOT_BLANK.search(text, start, begin) else min(start, begin)), end
+
+
+def _agreement(text: str, start: int, stop: int, pieces: Sequence[Piece]) -> tuple[int, int]:
+    """(how many of a prompt's pieces stand at start, where the last of them ends): the first ones, then the last ones."""
+    count, end = _row(text, start, stop, pieces)
+    for skipped in range(count + 1, len(pieces)):
+        more, reached = _row(text, end, stop, pieces[skipped:])
+        if more == len(pieces) - skipped:
+            return count + more, reached
+    return count, end
+
+
+def _row(text: str, start: int, stop: int, pieces: Sequence[Piece]) -> tuple[int, int]:
+    """(how many of the pieces stand at start one after another, where the last of them ends with its white space)."""
+    count, end, reached = 0, start, start
+    for piece in pieces:
+        said = NOT_BLANK.search(text, reached, stop)
+        found = piece.words.match(text, said.start(), stop) if said else None
+        if found is None:
+            break
+        reached = found.end()
+        end = reached + len(next(blank for blank in piece.blanks if text.startswith(blank, reached, stop)))
+        count += 1
+    return count, end
+
+
+def end_of_turn(
+    text: str,
+    start: int,
+    stop: int,
+    controls: Sequence[Stretch],
+    token: str | None = None,
+    *,
+    eos: str | None = None,
+    ends: Collection[str] = (),
+) -> int:
     """Where training ends in a turn whose header ends at start and whose text ends at stop.
 
-    After the last control token of the turn that only white space follows. A turn without one is trained whole, and
-    where the next text begins with a control token (GLM 4 ends a turn by the next one's first token) that is trained
-    too. With `token`, the last such token of the turn, whatever follows.
+    After the first EOS, where generation stops; else after the last control token of the turn, if only white space
+    follows. A turn without one is trained whole, and where the next text begins with a control token (GLM 4 ends a turn
+    by the next one's first token) that is trained too; so it is behind a control token that is none of `ends`, those known
+    to end turns, if it is one itself (Gemma 4 ends a call by the first token of its result).
+    With `token`, the last such token of the turn, whatever follows.
     """
-    low = bisect_left(controls, (start, start))
-    high = bisect_left(controls, (stop, stop))
-    for begin, end in reversed(controls[low:high]):
-        if token is None and end <= stop and not NOT_BLANK.search(text, end, stop):
-            return end
-        if token is not None and text[begin:end] == token:
-            return end
-        if token is None:
-            break
-    if high < len(controls) and controls[high][0] == stop and token in (None, text[slice(*controls[high])]):
-        return controls[high][1]
-    return stop
+    low, high = bisect_left(controls, (start, start)), bisect_left(controls, (stop, stop))
+    inside = [(end, text[begin:end]) for begin, end in controls[low:high] if end <= stop]
+    following = controls[high] if controls[high : high + 1] and controls[high][0] == stop else (stop, stop)
+    late = text[slice(*following)]
+    if token is not None:
+        found = [end for end, each in inside if each == token]
+        return found[-1] if found else following[late == token]
+    if early := [end for end, each in inside if each == eos]:
+        return early[0]
+    if inside and not NOT_BLANK.search(text, inside[-1][0], stop):
+        return following[1] if late in ends and inside[-1][1] not in ends else inside[-1][0]
+    return following[1]
 
 
 def shared_length(one: str, other: str) -> int:

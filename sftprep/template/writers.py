@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,16 @@ class Writers:
     unclear: list[tuple[Stretch, set[str]]] = field(default_factory=list)
     places: array[int] = field(default_factory=lambda: array("i"))
     owners: array[int] = field(default_factory=lambda: array("i"))
+
+    def before_words(self, message: int, start: int, stop: int) -> list[Stretch]:
+        """What the template wrote of text[start:stop] before the message says anything; before anything else where it says
+        nothing."""
+        places = range(bisect_left(self.places, start), bisect_left(self.places, stop))
+        said = next((self.places[at] for at in places if self.owners[at] == message), None)
+        first = max(bisect_left(self.own, (start, start)) - 1, 0)
+        low = next((at for at in range(first, len(self.own)) if self.own[at][1] > start), len(self.own))
+        high = low + 1 if said is None else bisect_left(self.own, (said, said))
+        return [(max(begin, start), min(end, stop)) for begin, end in self.own[low:high]]
 
     def controls(self, tokens: re.Pattern[str], text: str) -> list[Stretch]:
         """The control tokens that the template wrote. Raises ConversationError where that is not clear."""

@@ -43,14 +43,21 @@ def test_char_spans_of_nothing() -> None:
     assert boundary_tokens.tolist() == [0, 0]
 
 
-def span_oracle(tokens: Tokens, spans: list[list[tuple[int, int, float]]]) -> tuple[list[float], list[int]]:
+def span_oracle(
+    tokens: Tokens, spans: list[list[tuple[int, int, float]]], texts: list[str] | None = None
+) -> tuple[list[float], list[int]]:
+    """Without texts, no token is known to hold nothing but white space of a header."""
     mask, boundary_tokens = [], []
-    for row, ours in zip(tokens, spans, strict=True):
+    for row, ours, text in zip(tokens, spans, texts or ["x" * 1_000_000] * len(tokens), strict=True):
         boundary_tokens.append(0)
         for start, stop in row:
             weight = sum(w for first, last, w in ours if first <= start < last)
-            reaches = any(w and last > first and start < first < stop for first, last, w in ours)
-            boundary_tokens[-1] += reaches and not weight
+            reached = [(first, last, w) for first, last, w in ours if w and last > first and start < first < stop]
+            if reached and not weight:
+                first, last, w = reached[0]
+                learned = text[start:first].isspace() and text[first : min(stop, last)].strip()
+                weight = w if learned else 0
+                boundary_tokens[-1] += not learned
             mask.append(weight)
     return mask, boundary_tokens
 
@@ -92,6 +99,33 @@ def test_span_mask_equals_the_oracle(data: st.DataObject, tokens: Tokens) -> Non
     expected, expected_straddling = span_oracle(tokens, spans)
     assert mask.tolist() == expected
     assert boundary_tokens.tolist() == expected_straddling
+
+
+@given(st.data(), covered_texts())
+def test_span_mask_over_texts_equals_the_oracle(data: st.DataObject, tokens: Tokens) -> None:
+    weights = data.draw(st.sampled_from([[1.0], [0.0, 1.0], [0.0, 0.25, 1.0]]))
+    spans = [data.draw(separate_spans(st.sampled_from(weights))) for _ in tokens]
+    texts = [data.draw(st.text("a \n", min_size=30, max_size=30)) for _ in tokens]
+    renderings = [
+        Rendering(text, tuple(Span(i, start, stop, start) for i, (start, stop, _) in enumerate(ours)), ())
+        for text, ours in zip(texts, spans, strict=True)
+    ]
+    chosen = char_spans(renderings, [np.array([w for *_, w in ours], np.float32) for ours in spans])
+    mask, boundary_tokens = span_mask(*arrays(tokens), chosen)
+    expected, expected_straddling = span_oracle(tokens, spans, texts)
+    assert mask.tolist() == expected
+    assert boundary_tokens.tolist() == expected_straddling
+
+
+@pytest.mark.parametrize(
+    ("token", "trained"),
+    [((2, 6), True), ((2, 4), True), ((1, 6), False), ((1, 3), False), ((2, 3), False), ((3, 6), True)],
+)
+def test_a_word_that_begins_in_the_white_space_of_a_header_is_trained(token: tuple[int, int], trained: bool) -> None:
+    rendering = Rendering("A: Yes", (Span(0, 3, 6, 0),), ())
+    mask, boundary_tokens = span_mask(*arrays([[token]]), char_spans([rendering], [np.ones(1, np.float32)]))
+    assert mask.tolist() == [trained]
+    assert boundary_tokens.tolist() == [not trained and token[1] > 3]
 
 
 def test_spans_on_the_corpus(shared_data: Path, corpus: Path) -> None:

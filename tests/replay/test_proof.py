@@ -230,3 +230,80 @@ def test_words_of_other_roles() -> None:
 
     for order in (texts, texts[::-1]):
         same(source, *(talk(text, text) for text in order), roles=("user", "assistant"))
+
+
+WELCOMES = [
+    Conversation([{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)], None, {}, None)
+    for roles in (("assistant",), ("assistant", "user", "assistant"))
+    for texts in [("a", "q", "b")[: len(roles)], ("", "", "")[: len(roles)], ("<h>\nb", " ", "\n<h>\n")[: len(roles)]]
+]
+
+
+def test_a_header_behind_what_is_printed_first() -> None:
+    first = LOOP + "{% if loop.first %}<s>system\nBe kind.<e>{% endif %}<s>{{ m.role }}\n{{ m.content }}<e>{% endfor %}"
+
+    template = same(first + ASK + "<s>assistant\n{% endif %}", *WELCOMES, talk("a", "b"))
+    assert template.replayed > 15
+    same(first + ASK + "<s>assistant\n<h>\n{% endif %}", *WELCOMES, talk("a", "<h>\nb"), talk("a", " <h> b"))
+    same(first + ASK + "<s>\nassistant\n<h>\n{% endif %}", *WELCOMES[::-1], talk("a", "<h>\nb"), talk("a", " <h> b"))
+
+
+def test_a_header_that_names_and_words_may_hold() -> None:
+    source = (
+        LOOP + "{% if loop.first %}Be kind. {% endif %}{{ m.note }}"
+        "{{ m.role }}: {{ m.content }}{% if m.note %} assistant: !{% endif %}<e>{% endfor %}"
+        + ASK
+        + "assistant:\n{% endif %}"
+    )
+    conversations = [
+        noted(note, text, "b", at=0) for note in ("", "x", "assistant:") for text in ("a", "", "assistant: ")
+    ]
+    welcomes = [Conversation(each.messages[::-1], None, {}, None) for each in conversations]
+
+    same(source, *conversations, *welcomes)
+    same(source, *welcomes[::-1], *conversations)
+
+
+@pytest.mark.parametrize("blank", ["\n", "  ", "\n\n", ""])
+def test_a_header_with_other_white_space(blank: str) -> None:
+    source = LOOP + " <s> {{ m.role }}: {{ m.content }}<e>{% endfor %}" + ASK + "<s>assistant:" + blank + "{% endif %}"
+
+    template = same(source, *(talk("a", text) for text in ("b", "", " b", "\nb", "\n\n b", "\t")))
+    assert template.replayed > 8
+
+
+def test_what_a_turn_has_of_a_prompt_that_goes_on() -> None:
+    source = LOOP + "<s>{{ m.role }}</h>{{ m.content }}<e>{% endfor %}" + ASK + "<s>assistant<h></h>{% endif %}"
+
+    same(source, *(talk("a", text) for text in ("b", "", "</h>b", "<h></h>b")))
+    same(source.replace("</h>{{", "{{"), *(talk("a", text) for text in ("b", "", "</h>b", "<h></h>b", " </h>")))
+
+
+def test_a_call_that_its_result_ends() -> None:
+    source = (
+        LOOP + "<s>{{ m.role }}\n{% if m.tool_calls %}{{ m.content }}<c>{% if loop.last %}<r>{% endif %}"
+        "{% elif m.role == 'tool' %}{{ m.note }}<r>{{ m.content }}<e>{% else %}{{ m.content }}<e>{% endif %}{% endfor %}"
+    ).replace("<s>{{ m.role }}\n", "{% if m.role != 'tool' %}<s>{{ m.role }}\n{% endif %}")
+    template = ReplayTemplate(open_template(source + ASK + "<s>assistant\n{% endif %}", {"eos_token": "<e>"}, control_tokens=["<s>", "<e>", "<c>", "<r>"]))  # fmt: skip
+    call: dict[str, Any] = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    for note in ("", "x"):
+        for text in ("a", "", "<c>"):
+            messages = [{"role": "user", "content": "q"}, call | {"content": text}]
+            messages += [{"role": "tool", "content": "r", "note": note}, {"role": "assistant", "content": "b"}]
+            for _ in range(4):
+                given = Conversation(messages, None, {}, None)
+                assert replayed(template, given) == rendered(template, given)
+            spans, printed = template.template.render(given).spans, template.template.render(given).text
+            assert printed[spans[0].start : spans[0].stop] == text + "<c>" + ("" if note else "<r>")
+
+
+def test_an_eos_inside_a_turn() -> None:
+    source = (
+        LOOP + "<s>{{ m.role }}\n{{ m.content }}<e>{{ m.note }}<h><e>{% endfor %}" + ASK + "<s>assistant\n{% endif %}"
+    )
+    template = ReplayTemplate(open_template(source, {"eos_token": "<e>"}, control_tokens=["<s>", "<e>"]))
+    for given in [noted(note, "a", text) for note in ("x", "", "<e>") for text in ("b", "", "<e>")] * 3:
+        assert replayed(template, given) == rendered(template, given)
+        rendering = template.template.render(given)
+        assert rendering.text[: rendering.spans[0].stop].endswith(given.messages[1]["content"] + "<e>")
+    assert template.replayed > 9

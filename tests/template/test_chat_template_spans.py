@@ -146,7 +146,7 @@ def test_a_header_begins_and_ends_where_prompt_and_turn_agree() -> None:
 
     assert headers(zoo.LLAMA_2, PLAIN) == ["", ""]
     assert headers(odd.FALCON, PLAIN) == ["\nFalcon:", "\nFalcon:"]
-    assert headers(odd.SEPARATED, PLAIN) == ["\n###\nassistant: ", "\n###\nassistant: "]
+    assert headers(odd.SEPARATED, PLAIN) == ["###\nassistant: ", "###\nassistant: "]
     assert headers(zoo.DEEPSEEK_R1, TOOL) == ["<｜Assistant｜>", "<｜tool▁outputs▁end｜>"]
     assert headers(zoo.ZEPHYR, PLAIN) == ["<|assistant|>\n", "<|assistant|>\n"]
     assert headers(zoo.QWEN_3, THINK, enable_thinking=False) == [

@@ -37,6 +37,17 @@ from sftprep.template.turns import (
         ("\n\n<a>x", "\n<a>", "\n\n<a>"),
         ("<a>x", "<e><a>", "<a>"),
         ("a>x", "<e><a>", ""),
+        # other white space than the prompt's
+        ("  A: x", "A:\n", "  A:"),
+        ("B \nA:\n\nx", "B A:\n", "B \nA:\n"),
+        ("<a>\n\n<think>x", "<a>\n<think>\n", "<a>\n\n<think>"),
+        ("assistant", "assistant\n", "assistant"),
+        ("assistants", "assistant\n", ""),
+        # not all that the prompt has
+        ("<a></think>x", "<a><think></think>", "<a></think>"),
+        ("\n</think>x", "<a><think></think>", "\n</think>"),
+        ("<a><think>x</think>", "<a><think></think>", "<a><think>"),
+        ("<a>\nx", "<a>\n<think>\n", "<a>\n"),
     ],
 )
 def test_header_of(turn: str, prompt: str, header: str) -> None:
@@ -51,6 +62,29 @@ def test_header_of(turn: str, prompt: str, header: str) -> None:
 
 def test_header_of_takes_in_what_stands_before_the_turn() -> None:
     assert header_of("x###\na: y", 5, 9, "###\na:", token_pattern([])) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "prompt", "header"),
+    [
+        ("<s><a>\nHi", 6, "<a>\n", "<a>\n"),
+        ("<a>b\nBe.<e>\n<a>c\nHi", 16, "<a>c\n", "<a>c\n"),
+        ("<a>b\nBe.<e>\n<a>c\nHi", 16, "<a>c\n<think>\n", "<a>c\n"),
+        ("<s><a>\n<think>\nHi", 6, "<a>\n<think>\n", "<a>\n<think>\n"),
+        ("<s><a></think>Hi", 14, "<a><think></think>", "<a></think>"),
+        ("A: or A: Hi", 9, "\nA:\n", "A:"),
+        ("<s>b<a>Hi", 3, "<a>", ""),  # what is behind the words is no header
+        ("<a><s><a>Hi", 9, "<a>", "<a>"),
+    ],
+)
+def test_header_of_behind_what_the_template_prints_first(text: str, own: int, prompt: str, header: str) -> None:
+    tokens = token_pattern(["<a>", "<e>", "<s>", "<think>", "</think>"])
+
+    begin, end = header_of(text, 0, len(text), prompt, tokens, [(0, own)])
+
+    at_start = text.startswith(prompt)
+    assert text[begin:end] == header
+    assert begin == (0 if at_start or not header else text.rindex(header))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +110,26 @@ def test_end_of_turn(turn: str, after: str, token: str | None, expected: str) ->
     controls = [found.span() for found in re.finditer("<.>", text)]
 
     assert text[3 : end_of_turn(text, 3, 3 + len(turn), controls, token)] == expected
+
+
+@pytest.mark.parametrize(
+    ("turn", "after", "expected"),
+    [
+        ("x<e>\n<e>\n", "<u>", "x<e>"),
+        ("x<e><a>y<e>", "<u>", "x<e>"),
+        ("x<c>", "<r>y", "x<c><r>"),
+        ("x<c>", "\n<r>y", "x<c>"),
+        ("x<c>", "<u>y", "x<c>"),
+        ("x<t>", "<r>y", "x<t>"),
+        ("x<r>", "<t>y", "x<r>"),
+        ("x<t>y", "<u>", "x<t>y<u>"),
+    ],
+)
+def test_end_of_turn_where_ends_are_known(turn: str, after: str, expected: str) -> None:
+    text = turn + after
+    controls = [found.span() for found in re.finditer("<.>", text)]
+
+    assert text[: end_of_turn(text, 0, len(turn), controls, eos="<e>", ends=("<t>", "<r>"))] == expected
 
 
 @given(st.text("ab", max_size=9), st.text("ab", max_size=9))
