@@ -57,7 +57,7 @@ def show_summary(
             "spell control tokens", _warn(forged), _FORGED.get(str(manifest.config.get("control_tokens")), "")
         )
     if empty := totals.get("empty_turns", 0):
-        table.add_row("empty turns", _warn(empty), "the template prints nothing of them but their end")
+        table.add_row("empty turns", _warn(empty), "the template prints nothing that they say; not trained")
     if unended := totals.get("unended_turns", 0):
         table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")
     if work is not None:

@@ -28,14 +28,17 @@ from sftprep.replay.proof import (
     check_header,
     check_owners,
     check_point,
+    check_silence,
     merged,
     recorded_turns,
+    speaks,
     stays_of,
 )
 from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
 from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.turns import Rendering, SpanPlaces, header_of, marks_of
+from sftprep.template.writers import has_words, says
 
 Guard = Callable[[Conversation], AbstractContextManager[None]]
 _MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
@@ -61,7 +64,7 @@ class ReplayTemplate:
         self._replays: dict[tuple[Any, ...], Replay[SpanPlaces]] = {}
         self._recorder: RecordingTemplate | None = None
         self._marks_known: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal marks
-        self._forms = Forms({"header": partial(_header, tokens=template.tokens)})
+        self._forms = Forms({"header": partial(_header, tokens=template.tokens), "says": says, "has_words": has_words})
 
     def render(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
         """The text and marks of `ChatTemplate.render`. Raises as it does."""
@@ -149,19 +152,26 @@ class ReplayTemplate:
         stays = stays_of(printed) if template.roles else []
         if template.roles:
             check_owners(printed, stays, {message for message, role in enumerate(roles) if role == "assistant"})
-        turns = recorded_turns(
-            printed, stays, {message for message, role in enumerate(roles) if role in template.roles}
-        )
-        if marks.exact or turns.keys() != {span.message for span in rendering.spans}:
+        trained = {message for message, role in enumerate(roles) if role in template.roles}
+        turns = recorded_turns(printed, stays, trained)
+        spoken = {span.message for span in rendering.spans}
+        if marks.exact or not spoken <= turns.keys() <= spoken.union(rendering.silent):
             raise Untraceable
+        check_silence(printed, rendering, trained - spoken)
+        for message in sorted(turns.keys() - spoken):
+            if speaks(printed, message, turns[message].start, turns[message].stop):
+                raise Untraceable
         for span, first in zip(rendering.spans, marks.first, strict=True):
             turn, control = turns[span.message], rendering.controls[first][1]
             if roles[span.message] == "assistant":
                 check_header(printed, turn, prompts.before(span.message), control, template)
+                stop = printed.part_at(span.stop - 1) + 1
+                if not speaks(printed, span.message, turn.start, stop):
+                    check_silence(printed, rendering, [span.message])
             else:
                 check_point(printed, turn, control)
             check_end(printed, turn, span, rendering, template.end_of_turn)
-        known = (marks.controls, marks.message, marks.first, marks.header, marks.last)
+        known = (marks.controls, marks.message, marks.first, marks.header, marks.last, marks.silent)
         return self._marks_known.setdefault(known, marks)
 
 

@@ -27,7 +27,7 @@ from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
 from sftprep.template.turns import Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
 from sftprep.template.variables import Variables
-from sftprep.template.writers import Writers, utf_8, writers_of
+from sftprep.template.writers import Writers, says, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 
@@ -109,13 +109,15 @@ class ChatTemplate:
         variables, marked, writers = self._run(conversation, held_back=bool(self.roles))
         controls = writers.controls(self.controls, marked.text)
         marks = self.misplaced.attributed(variables, marked, writers) if self.roles else marked.marks
-        spans = []
-        for mark in turns_of(marks, marked.text, variables["messages"], self.roles):
+        messages, spans = variables["messages"], []
+        silent = {index for index, message in enumerate(messages) if message["role"] in self.roles and says(message)}
+        for mark in turns_of(marks, marked.text, messages, self.roles):
             begin, start = self._header(variables, mark, marked.text, writers)
             stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
-            if stop > start:
+            if stop > start and (mark.message not in silent or writers.speaks(mark.message, mark.start, stop)):
+                silent.discard(mark.message)
                 spans.append(Span(mark.message, start, stop, begin))
-        return self._rendering(marked.text, spans, controls)
+        return self._rendering(marked.text, spans, controls, sorted(silent))
 
     def render_blocks(self, conversation: Conversation) -> Rendering:
         """The text, and the template's `{% generation %}` blocks as spans: (start, stop) as Transformers counts them.
@@ -141,14 +143,17 @@ class ChatTemplate:
         if variables["messages"][mark.message]["role"] == "assistant":
             prompt = self.prompts.after(variables, mark.message) if self.header is None else self.header
             return header_of(text, mark.start, mark.stop, prompt, self.tokens)
-        at = bisect_left(writers.places, mark.start)
-        said = at < len(writers.places) and writers.places[at] < mark.stop
-        return mark.start, writers.places[at] if said else len(text)  # where nothing is said, nothing is trained
+        places = writers.said.places
+        at = bisect_left(places, mark.start)
+        said = at < len(places) and places[at] < mark.stop
+        return mark.start, places[at] if said else len(text)  # where nothing is said, nothing is trained
 
-    def _rendering(self, text: str, spans: Sequence[Span], controls: Sequence[Stretch]) -> Rendering:
+    def _rendering(
+        self, text: str, spans: Sequence[Span], controls: Sequence[Stretch], silent: Sequence[int] = ()
+    ) -> Rendering:
         """controls: the control tokens that the template wrote; others in the text are forged."""
         forged = set(stretches(self.controls, text)).difference(controls)
-        return Rendering(text, tuple(spans), tuple(controls), tuple(sorted(forged)))
+        return Rendering(text, tuple(spans), tuple(controls), tuple(sorted(forged)), tuple(silent))
 
     @cached_property
     def _follows_talk(self) -> bool:

@@ -7,7 +7,7 @@ of its own: the largest branch whose text is all of one message. Branches that e
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,7 @@ def strays(
     of another message inside an assistant's; if not quoted, of such only as stand nowhere in their own."""
     starts = [mark.start for mark in marks]
     found, at_home = [], set()
-    for place, owner in zip(writers.places, writers.owners, strict=True):
+    for place, owner in zip(writers.said.places, writers.said.owners, strict=True):
         at = bisect_right(starts, place) - 1
         holder = marks[at].message if at >= 0 and place < marks[at].stop else None
         if holder == owner:
@@ -45,7 +45,7 @@ def strays(
 
 def mixed_places(regions: Sequence[Region], writers: Writers) -> set[int]:
     """Branches that hold text of several messages."""
-    return {region.place for region in regions if len(_owners(region, writers)) > 1}
+    return {region.place for region in regions if len(writers.said.owners_in(region.start, region.stop)) > 1}
 
 
 def attribute(
@@ -64,7 +64,7 @@ def attribute(
             for region in regions
             if low <= region.start <= place < region.stop <= high
             and region.place not in mixed
-            and _owners(region, writers) == {owner}
+            and writers.said.owners_in(region.start, region.stop) == {owner}
         ]
         if not homes:
             around = [region for region in regions if region.start <= place < region.stop]
@@ -78,11 +78,6 @@ def attribute(
 def _unattributable(line: int | None) -> str:
     where = f"chat template, in the branch at line {line}" if line else "chat template, outside all branches"
     return f"{where}: text of a message is printed while the template is at another one or at none, in no branch of its own{REMEDY}"
-
-
-def _owners(region: Region, writers: Writers) -> set[int]:
-    places = writers.places
-    return set(writers.owners[bisect_left(places, region.start) : bisect_left(places, region.stop)])
 
 
 def _bounds(marks: Sequence[Mark], place: int) -> tuple[int, int]:
