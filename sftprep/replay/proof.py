@@ -87,21 +87,35 @@ def recorded_turns(printed: Printed, stays: Iterable[Stay], messages: Collection
     return turns
 
 
-def speaks(printed: Printed, message: int, start: int, stop: int) -> bool:
-    """Whether anything that a message has to say is printed between two places, as `Writers.speaks` tells it.
+def check_silence(printed: Printed, turns: Mapping[int, Stay], rendering: Rendering, messages: Iterable[int]) -> None:
+    """The same of these messages have something to say of which nothing is printed in every conversation that comes here."""
+    recording, stops = printed.recording, {span.message: span.stop for span in rendering.spans}
+    root = recording.input("messages")
+    for message in sorted(messages):
+        part = _spoken(printed, message, turns[message]) if message in turns else None
+        if part is not None and printed.offsets[part] >= stops.get(message, 0):
+            raise Untraceable  # it is printed behind the turn's end
+        says = recording.step("says({0})", recording.part("{0}[{1}]", root, recording.constant(message)))
+        if part is None and recording.observe(says) != (message in rendering.silent):
+            raise Untraceable
+
+
+def _spoken(printed: Printed, message: int, turn: Stay) -> int | None:
+    """The first part of a turn that is, as `Writers.speaks` tells it, of what its message has to say; None if none is.
 
     It is so in every conversation that agrees on what is observed. Raises Untraceable where that cannot be seen.
     """
     recording, unsure = printed.recording, False
-    for step in printed.parts[start:stop]:
+    for part in range(turn.start, turn.stop):
+        step = printed.parts[part]
         if message in recording.steps.owners[step]:
             origins = _origins(recording.steps, step)
             if any(recording.observe(recording.step("has_words({0})", origin)) for origin in origins):
-                return True
+                return part
             unsure |= origins != [step]
     if unsure:
         raise Untraceable  # white space is said, too, where it is made part of something
-    return False
+    return None
 
 
 def _origins(steps: Steps, step: int) -> list[int]:
@@ -117,16 +131,6 @@ def _origins(steps: Steps, step: int) -> list[int]:
             return [step] if key in (*SAID, "tool_calls") else []
         source = steps.operands[source][0]
     return []
-
-
-def check_silence(printed: Printed, rendering: Rendering, messages: Iterable[int]) -> None:
-    """Whether messages have something to say of which nothing is printed is the same in every conversation that comes here."""
-    recording = printed.recording
-    root = recording.input("messages")
-    for message in sorted(messages):
-        says = recording.step("says({0})", recording.part("{0}[{1}]", root, recording.constant(message)))
-        if recording.observe(says) != (message in rendering.silent):
-            raise Untraceable
 
 
 def check_controls(printed: Printed, template: ChatTemplate, rendering: Rendering) -> None:

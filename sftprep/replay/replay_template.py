@@ -31,7 +31,6 @@ from sftprep.replay.proof import (
     check_silence,
     merged,
     recorded_turns,
-    speaks,
     stays_of,
 )
 from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
@@ -154,20 +153,13 @@ class ReplayTemplate:
             check_owners(printed, stays, {message for message, role in enumerate(roles) if role == "assistant"})
         trained = {message for message, role in enumerate(roles) if role in template.roles}
         turns = recorded_turns(printed, stays, trained)
-        spoken = {span.message for span in rendering.spans}
-        if marks.exact or not spoken <= turns.keys() <= spoken.union(rendering.silent):
+        check_silence(printed, turns, rendering, trained)
+        if marks.exact or {span.message for span in rendering.spans} != turns.keys() - {*rendering.silent}:
             raise Untraceable
-        check_silence(printed, rendering, trained - spoken)
-        for message in sorted(turns.keys() - spoken):
-            if speaks(printed, message, turns[message].start, turns[message].stop):
-                raise Untraceable
         for span, first in zip(rendering.spans, marks.first, strict=True):
             turn, control = turns[span.message], rendering.controls[first][1]
             if roles[span.message] == "assistant":
                 check_header(printed, turn, prompts.before(span.message), control, template)
-                stop = printed.part_at(span.stop - 1) + 1
-                if not speaks(printed, span.message, turn.start, stop):
-                    check_silence(printed, rendering, [span.message])
             else:
                 check_point(printed, turn, control)
             check_end(printed, turn, span, rendering, template.end_of_turn)

@@ -22,7 +22,7 @@ from sftprep.jinja.compiled import CompiledTemplate, MarkedText
 from sftprep.jinja.message_marks import Mark
 from sftprep.records.conversation import Conversation
 from sftprep.template.control_tokens import structural_tokens
-from sftprep.template.misplaced import Misplaced, holder_of, turns_of
+from sftprep.template.misplaced import Misplaced, goes_on, holder_of, turns_of
 from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
 from sftprep.template.turns import Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
@@ -110,14 +110,21 @@ class ChatTemplate:
         controls = writers.controls(self.controls, marked.text)
         marks = self.misplaced.attributed(variables, marked, writers) if self.roles else marked.marks
         messages, spans = variables["messages"], []
-        silent = {index for index, message in enumerate(messages) if message["role"] in self.roles and says(message)}
-        for mark in turns_of(marks, marked.text, messages, self.roles):
-            begin, start = self._header(variables, mark, marked.text, writers)
-            stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
-            if stop > start and (mark.message not in silent or writers.speaks(mark.message, mark.start, stop)):
-                silent.discard(mark.message)
-                spans.append(Span(mark.message, start, stop, begin))
-        return self._rendering(marked.text, spans, controls, sorted(silent))
+        saying = {index for index, message in enumerate(messages) if message["role"] in self.roles and says(message)}
+        for message, turn in turns_of(marks, marked.text, messages, self.roles).items():
+            for mark in turn:
+                if mark is turn[0]:
+                    begin, start = self._header(variables, mark, marked.text, writers)
+                elif (goes_on_at := goes_on(mark, writers, controls)) is None:
+                    continue
+                else:
+                    begin = start = goes_on_at
+                stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn)
+                if stop > start and (message not in saying or writers.speaks(message, mark.start, stop)):
+                    spans.append(Span(message, start, stop, begin))
+        spans.sort(key=lambda span: span.start)
+        silent = sorted(saying - {span.message for span in spans})
+        return self._rendering(marked.text, spans, controls, silent)
 
     def render_blocks(self, conversation: Conversation) -> Rendering:
         """The text, and the template's `{% generation %}` blocks as spans: (start, stop) as Transformers counts them.

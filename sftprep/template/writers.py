@@ -37,6 +37,11 @@ class Pieces:
         """Whose pieces begin in text[start:stop]."""
         return set(self.owners[bisect_left(self.places, start) : bisect_left(self.places, stop)])
 
+    def first_of(self, message: int, start: int, stop: int) -> int | None:
+        """Where the first piece of a message begins in text[start:stop]."""
+        within = range(bisect_left(self.places, start), bisect_left(self.places, stop))
+        return next((self.places[at] for at in within if self.owners[at] == message), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Writers:

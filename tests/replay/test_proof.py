@@ -230,3 +230,43 @@ def test_words_of_other_roles() -> None:
 
     for order in (texts, texts[::-1]):
         same(source, *(talk(text, text) for text in order), roles=("user", "assistant"))
+
+
+def thinking(*thoughts: str, text: str = "") -> Conversation:
+    messages = [{"role": "user", "content": "a"}]
+    messages += [{"role": "assistant", "content": text, "reasoning_content": thought} for thought in thoughts]
+    return Conversation(messages, None, {}, None)
+
+
+SILENT = LOOP + "<s>{{ m.role }}\n{{ BODY }}<e>{% endfor %}" + ASK + "<s>assistant\n{% endif %}"
+
+
+@pytest.mark.parametrize(
+    "body", ["m.content", "m.content | trim", "m.content.split('~')[-1].strip()", "m.content | tojson"]
+)
+def test_turns_of_which_nothing_is_printed(body: str) -> None:
+    source = SILENT.replace("BODY", body)
+    texts = ["", " ", "b", "b~", "b~ "]
+    conversations = [thinking(thought, text=text) for text in texts for thought in ("", " ", "x")]
+
+    for first in range(0, len(conversations), 4):
+        template = same(source, *conversations[first:], *conversations[:first])
+        assert template.replayed > 4
+
+
+def test_turns_of_which_nothing_but_white_space_is_left() -> None:
+    source = SILENT.replace("BODY", "m.content.replace('x', 'y').replace('z', '')")
+
+    same(source, talk("a", "z"), talk("a", "x"), talk("a", ""), talk("a", "b"))
+    same(source, talk("a", "b"), talk("a", "z"), talk("a", "x"))
+
+
+@pytest.mark.parametrize("body", ["m.tool_calls[0].function.name", "m.tool_calls[0].function | tojson", "m.content"])
+def test_calls_that_are_printed_and_that_are_not(body: str) -> None:
+    def calling(name: str, text: str) -> Conversation:
+        call = {"function": {"name": name, "arguments": {}}}
+        return Conversation([{"role": "assistant", "content": text, "tool_calls": [call]}], None, {}, None)
+
+    conversations = [calling(name, text) for name in ("f", "", " ") for text in ("", "b", " ")]
+    assert same(SILENT.replace("BODY", body), *conversations).replayed > 4
+    same(SILENT.replace("BODY", body), *conversations[::-1])
