@@ -27,7 +27,6 @@ from sftprep.masks.by_controls import (
     GivenWeights,
     MarkTable,
     compile_marks,
-    lone_controls,
     marked_mask,
     unended_runs,
 )
@@ -58,7 +57,7 @@ class Masked:
     forged: int  # conversations whose text spells a control token
     by_characters: int  # conversations masked by character offsets because the fast way did not add up
     boundary_tokens: int  # tokens that hold both header and answer; not trained
-    empty: int  # trained turns that hold nothing but their end-of-turn token
+    empty: int  # turns that have something to say of which nothing is printed; not trained
     unended: int  # trained turns without an end-of-turn token
     adapted: int  # conversations that the template took in another variant than their own only
 
@@ -122,7 +121,7 @@ class BothWays:
         )
         batch, mask = _put_in(batch, mask, rest, exact, failed)
         taken = 0 if self._rule else len(rest) - len(exact.failed)
-        empty = 0 if self._rule else lone_controls(batch, mask, self._control_ids)
+        empty = self._silent(conversations, marks, failed)
         ended = self._rule or not self._config.train_end_of_turn
         unended = 0 if ended else unended_runs(batch, mask, self._control_ids)
         others = len(adapted - failed.keys())
@@ -193,6 +192,17 @@ class BothWays:
         """(M,) float32: the loss weight of each message."""
         roles = [message["role"] for message in conversation.messages]
         return message_weights(roles, self._trained, conversation.weights)
+
+    def _silent(
+        self, conversations: Sequence[Conversation], marks: Sequence[SpanPlaces], failed: dict[int, str]
+    ) -> int:
+        """How many turns would be trained if anything of them were printed. Templates whose mask is a rule tell of none."""
+        found = [
+            self.weights(conversation)[list(mark.silent)]
+            for index, (conversation, mark) in enumerate(zip(conversations, marks, strict=True))
+            if mark.silent and index not in failed
+        ]
+        return sum(map(np.count_nonzero, found))
 
     def _exactly(
         self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None] = ()

@@ -49,7 +49,7 @@ class Totals:
     control_text: int = 0  # conversations whose text spells a control token, rejected ones included
     by_characters: int = 0  # conversations masked by character offsets because the fast way did not add up
     boundary_tokens: int = 0  # tokens that hold both header and answer; not trained
-    empty_turns: int = 0  # turns of which nothing but the end-of-turn token is trained
+    empty_turns: int = 0  # turns that have something to say of which the template prints nothing; not trained
     unended_turns: int = (
         0  # turns whose last trained token is no control token: no end-of-turn token is learned of them
     )

@@ -36,8 +36,10 @@ def _told(step: Callable[..., Any]) -> Callable[..., Any]:
 MARK_FILTERS = {  # names a template cannot spell
     " begin": _told(RunLog.begin),
     " enter": _told(RunLog.enter),
+    " take": _told(RunLog.take),
     " end": _told(RunLog.end),
     " enter text": _told(RunLog.enter_text),
+    " take text": _told(RunLog.take_text),
     " end text": _told(RunLog.end_text),
     " over": _told(RunLog.end_messages),
     " branch": _told(RunLog.branch),
@@ -48,6 +50,8 @@ MARK_FILTERS = {  # names a template cannot spell
 class Instrument(NodeTransformer):
     """Puts marks around and into every loop of a syntax tree, and into the branches of every `if` where asked.
 
+    A loop over indices is at a message from where it takes it: `set message = messages[i]`.
+
     Loop control cannot skip a mark: a turn ends where the next begins or where the loop is left, and nothing is printed
     in between. The tree's environment needs `MARK_FILTERS`, and a run's variables a `RunLog` under `TRAIL`.
     """
@@ -56,6 +60,7 @@ class Instrument(NodeTransformer):
         self.branches = branches
         self.places = 0
         self.held_back = 0
+        self.index: str | None = None  # the name that the loop around assigns to
         self.held_back_lines: list[int] = []  # of loops whose marks are in the text
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
@@ -71,12 +76,22 @@ class Instrument(NodeTransformer):
         line, text = node.lineno, " text" if self.held_back else ""
         if text:
             self.held_back_lines.append(line)
+        around, self.index = self.index, node.target.name if isinstance(node.target, nodes.Name) else None
         self.generic_visit(node)
+        self.index = around
         if self.branches and not text:
             node.body = self._in_branch(node.body, line)
         node.body.insert(0, _statement(" enter" + text, _load(node.target), line, printed=bool(text)))
         nothing = nodes.Const(None)
         return [_statement(" begin", nothing, line), node, _statement(" end" + text, nothing, line, printed=bool(text))]
+
+    def visit_Assign(self, node: nodes.Assign) -> list[nodes.Node]:  # noqa: N802
+        """An assignment, which may take a message by the index of the loop around."""
+        given, text = node.node, " text" if self.held_back else ""
+        taken = isinstance(given, nodes.Getitem) and isinstance(given.arg, nodes.Name) and given.arg.name == self.index
+        if not taken or self.index is None or not isinstance(node.target, nodes.Name):
+            return [node]
+        return [node, _statement(" take" + text, _load(node.target), node.lineno, printed=bool(text))]
 
     def visit_If(self, node: nodes.If) -> nodes.If:  # noqa: N802
         """A choice; its `elif` branches are choices of their own."""

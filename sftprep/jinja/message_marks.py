@@ -8,7 +8,8 @@ itself; whoever reads such a run takes the marks out and compares the rest with 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -25,6 +26,10 @@ class Mark:
     message: int  # index of the message
     start: int  # code points
     stop: int
+    run: int = field(
+        default=-1, compare=False
+    )  # one number for what is printed at one time that the message is come to
+    around: tuple[int, int] | None = field(default=None, compare=False)  # message and run that this one is inside of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +71,14 @@ class RunLog:
     def enter(self, value: Any) -> None:
         """A loop begins a turn over value."""
         self._leave()
-        self._enter(value)
-        if self.frames[-1] is not None:
-            self.events.append((len(self.pieces), self.frames[-1]))
+        self.take(value)
+
+    def take(self, value: Any) -> None:
+        """In a loop over indices, the message at this index is taken."""
+        if self.frames[-1] is None:
+            self._enter(value)
+            if self.frames[-1] is not None:
+                self.events.append((len(self.pieces), self.frames[-1]))
 
     def end(self, _: None = None) -> None:
         """A loop ends."""
@@ -77,12 +87,17 @@ class RunLog:
 
     def enter_text(self, value: Any) -> str:
         """`enter` where text is held back: the mark to put into it."""
-        close = self._leave_text()
+        return self._leave_text() + self.take_text(value)
+
+    def take_text(self, value: Any) -> str:
+        """`take` where text is held back: the mark to put into it."""
+        if self.frames[-1] is not None:
+            return ""
         self._enter(value)
         if self.frames[-1] is None or not self.textual:
-            return close
+            return ""
         self.texts += 1
-        return close + _opening(self.frames[-1])
+        return _opening(self.frames[-1])
 
     def end_text(self, _: None = None) -> str:
         """`end` where text is held back: the mark to put into it."""
@@ -174,16 +189,27 @@ def _opening(message: int) -> str:
 
 def _marks(events: list[tuple[int, int | None]]) -> list[Mark]:
     marks: list[Mark] = []
-    inside: list[int] = []
+    inside: list[tuple[int, int]] = []  # message and run
     since = 0
-    for here, message in events:
+    for run, (here, message) in enumerate(events):
         if inside and here > since:
-            if marks and marks[-1].message == inside[-1] and marks[-1].stop == since:
-                since = marks.pop().start
-            marks.append(Mark(inside[-1], since, here))
+            message_here, began = inside[-1]
+            append_mark(marks, Mark(message_here, since, here, began, next(_others(inside), None)))
         since = here
         if message is None:
             inside.pop()
         else:
-            inside.append(message)
+            inside.append((message, run))
     return marks
+
+
+def _others(inside: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The other messages around the innermost, from the inside out."""
+    return (other for other in reversed(inside) if other[0] != inside[-1][0])
+
+
+def append_mark(marks: list[Mark], mark: Mark) -> None:
+    """Add a mark, or make the last one longer if that is of the same message and ends where this one begins."""
+    if marks and (marks[-1].message, marks[-1].stop) == (mark.message, mark.start):
+        mark = replace(marks.pop(), stop=mark.stop)
+    marks.append(mark)

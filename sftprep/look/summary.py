@@ -60,7 +60,7 @@ def show_summary(
         what = "tool arguments decoded, missing content filled in or parts joined, as the template wants them"
         table.add_row("adapted", _warn(adapted), what)
     if empty := totals.get("empty_turns", 0):
-        table.add_row("empty turns", _warn(empty), "the template prints nothing of them but their end")
+        table.add_row("empty turns", _warn(empty), "the template prints nothing that they say; not trained")
     if unended := totals.get("unended_turns", 0):
         table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")
     if work is not None:

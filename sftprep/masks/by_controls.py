@@ -174,15 +174,6 @@ def marked_mask(
     return paint(start[kept], stop[kept], batch.ids.size, weight[kept]), ok
 
 
-def lone_controls(batch: TokenBatch, mask: Mask, control_ids: ControlIds) -> int:
-    """How many control tokens are trained while the tokens beside them are not: turns that say nothing but their end."""
-    at = control_ids.find(batch.ids)
-    at = at[mask[at] != 0]
-    before = (mask[at - 1] != 0) & ~np.isin(at, batch.offsets)  # of a conversation's first token, nothing
-    after = (mask[np.minimum(at + 1, len(mask) - 1)] != 0) & ~np.isin(at + 1, batch.offsets)
-    return int(np.count_nonzero(~before & ~after))
-
-
 def unended_runs(batch: TokenBatch, mask: Mask, control_ids: ControlIds) -> int:
     """How many runs of trained tokens do not end with a control token."""
     trained = mask != 0

@@ -25,6 +25,10 @@ from sftprep.template.probes import QUESTION
 from sftprep.template.turns import Rendering, Span, pieces_of, stretches
 from sftprep.template.writers import SAID
 
+_MADE_OF = re.compile(r"(?:to_json|str)\(\{0\}.*\)|[\[({].*, (?:[\])]|\}\})")  # holds the texts of its operands
+_CUT = re.compile(
+    r"\{0\}(?:\[.*\]|\.(?:l|r)?(?:strip|split|partition)\(.*\)|\.(?:splitlines|removeprefix|removesuffix)\(.*\))|\[\*\{0\}.*\]"
+)
 _STRIP = re.compile(r"\{0\}\.l?strip\((\{1\})?\)")
 
 
@@ -81,6 +85,52 @@ def recorded_turns(printed: Printed, stays: Iterable[Stay], messages: Collection
             elif not all(text and text.isspace() for text in texts):
                 raise Untraceable
     return turns
+
+
+def check_silence(printed: Printed, turns: Mapping[int, Stay], rendering: Rendering, messages: Iterable[int]) -> None:
+    """The same of these messages have something to say of which nothing is printed in every conversation that comes here."""
+    recording, stops = printed.recording, {span.message: span.stop for span in rendering.spans}
+    root = recording.input("messages")
+    for message in sorted(messages):
+        part = _spoken(printed, message, turns[message]) if message in turns else None
+        if part is not None and printed.offsets[part] >= stops.get(message, 0):
+            raise Untraceable  # it is printed behind the turn's end
+        says = recording.step("says({0})", recording.part("{0}[{1}]", root, recording.constant(message)))
+        if part is None and recording.observe(says) != (message in rendering.silent):
+            raise Untraceable
+
+
+def _spoken(printed: Printed, message: int, turn: Stay) -> int | None:
+    """The first part of a turn that is, as `Writers.speaks` tells it, of what its message has to say; None if none is.
+
+    It is so in every conversation that agrees on what is observed. Raises Untraceable where that cannot be seen.
+    """
+    recording, unsure = printed.recording, False
+    for part in range(turn.start, turn.stop):
+        step = printed.parts[part]
+        if message in recording.steps.owners[step]:
+            origins = _origins(recording.steps, step)
+            if any(recording.observe(recording.step("has_words({0})", origin)) for origin in origins):
+                return part
+            unsure |= origins != [step]
+    if unsure:
+        raise Untraceable  # white space is said, too, where it is made part of something
+    return None
+
+
+def _origins(steps: Steps, step: int) -> list[int]:
+    """Steps below this one: if one of them has words, these are printed, and are what a message says or names in a call.
+
+    The step itself, if it is nothing but cut out of such.
+    """
+    if _MADE_OF.fullmatch(steps.forms[step]):
+        return [origin for operand in steps.operands[step] for origin in _origins(steps, operand)]
+    source = step
+    while _CUT.fullmatch(steps.forms[source]):
+        if key := _key_of(steps, source):
+            return [step] if key in (*SAID, "tool_calls") else []
+        source = steps.operands[source][0]
+    return []
 
 
 def check_controls(printed: Printed, template: ChatTemplate, rendering: Rendering) -> None:
@@ -174,17 +224,19 @@ def check_point(printed: Printed, stay: Stay, control: int) -> None:
         raise Untraceable
     recording, step = printed.recording, printed.parts[part]
     text = recording.steps.operands[step][0] if _STRIP.fullmatch(recording.steps.forms[step]) else step
-    if not _is_said(recording.steps, text) or not recording.observe(recording.step("{0}[:1].strip() != ''", step)):
+    if _key_of(recording.steps, text) not in SAID or not recording.observe(
+        recording.step("{0}[:1].strip() != ''", step)
+    ):
         raise Untraceable
 
 
-def _is_said(steps: Steps, step: int) -> bool:
-    """Whether the step is what a message says: a string right under one of the keys that `writers` knows."""
+def _key_of(steps: Steps, step: int) -> Any:
+    """The key of a message that the step is the value of; None if it is no such value."""
     if steps.forms[step] != "{0}[{1}]":
-        return False
+        return None
     message, key = steps.operands[step]
     is_message = steps.forms[message] == "{0}[{1}]" and steps.forms[steps.operands[message][0]] == "messages"
-    return is_message and steps.constants.get(key) in SAID
+    return steps.constants.get(key) if is_message else None
 
 
 def check_end(printed: Printed, stay: Stay, span: Span, rendering: Rendering, template: ChatTemplate) -> None:

@@ -28,6 +28,7 @@ from sftprep.replay.proof import (
     check_header,
     check_owners,
     check_point,
+    check_silence,
     merged,
     recorded_turns,
     stays_of,
@@ -36,6 +37,7 @@ from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_c
 from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.turns import Rendering, SpanPlaces, header_of, marks_of
+from sftprep.template.writers import has_words, says
 
 Guard = Callable[[Conversation], AbstractContextManager[None]]
 _MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
@@ -61,7 +63,7 @@ class ReplayTemplate:
         self._replays: dict[tuple[Any, ...], Replay[SpanPlaces]] = {}
         self._recorder: RecordingTemplate | None = None
         self._marks_known: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal marks
-        self._forms = Forms({"header": partial(_header, tokens=template.tokens)})
+        self._forms = Forms({"header": partial(_header, tokens=template.tokens), "says": says, "has_words": has_words})
 
     def render(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
         """The text and marks of `ChatTemplate.render`. Raises as it does."""
@@ -149,10 +151,10 @@ class ReplayTemplate:
         stays = stays_of(printed) if template.roles else []
         if template.roles:
             check_owners(printed, stays, {message for message, role in enumerate(roles) if role == "assistant"})
-        turns = recorded_turns(
-            printed, stays, {message for message, role in enumerate(roles) if role in template.roles}
-        )
-        if marks.exact or turns.keys() != {span.message for span in rendering.spans}:
+        trained = {message for message, role in enumerate(roles) if role in template.roles}
+        turns = recorded_turns(printed, stays, trained)
+        check_silence(printed, turns, rendering, trained)
+        if marks.exact or {span.message for span in rendering.spans} != turns.keys() - {*rendering.silent}:
             raise Untraceable
         for span, first in zip(rendering.spans, marks.first, strict=True):
             turn, control = turns[span.message], rendering.controls[first][1]
@@ -161,7 +163,7 @@ class ReplayTemplate:
             else:
                 check_point(printed, turn, control)
             check_end(printed, turn, span, rendering, template)
-        known = (marks.controls, marks.message, marks.first, marks.header, marks.last)
+        known = (marks.controls, marks.message, marks.first, marks.header, marks.last, marks.silent)
         return self._marks_known.setdefault(known, marks)
 
 

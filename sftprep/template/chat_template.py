@@ -22,12 +22,12 @@ from sftprep.jinja.compiled import CompiledTemplate, MarkedText
 from sftprep.jinja.message_marks import Mark
 from sftprep.records.conversation import Conversation
 from sftprep.template.control_tokens import ending_tokens, structural_tokens
-from sftprep.template.misplaced import Misplaced, holder_of, turns_of
+from sftprep.template.misplaced import Misplaced, goes_on, holder_of, turns_of
 from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
 from sftprep.template.turns import Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
 from sftprep.template.variables import Variables
-from sftprep.template.writers import Writers, utf_8, writers_of
+from sftprep.template.writers import Writers, says, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 
@@ -119,13 +119,24 @@ class ChatTemplate:
         variables, marked, writers = self._run(conversation, held_back=bool(self.roles))
         controls = writers.controls(self.controls, marked.text)
         marks = self.misplaced.attributed(variables, marked, writers) if self.roles else marked.marks
-        spans = []
-        for mark in turns_of(marks, marked.text, variables["messages"], self.roles):
-            begin, start = self._header(variables, mark, marked.text, writers)
-            stop = end_of_turn(marked.text, start, mark.stop, controls, self.end_of_turn, eos=self.eos, ends=self.ends)
-            if stop > start:
-                spans.append(Span(mark.message, start, stop, begin))
-        return self._rendering(marked.text, spans, controls)
+        messages, spans = variables["messages"], []
+        saying = {index for index, message in enumerate(messages) if message["role"] in self.roles and says(message)}
+        for message, turn in turns_of(marks, marked.text, messages, self.roles).items():
+            for mark in turn:
+                if mark is turn[0]:
+                    begin, start = self._header(variables, mark, marked.text, writers)
+                elif (goes_on_at := goes_on(mark, writers, controls)) is None:
+                    continue
+                else:
+                    begin = start = goes_on_at
+                stop = end_of_turn(
+                    marked.text, start, mark.stop, controls, self.end_of_turn, eos=self.eos, ends=self.ends
+                )
+                if stop > start and (message not in saying or writers.speaks(message, mark.start, stop)):
+                    spans.append(Span(message, start, stop, begin))
+        spans.sort(key=lambda span: span.start)
+        silent = sorted(saying - {span.message for span in spans})
+        return self._rendering(marked.text, spans, controls, silent)
 
     def render_blocks(self, conversation: Conversation) -> Rendering:
         """The text, and the template's `{% generation %}` blocks as spans: (start, stop) as Transformers counts them.
@@ -157,14 +168,17 @@ class ChatTemplate:
             prompt = self.prompts.after(variables, mark.message) if self.header is None else self.header
             own = writers.before_words(mark.message, mark.start, mark.stop)
             return header_of(text, mark.start, mark.stop, prompt, self.tokens, own)
-        at = bisect_left(writers.places, mark.start)
-        said = at < len(writers.places) and writers.places[at] < mark.stop
-        return mark.start, writers.places[at] if said else len(text)  # where nothing is said, nothing is trained
+        places = writers.said.places
+        at = bisect_left(places, mark.start)
+        said = at < len(places) and places[at] < mark.stop
+        return mark.start, places[at] if said else len(text)  # where nothing is said, nothing is trained
 
-    def _rendering(self, text: str, spans: Sequence[Span], controls: Sequence[Stretch]) -> Rendering:
+    def _rendering(
+        self, text: str, spans: Sequence[Span], controls: Sequence[Stretch], silent: Sequence[int] = ()
+    ) -> Rendering:
         """controls: the control tokens that the template wrote; others in the text are forged."""
         forged = set(stretches(self.controls, text)).difference(controls)
-        return Rendering(text, tuple(spans), tuple(controls), tuple(sorted(forged)))
+        return Rendering(text, tuple(spans), tuple(controls), tuple(sorted(forged)), silent=tuple(silent))
 
     @cached_property
     def _follows_talk(self) -> bool:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.compiled import CompiledTemplate, MarkedText
-from sftprep.jinja.message_marks import Mark, Region
+from sftprep.jinja.message_marks import Mark, Region, append_mark
 from sftprep.records.conversation import Conversation
 from sftprep.template.probes import ONE_TOOL, OTHERS, TALK, Messages, with_tools
-from sftprep.template.turns import NOT_BLANK
+from sftprep.template.turns import NOT_BLANK, Stretch
 from sftprep.template.variables import Variables
-from sftprep.template.writers import Writers, utf_8, writers_of
+from sftprep.template.writers import Writers, says, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 Message = Mapping[str, Any]
@@ -33,7 +34,7 @@ def strays(
     of another message inside an assistant's; if not quoted, of such only as stand nowhere in their own."""
     starts = [mark.start for mark in marks]
     found, at_home = [], set()
-    for place, owner in zip(writers.places, writers.owners, strict=True):
+    for place, owner in zip(writers.said.places, writers.said.owners, strict=True):
         at = bisect_right(starts, place) - 1
         holder = marks[at].message if at >= 0 and place < marks[at].stop else None
         if holder == owner:
@@ -45,7 +46,7 @@ def strays(
 
 def mixed_places(regions: Sequence[Region], writers: Writers) -> set[int]:
     """Branches that hold text of several messages."""
-    return {region.place for region in regions if len(_owners(region, writers)) > 1}
+    return {region.place for region in regions if len(writers.said.owners_in(region.start, region.stop)) > 1}
 
 
 def attribute(
@@ -64,7 +65,7 @@ def attribute(
             for region in regions
             if low <= region.start <= place < region.stop <= high
             and region.place not in mixed
-            and _owners(region, writers) == {owner}
+            and writers.said.owners_in(region.start, region.stop) == {owner}
         ]
         if not homes:
             around = [region for region in regions if region.start <= place < region.stop]
@@ -78,11 +79,6 @@ def attribute(
 def _unattributable(line: int | None) -> str:
     where = f"chat template, in the branch at line {line}" if line else "chat template, outside all branches"
     return f"{where}: text of a message is printed while the template is at another one or at none, in no branch of its own{REMEDY}"
-
-
-def _owners(region: Region, writers: Writers) -> set[int]:
-    places = writers.places
-    return set(writers.owners[bisect_left(places, region.start) : bisect_left(places, region.stop)])
 
 
 def _bounds(marks: Sequence[Mark], place: int) -> tuple[int, int]:
@@ -100,9 +96,9 @@ def _overlaid(marks: Sequence[Mark], moved: list[Mark]) -> list[Mark]:
     for mark in marks:
         since = mark.start
         for hole in sorted((m for m in moved if mark.start <= m.start and m.stop <= mark.stop), key=lambda m: m.start):
-            kept.append(Mark(mark.message, since, hole.start))
+            kept.append(replace(mark, start=since, stop=hole.start))
             since = hole.stop
-        kept.append(Mark(mark.message, since, mark.stop))
+        kept.append(replace(mark, start=since))
     kept = [mark for mark in kept if mark.stop > mark.start]
     return sorted([*kept, *moved], key=lambda mark: mark.start)
 
@@ -112,18 +108,50 @@ def assistants_of(messages: Sequence[Message]) -> set[int]:
     return {index for index, message in enumerate(messages) if message["role"] == "assistant"}
 
 
-def turns_of(marks: Sequence[Mark], text: str, messages: Sequence[Message], roles: Collection[str]) -> list[Mark]:
-    """The one mark of each message of these roles that printed more than white space, in text order."""
-    turns: dict[int, Mark] = {}
+def turns_of(
+    marks: Sequence[Mark], text: str, messages: Sequence[Message], roles: Collection[str]
+) -> dict[int, list[Mark]]:
+    """By message of these roles that printed more than white space, its marks: several where other messages' cut in."""
+    turns: dict[int, list[Mark]] = {}
     for mark in marks:
-        if messages[mark.message]["role"] not in roles or not NOT_BLANK.search(text, mark.start, mark.stop):
-            continue
-        if mark.message in turns:
-            raise TemplateError(
-                f"chat template: message {mark.message} is printed in two places, so that it has no one turn{REMEDY}"
-            )
-        turns[mark.message] = mark
-    return list(turns.values())
+        if messages[mark.message]["role"] in roles and NOT_BLANK.search(text, mark.start, mark.stop):
+            others = turns.setdefault(mark.message, [])
+            if others and (mark.run < 0 or mark.run != others[-1].run):
+                raise _two_places(mark.message)
+            others.append(mark)
+    return turns
+
+
+def _two_places(message: int) -> TemplateError:
+    return TemplateError(
+        f"chat template: message {message} is printed in two places, so that it has no one turn{REMEDY}"
+    )
+
+
+def goes_on(mark: Mark, writers: Writers, controls: Sequence[Stretch]) -> int | None:
+    """Where a turn goes on, in code points, that other messages have cut in two: at its own words; None if there are none.
+
+    Raises TemplateError where the template writes control tokens before them: these may be its own, or another header.
+    """
+    starts = [pieces.first_of(mark.message, mark.start, mark.stop) for pieces in (writers.said, writers.named)]
+    start = min((start for start in starts if start is not None), default=None)
+    at = bisect_left(controls, (mark.start, mark.start))
+    if start is not None and at < len(controls) and controls[at][0] < start:
+        raise _two_places(mark.message)
+    return start
+
+
+def _without_lookups(marks: Sequence[Mark], writers: Writers, text: str) -> list[Mark]:
+    """Marks inside another message's mark that hold no word of their own, which stands elsewhere, given to that message."""
+    at_home = {mark.message for mark in marks if not mark.around and NOT_BLANK.search(text, mark.start, mark.stop)}
+    found: list[Mark] = []
+    for mark in marks:
+        said = mark.message in writers.said.owners_in(mark.start, mark.stop)
+        if mark.around and mark.message in at_home and not said:
+            message, run = mark.around
+            mark = replace(mark, message=message, run=run, around=None)
+        append_mark(found, mark)
+    return found
 
 
 def holder_of(marks: Sequence[Mark], place: int) -> int:
@@ -145,14 +173,16 @@ class Misplaced:
         ConversationError where an answer cannot be found at all."""
         messages = variables["messages"]
         assistants = assistants_of(messages)
-        marks: Sequence[Mark] = marked.marks
+        marks: Sequence[Mark] = _without_lookups(marked.marks, writers, marked.text)
         if found := strays(marks, writers, assistants, quoted=self.has_strays):
             marks = attribute(marks, self._detailed.mark(variables).regions, writers, found, self._mixed)
         if self.has_strays:
-            lost = assistants - {mark.message for mark in marks}
-            if lost:
+            printed = {mark.message for mark in marks if NOT_BLANK.search(marked.text, mark.start, mark.stop)}
+            wordless = {index for index, message in enumerate(messages) if not says(message)}
+            lost = {index for index in wordless - printed if index >= min(assistants, default=index + 1)}
+            if lost:  # it may have been printed at an assistant's place, or an assistant's at another's
                 raise ConversationError(
-                    f"message {min(lost)} has no text by which to find it in what the chat template prints"
+                    f"message {min(lost)} has no text by which to find it in what the chat template prints{REMEDY}"
                 )
         return marks
 

@@ -37,6 +37,9 @@ class Rendering:
     controls: tuple[Stretch, ...]  # every control token that the template itself wrote, in text order
     forged: tuple[Stretch, ...] = ()  # text of messages, tools or variables that spells a control token, in text order
     adapted: bool = False  # whether the template took the conversation in another variant than its own only
+    silent: tuple[
+        int, ...
+    ] = ()  # indices of messages with something to say of which nothing is printed; they have no span
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +52,7 @@ class SpanPlaces:
     header: tuple[str, ...]  # (K,) text between the end of that control token and the span's start
     last: tuple[int, ...]  # (K,) index of the control token that the span ends with
     exact: bool  # True: some span does not lie between control tokens in this way (its entries are -1, "", -1)
+    silent: tuple[int, ...] = ()  # as in the rendering
 
 
 def marks_of(rendering: Rendering) -> SpanPlaces:
@@ -76,6 +80,7 @@ def marks_of(rendering: Rendering) -> SpanPlaces:
         header=tuple(header),
         last=tuple(last),
         exact=-1 in first,
+        silent=rendering.silent,
     )
 
 
@@ -94,7 +99,7 @@ def rendering_of(text: str, marks: SpanPlaces, controls: re.Pattern[str]) -> Ren
         if not text.startswith(header, begin):
             return None
         spans.append(Span(message, begin + len(header), places[last][1], turn))
-    return Rendering(text, tuple(spans), tuple(places))
+    return Rendering(text, tuple(spans), tuple(places), silent=marks.silent)
 
 
 def token_pattern(tokens: Collection[str]) -> re.Pattern[str]:

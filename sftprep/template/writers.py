@@ -27,23 +27,44 @@ UNTRACEABLE = "what the chat template prints cannot be traced to the messages"
 
 
 @dataclass(frozen=True, slots=True)
+class Pieces:
+    """Pieces of a text in text order. places: code point where each begins, white space left out; owners: index of its message."""
+
+    places: array[int] = field(default_factory=lambda: array("i"))
+    owners: array[int] = field(default_factory=lambda: array("i"))
+
+    def owners_in(self, start: int, stop: int) -> set[int]:
+        """Whose pieces begin in text[start:stop]."""
+        return set(self.owners[bisect_left(self.places, start) : bisect_left(self.places, stop)])
+
+    def first_of(self, message: int, start: int, stop: int) -> int | None:
+        """Where the first piece of a message begins in text[start:stop]."""
+        within = range(bisect_left(self.places, start), bisect_left(self.places, stop))
+        return next((self.places[at] for at in within if self.owners[at] == message), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Writers:
     """Who wrote a text; all in text order, in code points.
 
     own: what the template wrote and nothing else is in. unclear: stretches that texts of the template may be in, with
-    them. places: where a piece begins that a message says, white space left out; owners: index of that message.
+    them. said: what messages say. named: what else is theirs of calls of tools, such as names.
     """
 
     own: list[Stretch] = field(default_factory=list)
     unclear: list[tuple[Stretch, set[str]]] = field(default_factory=list)
-    places: array[int] = field(default_factory=lambda: array("i"))
-    owners: array[int] = field(default_factory=lambda: array("i"))
+    said: Pieces = field(default_factory=Pieces)
+    named: Pieces = field(default_factory=Pieces)
+
+    def speaks(self, message: int, start: int, stop: int) -> bool:
+        """Whether anything that the message has to say is in text[start:stop]."""
+        return message in self.said.owners_in(start, stop) or message in self.named.owners_in(start, stop)
 
     def before_words(self, message: int, start: int, stop: int) -> list[Stretch]:
         """What the template wrote of text[start:stop] before the message says anything; before anything else where it says
         nothing."""
-        places = range(bisect_left(self.places, start), bisect_left(self.places, stop))
-        said = next((self.places[at] for at in places if self.owners[at] == message), None)
+        found = (each.first_of(message, start, stop) for each in (self.said, self.named))
+        said = min((place for place in found if place is not None), default=None)
         first = max(bisect_left(self.own, (start, start)) - 1, 0)
         low = next((at for at in range(first, len(self.own)) if self.own[at][1] > start), len(self.own))
         high = low + 1 if said is None else bisect_left(self.own, (said, said))
@@ -93,11 +114,29 @@ def writers_of(
 
 def _note(found: Writers, part: str, at: int, writer: frozenset[int | str]) -> None:
     if said := NOT_BLANK.search(part):
-        owners = [each for each in writer if isinstance(each, int) and each != NOBODY]
-        found.places.extend([at + said.start()] * len(owners))
-        found.owners.extend(sorted(owners))
+        for each in sorted(each for each in writer if isinstance(each, int)):
+            if each != NOBODY:
+                pieces, message = (found.said, each) if each >= 0 else (found.named, _namer(each))
+                pieces.places.append(at + said.start())
+                pieces.owners.append(message)
     if texts := {each for each in writer if isinstance(each, str)}:
         found.unclear.append(((at, at + len(part)), texts))
+
+
+def says(message: Mapping[str, Any]) -> bool:
+    """Whether a message has something to say: more than white space, or a call of a tool."""
+    return bool(message.get("tool_calls")) or any(has_words(message[key]) for key in SAID if key in message)
+
+
+def has_words(value: Any) -> bool:
+    """Whether text, or text in parts, is more than white space."""
+    if isinstance(value, dict):
+        return any(has_words(item) for key, item in value.items() if key != "type")
+    return (
+        any(map(has_words, value))
+        if isinstance(value, list)
+        else isinstance(value, str) and bool(NOT_BLANK.search(value))
+    )
 
 
 def utf_8(text: str) -> bytes:
@@ -109,11 +148,17 @@ def _written_by(variables: Mapping[str, Any], own: Collection[str]) -> dict[str,
     """The variables with writers in the conversation's: `messages`, `tools`, `documents` and its `own`. Roles are the template's."""
     nobody = frozenset({NOBODY})
     made = {name: _by(nobody, nobody, value) if name in (*_GIVEN, *own) else value for name, value in variables.items()}
-    made["messages"] = [
-        {**_by(nobody, frozenset({index}), message), "role": message["role"]}
-        for index, message in enumerate(variables["messages"])
-    ]
+    made["messages"] = []
+    for index, message in enumerate(variables["messages"]):
+        speaker, namer = frozenset({index}), frozenset({_namer(index)})
+        calls = {"tool_calls": _by(namer, speaker, message["tool_calls"])} if "tool_calls" in message else {}
+        made["messages"].append({**_by(nobody, speaker, message), **calls, "role": message["role"]})
     return made
+
+
+def _namer(message: int) -> int:
+    """The writer of what a message names in its calls; of such a writer, the message."""
+    return NOBODY - 1 - message
 
 
 def _by(writer: Writer, speaker: Writer, value: Any) -> Any:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from strategies import Turn, chats_of_turns
 from transformers import AutoTokenizer
 
-from sftprep.masks.by_controls import ControlIds, GivenWeights, MarkTable, compile_marks, lone_controls, marked_mask
+from sftprep.masks.by_controls import ControlIds, GivenWeights, MarkTable, compile_marks, marked_mask
 from sftprep.masks.spans import CharSpans, span_mask
 from sftprep.template.turns import SpanPlaces
 from sftprep.tokens.batch import TokenBatch
@@ -100,20 +100,6 @@ def test_equals_the_mask_by_characters(data: st.DataObject, chats: list[list[Tur
         all_weights |= set(weights[b]) if ok[b] else set()
     assert mask.tolist() == expected
     assert mask.dtype == (np.bool_ if all_weights <= {0, 1} else np.float32)
-
-
-@given(st.lists(st.lists(st.tuples(st.sampled_from([*range(len(VOCABULARY))]), st.booleans()), max_size=8), max_size=4))
-def test_lone_controls(rows: list[list[tuple[int, bool]]]) -> None:
-    flat = [pair for row in rows for pair in row]
-    offsets = np.cumsum([0, *map(len, rows)])
-    batch = TokenBatch(np.array([token for token, _ in flat], np.uint32), offsets)
-    expected = 0
-    for row in rows:
-        trained = [False, *(mask for _, mask in row), False]
-        alone = [trained[i : i + 3] == [False, True, False] for i in range(len(row))]
-        expected += sum(lone and bool(IS_CONTROL[token]) for lone, (token, _) in zip(alone, row, strict=True))
-
-    assert lone_controls(batch, np.array([mask for _, mask in flat], bool), ControlIds.of(IS_CONTROL)) == expected
 
 
 def one_turn(**changes: object) -> SpanPlaces:

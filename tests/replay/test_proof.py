@@ -281,7 +281,7 @@ def test_what_a_turn_has_of_a_prompt_that_goes_on() -> None:
 
 def test_a_call_that_its_result_ends() -> None:
     source = (
-        LOOP + "<s>{{ m.role }}\n{% if m.tool_calls %}{{ m.content }}<c>{% if loop.last %}<r>{% endif %}"
+        LOOP + "<s>{{ m.role }}\n{% if m.tool_calls %}{{ m.content }}{{ m.tool_calls[0].function.name }}<c>{% if loop.last %}<r>{% endif %}"
         "{% elif m.role == 'tool' %}{{ m.note }}<r>{{ m.content }}<e>{% else %}{{ m.content }}<e>{% endif %}{% endfor %}"
     ).replace("<s>{{ m.role }}\n", "{% if m.role != 'tool' %}<s>{{ m.role }}\n{% endif %}")
     template = ReplayTemplate(open_template(source + ASK + "<s>assistant\n{% endif %}", {"eos_token": "<e>"}, control_tokens=["<s>", "<e>", "<c>", "<r>"]))  # fmt: skip
@@ -294,7 +294,7 @@ def test_a_call_that_its_result_ends() -> None:
                 given = Conversation(messages, None, {}, None)
                 assert replayed(template, given) == rendered(template, given)
             spans, printed = template.template.render(given).spans, template.template.render(given).text
-            assert printed[spans[0].start : spans[0].stop] == text + "<c>" + ("" if note else "<r>")
+            assert printed[spans[0].start : spans[0].stop] == text + "f<c>" + ("" if note else "<r>")
 
 
 def test_an_eos_inside_a_turn() -> None:
@@ -307,3 +307,43 @@ def test_an_eos_inside_a_turn() -> None:
         rendering = template.template.render(given)
         assert rendering.text[: rendering.spans[0].stop].endswith(given.messages[1]["content"] + "<e>")
     assert template.replayed > 9
+
+
+def thinking(*thoughts: str, text: str = "") -> Conversation:
+    messages = [{"role": "user", "content": "a"}]
+    messages += [{"role": "assistant", "content": text, "reasoning_content": thought} for thought in thoughts]
+    return Conversation(messages, None, {}, None)
+
+
+SILENT = LOOP + "<s>{{ m.role }}\n{{ BODY }}<e>{% endfor %}" + ASK + "<s>assistant\n{% endif %}"
+
+
+@pytest.mark.parametrize(
+    "body", ["m.content", "m.content | trim", "m.content.split('~')[-1].strip()", "m.content | tojson"]
+)
+def test_turns_of_which_nothing_is_printed(body: str) -> None:
+    source = SILENT.replace("BODY", body)
+    texts = ["", " ", "b", "b~", "b~ "]
+    conversations = [thinking(thought, text=text) for text in texts for thought in ("", " ", "x")]
+
+    for first in range(0, len(conversations), 4):
+        template = same(source, *conversations[first:], *conversations[:first])
+        assert template.replayed > 4
+
+
+def test_turns_of_which_nothing_but_white_space_is_left() -> None:
+    source = SILENT.replace("BODY", "m.content.replace('x', 'y').replace('z', '')")
+
+    same(source, talk("a", "z"), talk("a", "x"), talk("a", ""), talk("a", "b"))
+    same(source, talk("a", "b"), talk("a", "z"), talk("a", "x"))
+
+
+@pytest.mark.parametrize("body", ["m.tool_calls[0].function.name", "m.tool_calls[0].function | tojson", "m.content"])
+def test_calls_that_are_printed_and_that_are_not(body: str) -> None:
+    def calling(name: str, text: str) -> Conversation:
+        call = {"function": {"name": name, "arguments": {}}}
+        return Conversation([{"role": "assistant", "content": text, "tool_calls": [call]}], None, {}, None)
+
+    conversations = [calling(name, text) for name in ("f", "", " ") for text in ("", "b", " ")]
+    assert same(SILENT.replace("BODY", body), *conversations).replayed > 4
+    same(SILENT.replace("BODY", body), *conversations[::-1])

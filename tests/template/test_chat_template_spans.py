@@ -127,7 +127,8 @@ EXPECTED: list[tuple[Breed, Messages, list[str]]] = [
     (odd.LAST_APART, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
     (odd.LAST_APART, SYSTEM[:-1], ["Hello.<|im_end|>"]),
     (odd.MACROS, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
-    (odd.MACROS, TOOL, ["<|im_end|>", "It is hot.<|im_end|>"]),
+    (odd.MACROS, TOOL, ["It is hot.<|im_end|>"]),  # it prints no calls
+    (zoo.CHATML, [user("Hi"), assistant("", reasoning_content="Hm."), user("Bye"), assistant(" ")], [" <|im_end|>"]),
     (odd.MACROS, [user("Hi"), assistant("stop"), user("Bye"), assistant("Ciao.")], ["stop<|im_end|>"]),
     (odd.SET_BLOCK, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
     (odd.SILENT, [user("Weather?"), call(), result("hot"), assistant("Hot.")], [CALLED, "Hot.<|im_end|>"]),

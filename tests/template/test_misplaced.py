@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import odd_templates as odd
 import pytest
 import template_zoo as zoo
@@ -40,13 +42,87 @@ def test_a_message_printed_twice_is_refused() -> None:
 
 
 def test_what_only_some_conversations_do_rejects_those() -> None:
-    call = {"type": "function", "function": {"name": "weather", "arguments": {}}}
-    calling = {"role": "assistant", "content": "Wait.", "tool_calls": [call]}
-    template = template_of(odd.EARLY_RESULTS)
+    quoting = "{% for m in messages %}{{ m.content }}{% if m.again %}{% for other in messages[1:2] %}{{ other.content }}{% endfor %}{% endif %}{% endfor %}"
+    template, answered = template_of(quoting), talk("Hi", "Hello.")
 
     with pytest.raises(ConversationError, match="message 1 is printed in two places"):
-        template.render(conversation([*talk("Hi"), calling, {"role": "tool", "content": "hot"}]))
-    assert len(template.render(conversation([*talk("Hi"), calling])).spans) == 1
+        template.render(conversation([*answered, {"role": "user", "content": "So?", "again": True}]))
+    assert len(template.render(conversation(answered)).spans) == 1
+
+
+def stretches(source: str | Breed, *messages: dict[str, Any]) -> list[tuple[int, str]]:
+    """(message, text) of every span."""
+    rendering = template_of(source).render(conversation(list(messages)))
+    return [(span.message, rendering.text[span.start : span.stop]) for span in rendering.spans]
+
+
+CALL = {"type": "function", "id": "1", "function": {"name": "weather", "arguments": {}}}
+ASKED, CALLING = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}
+HOT, EMPTY = ({"role": "tool", "content": content, "tool_call_id": "1"} for content in ("hot", ""))
+
+
+def test_a_turn_that_a_result_cuts_in_two_goes_on_at_its_own_words() -> None:
+    waiting = {**CALLING, "content": "Wait."}
+    call = '{"name": "weather", "arguments": {}}<|call|>'
+
+    assert stretches(odd.EARLY_RESULTS, ASKED, waiting, HOT) == [(1, call), (1, "Wait.")]
+    assert stretches(odd.EARLY_RESULTS, ASKED, waiting) == [(1, call + "Wait.")]
+
+
+def test_a_turn_that_goes_on_behind_another_header_is_refused() -> None:
+    again = odd.EARLY_RESULTS.source.replace("{{- message.content }}", "{{- '<|assistant|>' + message.content }}")
+    template = template_of(Breed(again, odd.EARLY_RESULTS.special, odd.EARLY_RESULTS.controls))
+
+    with pytest.raises(ConversationError, match="message 1 is printed in two places"):
+        template.render(conversation([ASKED, {**CALLING, "content": "Wait."}, HOT]))
+
+
+INDEXED = """\
+{%- for m in messages %}{% if m.role != 'tool' %}{{ '<|' + m.role + '|>' + m.content }}
+{%- for c in m.tool_calls or [] %}{{ c.function.name + '<|call|>' }}{% endfor %}
+{%- for k in range(loop.index, messages | length) if m.tool_calls and messages[k].role == 'tool' %}
+{%- set found = messages[k] %}{{ '<|result|>' + found.content + '<|end|>' }}{% endfor %}
+{%- if not m.tool_calls %}{{ '<|end|>' }}{% endif %}{% endif %}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
+
+
+@pytest.mark.parametrize("result", [HOT, EMPTY])
+def test_a_result_that_is_taken_by_its_index_is_not_its_calls(result: dict[str, Any]) -> None:
+    indexed = Breed(INDEXED, odd.EARLY_RESULTS.special, odd.EARLY_RESULTS.controls)
+
+    found = stretches(indexed, ASKED, CALLING, result, {"role": "assistant", "content": "Hot."})
+    assert found == [(1, "weather<|call|>"), (3, "Hot.<|end|>")]
+
+
+def test_an_empty_result_that_may_be_in_the_turn_of_its_call_rejects_the_conversation() -> None:
+    with pytest.raises(ConversationError, match="message 2 has no text by which to find it"):
+        template_of(odd.EARLY_RESULTS).render(conversation([ASKED, CALLING, EMPTY]))
+
+
+@pytest.mark.parametrize("text", ["Ciao.", ""])
+def test_messages_by_index_are_found_without_words(text: str) -> None:
+    indexed = "{% for i in range(messages | length) %}{% set m = messages[i] %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+    assert stretches(Breed(indexed, controls=zoo.CHATML.controls), ASKED, {"role": "assistant", "content": text}) == [
+        (1, text + "<|im_end|>")
+    ]
+
+
+@pytest.mark.parametrize("how", ["macro", "loop"])
+def test_a_call_that_is_looked_up_by_its_result_stays_one_turn(how: str) -> None:
+    look = "{% for o in messages %}{% for c in o.tool_calls or [] %}{% if c.id == m.tool_call_id %}{{ c.function.name }}{% endif %}{% endfor %}{% endfor %}"
+    macro = "{% macro name_of(messages, m) %}" + look + "{% endmacro %}"
+    looked_up = macro + (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'tool' %}"
+        + (look if how == "loop" else "{{ name_of(messages, m) }}")
+        + ": {% endif %}{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+
+    found = stretches(
+        Breed(looked_up, controls=zoo.CHATML.controls), ASKED, CALLING, HOT, {"role": "assistant", "content": "Hot."}
+    )
+    assert found == [(1, "weather<|im_end|>"), (3, "Hot.<|im_end|>")]
 
 
 def test_an_answer_that_cannot_be_found_rejects_its_conversation() -> None:

@@ -169,7 +169,7 @@ def test_no_text_becomes_a_control_token_whatever_a_template_does_to_it(roles: s
         for conversation, found in zip(given, chain.controls(given), strict=True):
             tried += 1
             if isinstance(found, str):
-                assert "refuses it" in found, found
+                assert "refuses it" in found or "prints none of its words" in found, found
             else:
                 assert found == [START, END] * len(conversation.messages), (trick, conversation)
     assert tried > 500
