@@ -197,12 +197,12 @@ class BothWays:
         self, conversations: Sequence[Conversation], marks: Sequence[SpanPlaces], failed: dict[int, str]
     ) -> int:
         """How many turns would be trained if anything of them were printed. Templates whose mask is a rule tell of none."""
-        found = [
+        found = (
             self.weights(conversation)[list(mark.silent)]
             for index, (conversation, mark) in enumerate(zip(conversations, marks, strict=True))
             if mark.silent and index not in failed
-        ]
-        return sum(map(np.count_nonzero, found))
+        )
+        return sum(int(np.count_nonzero(weights)) for weights in found)
 
     def _exactly(
         self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_builds import GOOD, build, load, rejects, write
 
@@ -59,6 +60,21 @@ def test_turns_of_which_nothing_is_printed_are_dropped_with_that_reason(tmp_path
     (reject,) = rejects(tmp_path / "out")
     said = "no answer is found" if mask == "scan" else "the chat template prints nothing of what would be trained"
     assert (reject["kind"], said in reject["reason"]) == ("dropped", True)
+
+
+def test_turns_of_which_nothing_is_printed_are_counted(tmp_path: Path) -> None:
+    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    template += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    thought, nothing = ({"role": "assistant", "content": "", **more} for more in ({"reasoning_content": "Hm."}, {}))
+    two = {"messages": [*GOOD["messages"], GOOD["messages"][0], thought]}
+    untrained = {"messages": [*GOOD["messages"], GOOD["messages"][0], {**thought, "train": False}]}
+    empty = {"messages": [*GOOD["messages"], GOOD["messages"][0], nothing]}  # has nothing to say: it is trained to end
+    source = write(tmp_path / "a.jsonl", two, untrained, empty, two)
+    manifest = build(tmp_path / "out", source, chat_template=template)
+    assert (manifest.totals["empty_turns"], manifest.totals["conversations"]) == (2, 4)
+    masks = np.load(tmp_path / "out" / "shard-00000.mask.npy")
+    trained = masks.sum(axis=1).tolist()
+    assert trained == [trained[0], trained[0], trained[0] + 1, trained[0]]
 
 
 def test_turns_that_the_template_does_not_end_are_counted(tmp_path: Path) -> None:
