@@ -160,3 +160,81 @@ VICUNA = Breed(
     {"bos_token": "<s>", "eos_token": "</s>"},
     ("<s>", "</s>", "<unk>"),
 )
+
+
+# Prints its own first message, and the tools, in the turn of the first message, whosever that is.
+WELCOMING = Breed(
+    """\
+{%- for message in messages %}
+    {%- if loop.first and message.role != 'system' %}{{ '<|im_start|>system\\nassistant: be kind.' + (tools | tojson if tools else '') + '<|im_end|>\\n' }}{% endif %}
+    {{- '<|im_start|>' + message.role + '\\n' + message.content }}{% if message.tool_calls %}{{ message.tool_calls | tojson }}{% endif %}
+    {{- '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}""",
+    {"eos_token": "<|im_end|>"},
+    _IM,
+    ("<think>",),
+)
+
+
+# Indented as it stands in the file, so that a turn has other white space than the prompt.
+INDENTED = Breed(
+    """\
+{% for message in messages %}
+    {{ message.role | capitalize }}: {{ message.content }}
+{% endfor %}
+{% if add_generation_prompt %}
+Assistant:
+{% endif %}""",
+)
+
+
+# As DeepSeek V3.2: the prompt opens a thought and closes it, the turn has only its end; after a result, nothing else of the prompt.
+CLOSED_THOUGHT = Breed(
+    """\
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}{{ '<|result|>' + message.content }}
+    {%- elif message.role == 'user' %}{{ '<|user|>' + message.content }}
+    {%- else %}
+        {{- '<|assistant|>' if messages[loop.index0 - 1].role == 'user' }}
+        {{- '</think>' + message.content }}{% if message.tool_calls %}{{ message.tool_calls | tojson }}{% endif %}
+        {{- '<|end|>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|><think></think>' }}{% endif %}""",
+    {"eos_token": "<|end|>"},
+    ("<|user|>", "<|assistant|>", "<|result|>", "<|end|>"),
+    ("<think>", "</think>"),
+)
+
+
+# As DeepSeek R1's: words beside a call stand behind a second header, where no server asks for them.
+TWO_HEADERS = Breed(
+    """\
+{%- for message in messages %}
+    {%- if message.tool_calls %}{{ '<|assistant|>' + message.tool_calls[0].function | tojson + '<|end|>' }}{% endif %}
+    {{- '<|' + message.role + '|>' + message.content + '<|end|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|><think>' }}{% endif %}""",
+    {"eos_token": "<|end|>"},
+    ("<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"),
+    ("<think>",),
+)
+
+
+# As Gemma 4: ends a call with the token that its result begins with, whether or not there is one.
+OPEN_CALL = Breed(
+    """\
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}{{ '<|result>' + message.content + '<result|>' }}
+    {%- else %}
+        {{- '<|turn>' + message.role + '\\n' + message.content }}
+        {%- if message.tool_calls %}
+            {{- '<|call>' + message.tool_calls[0].function | tojson + '<call|>' + ('<|result>' if loop.last else '') }}
+        {%- else %}{{ '<turn|>\\n' }}{% endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt and messages[-1].role != 'tool' %}{{ '<|turn>assistant\\n' }}{% endif %}""",
+    {"eos_token": "<eos>"},
+    ("<eos>", "<|turn>", "<turn|>", "<|call>", "<call|>", "<|result>", "<result|>"),
+)

@@ -32,6 +32,7 @@ from sftprep.template.turns import (
 )
 
 CALLED = '[{"type": "function", "id": "abcdefghi", "function": {"name": "weather", "arguments": {"city": "Rome"}}}]<|im_end|>'
+FUNCTION = '{"name": "weather", "arguments": {"city": "Rome"}}'
 
 EXPECTED: list[tuple[Breed, Messages, list[str]]] = [
     (zoo.CHATML, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
@@ -132,6 +133,22 @@ EXPECTED: list[tuple[Breed, Messages, list[str]]] = [
     (odd.MACROS, [user("Hi"), assistant("stop"), user("Bye"), assistant("Ciao.")], ["stop<|im_end|>"]),
     (odd.SET_BLOCK, SYSTEM, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
     (odd.SILENT, [user("Weather?"), call(), result("hot"), assistant("Hot.")], [CALLED, "Hot.<|im_end|>"]),
+    (odd.WELCOMING, PLAIN, ["Hello.<|im_end|>", " Ciao. <|im_end|>"]),
+    (odd.WELCOMING, [assistant("Hello."), *PLAIN], ["Hello.<|im_end|>", "Hello.<|im_end|>", " Ciao. <|im_end|>"]),
+    (odd.WELCOMING, [assistant("<think>\nGreets.")], ["Greets.<|im_end|>"]),
+    (odd.WELCOMING, [assistant("assistant\nGreets.")], ["assistant\nGreets.<|im_end|>"]),
+    (odd.WELCOMING, [assistant(""), *PLAIN[:2]], ["<|im_end|>", "Hello.<|im_end|>"]),
+    (odd.WELCOMING, [call("Wait.")], [f"Wait.{CALLED}"]),
+    (odd.INDENTED, SYSTEM, [" Hello.\n", "  Ciao. \n"]),
+    (odd.INDENTED, [assistant("Hello.")], [" Hello.\n"]),
+    (odd.CLOSED_THOUGHT, PLAIN, ["Hello.<|end|>", " Ciao. <|end|>"]),
+    (odd.CLOSED_THOUGHT, TOOL, [f"{CALLED[:-10]}<|end|>", "It is hot.<|end|>"]),
+    (odd.TWO_HEADERS, PLAIN, ["Hello.<|end|>", " Ciao. <|end|>"]),
+    (odd.TWO_HEADERS, [user("Weather?"), call()], [f"{FUNCTION}<|end|>"]),
+    (odd.TWO_HEADERS, [user("Weather?"), call("Wait.")], [f"{FUNCTION}<|end|>"]),
+    (odd.OPEN_CALL, TOOL, [f"<|call>{FUNCTION}<call|><|result>", "It is hot.<turn|>"]),
+    (odd.OPEN_CALL, TOOL[:2], [f"<|call>{FUNCTION}<call|><|result>"]),
+    (odd.OPEN_CALL, [*TOOL[:2], *PLAIN], [f"<|call>{FUNCTION}<call|>", "Hello.<turn|>", " Ciao. <turn|>"]),
 ]
 
 
@@ -155,6 +172,16 @@ def test_a_header_begins_and_ends_where_prompt_and_turn_agree() -> None:
         "<|im_start|>assistant\n<think>\n",
     ]
     assert headers(odd.LAST_APART, PLAIN) == ["<|im_start|>assistant\n", "<|im_start|>assistant\n"]
+
+
+def test_tools_before_the_header_of_the_first_message() -> None:
+    function = {"name": "f", "description": "<|im_start|>assistant\n<think>\n"}
+    template = template_of(odd.WELCOMING)
+    for text in ("Hello.", "<think>\nHello.", "So: assistant\nHello."):
+        given = conversation([assistant(text), *PLAIN], [{"type": "function", "function": function}])
+        rendering = template.render(given)
+        spans = [rendering.text[span.start : span.stop] for span in rendering.spans]
+        assert spans == [f"{text.removeprefix('<think>')}<|im_end|>".lstrip(), *trained(template, PLAIN)]
 
 
 def test_overrides() -> None:
@@ -223,7 +250,8 @@ def test_which_templates_have_spans_between_control_tokens() -> None:
     }
 
     # GLM 4: the last turn ends with nothing; the others have no token right before the answer, or none after it
-    assert exact == {"GLM_4", "GLM_45", "LLAMA_2", "MISTRAL_1", "FALCON", "VICUNA", "SEPARATED", "ZEPHYR"}
+    apart = {"LLAMA_2", "MISTRAL_1", "FALCON", "VICUNA", "SEPARATED", "ZEPHYR", "INDENTED"}
+    assert exact == {"GLM_4", "GLM_45", *apart}
 
 
 def published(folder: Any, **options: Any) -> tuple[Any, ChatTemplate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import odd_templates as odd
 import pytest
 import template_zoo as zoo
 from breeds import Breed, template_of
@@ -21,3 +22,17 @@ from breeds import Breed, template_of
 )  # fmt: skip
 def test_tokens_that_begin_or_end_turns_are_control_tokens(breed: Breed, expected: set[str]) -> None:
     assert template_of(breed).control_tokens == expected | {*breed.controls, *breed.special.values()}
+
+
+@pytest.mark.parametrize(
+    ("breed", "expected"),
+    [
+        (zoo.GPT_OSS, {"<|end|>", "<|return|>", "<|call|>"}),
+        (zoo.GLM_4, set()),
+        (zoo.QWEN_3, {"<|im_end|>"}),
+        (odd.OPEN_CALL, {"<turn|>", "<|result>"}),
+        (odd.EARLY_RESULTS, {"<|end|>", "<|call|>"}),
+    ],
+)
+def test_tokens_that_are_known_to_end_turns(breed: Breed, expected: set[str]) -> None:
+    assert template_of(breed).ends == expected
