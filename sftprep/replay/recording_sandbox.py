@@ -177,8 +177,11 @@ class TracingSandbox(Sandbox):
             return left + right
         if operator == "%" and type(left) is str:
             return self._percent(left, right)
+        undefined = next((each for each in (left, right) if isinstance(each, Undefined)), None)
+        if undefined is not None:
+            return super().call_binop(context, operator, undefined, "")  # refuses in the same words
         if operator == "+" and {left.__class__, right.__class__} <= _ADDED:
-            left.__class__() + right.__class__()  # raises as values of these types do, if not of one type
+            left.__class__() + right.__class__()  # refuses as values of these types do, if not of one type
         raise Untraceable
 
     def _percent(self, form: str, value: Any) -> Any:
