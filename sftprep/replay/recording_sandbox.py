@@ -178,7 +178,7 @@ class TracingSandbox(Sandbox):
         if operator == "%" and type(left) is str:
             return self._percent(left, right)
         undefined = next((each for each in (left, right) if isinstance(each, Undefined)), None)
-        if undefined is not None:
+        if operator == "+" and undefined is not None:
             return super().call_binop(context, operator, undefined, "")  # refuses in the same words
         if operator == "+" and {left.__class__, right.__class__} <= _ADDED:
             left.__class__() + right.__class__()  # refuses as values of these types do, if not of one type
