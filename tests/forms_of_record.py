@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -21,7 +22,9 @@ def forms_of(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
     arguments = [("", plain)]
     if (decoded := [_with_arguments(message, json.loads, str) for message in plain]) != plain:
         arguments.append(("arguments decoded", decoded))
-    elif (encoded := [_with_arguments(message, json.dumps, dict) for message in plain]) != plain:
+    elif (
+        encoded := [_with_arguments(message, partial(json.dumps, ensure_ascii=False), dict) for message in plain]
+    ) != plain:
         arguments.append(("arguments as JSON", encoded))
     contents: list[tuple[str, Any]] = [("", ...)]
     if any("content" not in message for message in plain):

@@ -94,14 +94,16 @@ class Templates:
                 rendering = template.render_blocks(variant) if self._blocks else template.render(variant)
             return rendering.text, rendering
 
-        _, rendering, adapted = take(conversation, self._config.tool_arguments, render, self._text_of)
+        _, rendering, adapted = take(conversation, self._config.tool_arguments, render, self._text_of, self._speaks)
         return replace(rendering, adapted=adapted)
 
     def render_fast(self, conversation: Conversation) -> tuple[str, SpanPlaces, bool]:
         """By replay, where the shape of the conversation is known; and whether the template took another variant of it."""
         replay = self._replay(conversation)
         before = replay.rendered
-        text, marks, adapted = take(conversation, self._config.tool_arguments, replay.render, self._text_of)
+        text, marks, adapted = take(
+            conversation, self._config.tool_arguments, replay.render, self._text_of, self._speaks
+        )
         self.replayed += replay.rendered == before
         self._lost_in_a_row = 0
         return text, marks, adapted
@@ -111,6 +113,11 @@ class Templates:
         template = self._replay(conversation).template
         with self._guard(conversation):
             return template.compiled.mark(template.variables.of(conversation), held_back=False).text
+
+    def _speaks(self, conversation: Conversation, text: str) -> bool:
+        """Whether any message says something in the text that the template made of them."""
+        with self._guard(conversation):
+            return self._replay(conversation).template.speaks(conversation, text)
 
     def asked_for(self, conversation: Conversation, message: int) -> str:
         """The text that a model sees when it is asked for a message. Raises ConversationError if the template refuses."""

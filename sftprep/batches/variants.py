@@ -38,22 +38,24 @@ def take(
     tool_arguments: str,
     render: Callable[[Conversation], tuple[str, T]],
     text_of: Callable[[Conversation], str],
+    speaks: Callable[[Conversation, str], bool],
 ) -> tuple[str, T, bool]:
     """What `render` gives of the variant that the template takes: text, the rest, and whether it is another one than the
     conversation's own.
 
     tool_arguments: as the option has it. render: raises RefusedError where the template refuses, another
-    ConversationError where it cannot be followed. text_of: what it prints, followed or not. Raises as `render` does for
+    ConversationError where it cannot be followed. text_of: what it prints, followed or not. speaks: whether any of a
+    variant's messages says something in the text, which takes long to tell. Raises as `render` does for
     the variant taken, or for the first where the template refuses all; ConversationError where the text holds no word of
     the conversation.
     """
     if varies(conversation):
-        text, rest, adapted = _first_good(conversation, tool_arguments, render, text_of)
+        text, rest, variant = _first_good(conversation, tool_arguments, render, text_of)
     else:
-        (text, rest), adapted = render(conversation), False
-    if not has_words(text, conversation):
+        (text, rest), variant = render(conversation), conversation
+    if not has_words(text, conversation) and not speaks(variant, text):
         raise ConversationError("the chat template prints none of its words")
-    return text, rest, adapted
+    return text, rest, variant is not conversation
 
 
 def _first_good(
@@ -61,13 +63,13 @@ def _first_good(
     tool_arguments: str,
     render: Callable[[Conversation], tuple[str, T]],
     text_of: Callable[[Conversation], str],
-) -> tuple[str, T, bool]:
+) -> tuple[str, T, Conversation]:
     refused: list[ConversationError] = []
-    printed: list[tuple[str, T, bool] | ConversationError] = []
+    printed: list[tuple[str, T, Conversation] | ConversationError] = []
     for variant in variants(conversation, tool_arguments):
-        found: tuple[str, T, bool] | ConversationError
+        found: tuple[str, T, Conversation] | ConversationError
         try:
-            found = (*render(variant), variant is not conversation)
+            found = (*render(variant), variant)
             text = found[0]
         except RefusedError as error:
             refused.append(error)
@@ -188,7 +190,8 @@ def _shows_null(text: str, conversation: Conversation, variant: Conversation, sa
 
 
 def has_words(text: str, conversation: Conversation) -> bool:
-    """Whether the text holds anything that the conversation says, thinks or calls; True if it has nothing to say."""
+    """Whether the text holds anything that the conversation says, thinks or calls, as it says it; True if it has nothing to
+    say."""
     for message in conversation.messages:
         content = message.get("content")
         if type(content) is str and content and content in text:

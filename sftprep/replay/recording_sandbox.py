@@ -47,6 +47,7 @@ _TYPE_TESTS = frozenset(_KINDS)
 _NUMBER_TESTS = frozenset({"divisibleby", "even", "false", "odd", "true"})
 _STAND_INS = frozenset({TracedDict, TracedList, TracedNumber, TracedText, Method})
 _METHODS = {TracedText: TEXT_METHODS, TracedDict: DICT_METHODS}
+_ADDED = frozenset({str, list, dict})
 _JSON_OPTIONS = frozenset({"ensure_ascii", "indent", "separators", "sort_keys"})
 # Statements and expressions whose compiled code keeps to the hooks below. Not here: autoescape, blocks and includes, and
 # `filter` and `call` blocks, which print what is no string without making it one.
@@ -140,7 +141,7 @@ class TracingSandbox(Sandbox):
         raise Untraceable
 
     def _missing(self, obj: Any, name: Any) -> Any:
-        return self.undefined(obj=obj, name=name)
+        return self.undefined(obj=obj.__class__() if type(obj) in _STAND_INS else obj, name=name)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """`obj(*args, **kwargs)`."""
@@ -164,6 +165,11 @@ class TracingSandbox(Sandbox):
             return left + right
         if operator == "%" and type(left) is str:
             return self._percent(left, right)
+        undefined = next((each for each in (left, right) if isinstance(each, Undefined)), None)
+        if operator == "+" and undefined is not None:
+            return super().call_binop(context, operator, undefined, "")  # refuses in the same words
+        if operator == "+" and {left.__class__, right.__class__} <= _ADDED:
+            left.__class__() + right.__class__()  # refuses as values of these types do, if not of one type
         raise Untraceable
 
     def _percent(self, form: str, value: Any) -> Any:

@@ -4,7 +4,7 @@ A shape is the roles, keys and value types of a conversation. The template is re
 (`recorder`), which gives a way through the template: what was observed of the conversation, and a program, literal text
 and steps, that prints it. Ways of a shape form a tree that is compiled to Python (`decision_tree`). A conversation whose
 observations lead to a program is rendered by joining strings; if they lead nowhere, Jinja renders it and a new way may
-be recorded; ways that could not be recorded always take Jinja.
+be recorded; ways that could not be recorded always take Jinja. A way may also lead to where the template refuses.
 Cost: about 2 µs and 1 µs a message, and copying the text once. Recording costs as much as some ten renderings, so a shape
 is recorded when it is common, or has been seen some times, and after the first hundred recordings only one conversation
 in eight is.
@@ -16,9 +16,10 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
+from sftprep.errors import RefusedError
 from sftprep.records.conversation import PLAIN, Conversation
 from sftprep.replay.decision_tree import Program, Replay, Tree
 from sftprep.replay.proof import (
@@ -39,6 +40,7 @@ from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.turns import Rendering, SpanPlaces, header_of, marks_of
 from sftprep.template.writers import has_words, says
 
+_Outcome = SpanPlaces | str  # where spans lie, or why the template refuses
 Guard = Callable[[Conversation], AbstractContextManager[None]]
 _MAX_SHAPES = 2048  # each takes some 40 kB once it is recorded
 _MAX_WAYS = 32  # of one shape
@@ -59,9 +61,8 @@ class ReplayTemplate:
         self.template, self._guard = template, guard
         self.replayed = self.rendered = self.recorded = 0
         self._sightings: dict[tuple[Any, ...], int] = {}  # of a shape, while it is not replayed
-        self._trees: dict[tuple[Any, ...], Tree[SpanPlaces]] = {}
-        self._replays: dict[tuple[Any, ...], Replay[SpanPlaces]] = {}
-        self._recorder: RecordingTemplate | None = None
+        self._trees: dict[tuple[Any, ...], Tree[_Outcome]] = {}
+        self._replays: dict[tuple[Any, ...], Replay[_Outcome]] = {}
         self._marks_known: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal marks
         self._forms = Forms({"header": partial(_header, tokens=template.tokens), "says": says, "has_words": has_words})
 
@@ -69,23 +70,40 @@ class ReplayTemplate:
         """The text and marks of `ChatTemplate.render`. Raises as it does."""
         key = _shape(conversation)
         replay = self._replays.get(key)
-        found: tuple[str, SpanPlaces] | bool = False
+        found: tuple[str, _Outcome] | bool = False
         if replay is not None:
             try:
                 found = replay(conversation.messages, conversation.tools, conversation.template_kwargs)
             except Exception:  # noqa: BLE001 - a step that fails, as `x.index` may, is Jinja's to explain
                 found = True
             if type(found) is tuple:
-                if len(found[0]) <= _LONG_TEXT:
+                text, outcome = found
+                if isinstance(outcome, str):
                     self.replayed += 1
-                    return found
+                    raise RefusedError(outcome)
+                if len(text) <= _LONG_TEXT:
+                    self.replayed += 1
+                    return text, outcome
                 found = True  # and the text is not in memory twice
+                del text
         self.rendered += 1
         with self._guard(conversation):
-            rendering = self.template.render(conversation)
+            rendering = self._rendering(conversation)
             if found is False and self._may_record(key, conversation):
                 self._record(key, conversation, rendering)
+        if isinstance(rendering, RefusedError):
+            raise rendering
         return rendering.text, marks_of(rendering)
+
+    def _rendering(self, conversation: Conversation) -> Rendering | RefusedError:
+        try:
+            return self.template.render(conversation)
+        except RefusedError as refusal:
+            return refusal
+
+    @cached_property
+    def _recorder(self) -> RecordingTemplate:
+        return RecordingTemplate(self.template.compiled, self.template.compiled.now)
 
     def _may_record(self, key: tuple[Any, ...], conversation: Conversation) -> bool:
         """Whether a recording is worth its time: the shape is common or was seen often, and neither its ways nor all recordings
@@ -106,7 +124,7 @@ class ReplayTemplate:
             and not (self.template.roles and self.template.misplaced.has_strays)
         )
 
-    def _record(self, key: tuple[Any, ...], conversation: Conversation, rendering: Rendering) -> None:
+    def _record(self, key: tuple[Any, ...], conversation: Conversation, rendering: Rendering | RefusedError) -> None:
         """Add the conversation's way to its shape's tree."""
         self.recorded += 1
         if key not in self._trees:
@@ -114,7 +132,11 @@ class ReplayTemplate:
         tree = self._trees[key]
         recording = Recording(tree.steps, {name: getattr(conversation, name) for name in INPUTS})
         try:
-            program = self._program(conversation, rendering, recording)
+            program: Program[_Outcome] | None
+            if isinstance(rendering, RefusedError):
+                program = self._refusal(conversation, rendering, recording)
+            else:
+                program = self._program(conversation, rendering, recording)
         except (Untraceable, Exception):  # noqa: BLE001 - to C code stand-ins are no strings: what raises is not replayed
             program = None
         try:
@@ -123,11 +145,21 @@ class ReplayTemplate:
         except Untraceable:  # the template does not do the same twice
             self._replays[key] = lambda *_: True
 
-    def _program(self, conversation: Conversation, rendering: Rendering, recording: Recording) -> Program[SpanPlaces]:
+    def _refusal(self, conversation: Conversation, refusal: RefusedError, recording: Recording) -> Program[_Outcome]:
+        """What refuses all conversations that agree with what was observed. Raises Untraceable."""
+        template, cause = self.template, refusal.__cause__
+        traced = template.variables.of(traced_conversation(conversation, recording))
+        try:
+            self._recorder.printed(traced, recording, held_back=bool(template.roles))
+        except Exception as error:
+            if type(error) is type(cause) and str(error) == str(cause):
+                return Program((), str(refusal))
+            raise
+        raise Untraceable
+
+    def _program(self, conversation: Conversation, rendering: Rendering, recording: Recording) -> Program[_Outcome]:
         """What prints all conversations that agree with what was observed. Raises Untraceable."""
         template = self.template
-        if self._recorder is None:
-            self._recorder = RecordingTemplate(template.compiled, template.compiled.now)
         traced = template.variables.of(traced_conversation(conversation, recording))
         printed = self._recorder.printed(traced, recording, held_back=bool(template.roles))
         if printed.text != rendering.text:

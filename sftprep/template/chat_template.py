@@ -157,6 +157,12 @@ class ChatTemplate:
         writers = writers_of(self.compiled, conversation, variables, text)
         return variables, replace(marked, text=text.decode("utf-8", "surrogatepass")), writers
 
+    def speaks(self, conversation: Conversation, text: str) -> bool:
+        """Whether any message says something in the text that was made of the conversation. Raises ConversationError where
+        that cannot be told."""
+        writers = writers_of(self.compiled, conversation, self.variables.of(conversation), utf_8(text))
+        return bool(writers.said.places or writers.named.places)
+
     def asked_for(self, conversation: Conversation, message: int) -> str:
         """The text that a model sees when it is asked for a message. Raises ConversationError if the template refuses."""
         before = replace(conversation, messages=conversation.messages[:message], plain_roles=None)

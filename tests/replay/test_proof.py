@@ -281,7 +281,8 @@ def test_what_a_turn_has_of_a_prompt_that_goes_on() -> None:
 
 def test_a_call_that_its_result_ends() -> None:
     source = (
-        LOOP + "<s>{{ m.role }}\n{% if m.tool_calls %}{{ m.content }}{{ m.tool_calls[0].function.name }}<c>{% if loop.last %}<r>{% endif %}"
+        LOOP
+        + "<s>{{ m.role }}\n{% if m.tool_calls %}{{ m.content }}{{ m.tool_calls[0].function.name }}<c>{% if loop.last %}<r>{% endif %}"
         "{% elif m.role == 'tool' %}{{ m.note }}<r>{{ m.content }}<e>{% else %}{{ m.content }}<e>{% endif %}{% endfor %}"
     ).replace("<s>{{ m.role }}\n", "{% if m.role != 'tool' %}<s>{{ m.role }}\n{% endif %}")
     template = ReplayTemplate(open_template(source + ASK + "<s>assistant\n{% endif %}", {"eos_token": "<e>"}, control_tokens=["<s>", "<e>", "<c>", "<r>"]))  # fmt: skip

@@ -19,7 +19,7 @@ from random_templates import random_family, random_template
 from replays import ASK, LOOP, breed_template, rendered, replayed, same, talk
 from strategies import families
 
-from sftprep.errors import TemplateError
+from sftprep.errors import RefusedError, TemplateError
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.replay import replay_template as replay
 from sftprep.replay.replay_template import ReplayTemplate
@@ -154,6 +154,36 @@ def test_random_templates_give_the_marks_of_jinja(seed: int, monkeypatch: pytest
         pytest.skip("the template does not compile")
     for conversation in [*random_family(random, 10), *random_family(random, 10)]:
         assert replayed(template, conversation) == rendered(template, conversation)
+
+
+# -- refusals --
+
+CALLS = [{"function": {"name": "f", "arguments": {"a": "b"}}}]
+REFUSES = {  # a template, what it refuses, and conversations of the same shape, of which it prints some
+    "UNDEFINED": ("{{ m.content + m.name }}", {}, [talk("a"), talk("b", "c"), talk("d")]),
+    "NO_METHOD": ("{{ m.content.startswith('x') }}", {}, [talk([{"text": "a"}]), talk([{"text": "b"}])]),
+    "RAISES": ("{% if 'bad' in m.content %}{{ raise_exception('No bad words') }}{% endif %}", {}, [talk("bad"), talk("good"), talk("bad, too"), talk("")]),
+    "SAYS_WHAT": ("{{ raise_exception('No ' ~ m.content) }}", {}, [talk("a"), talk("b")]),
+    "NO_MAPPING": ("{{ m.content | items | list }}", {}, [talk("a"), talk("b")]),
+    "ADDS_LIST": ("{{ '>' + m.content }}", {}, [talk(["a"]), talk(["b", "c"]), talk([])]),
+    "TO_LIST": ("{{ m.content + '<' }}", {}, [talk(["a"]), talk(["b"])]),
+    "ADDS_NONE": ("{{ '>' + m.content }}", {}, [talk(None), talk(None, None)]),
+    "ADDS_DICT": ("{{ '>' + m.tool_calls[0].function.arguments }}", {}, [talk("a", tool_calls=CALLS), talk("b", tool_calls=CALLS)]),
+    "BY_TYPE": ("{{ '>' + m.tool_calls[0].function.arguments }}", {}, [talk("a", tool_calls=CALLS), talk("a", tool_calls=[{"function": {"arguments": "{}"}}])]),
+}  # fmt: skip
+ALWAYS_JINJA = {"SAYS_WHAT"}  # what it says is made of the conversation
+
+
+@pytest.mark.parametrize("name", REFUSES)
+def test_refusals_are_replayed_as_jinja_refuses(name: str) -> None:
+    """In its words, of those conversations only that take the same way."""
+    body, options, conversations = REFUSES[name]
+    template = same(LOOP + body + "{% endfor %}", *conversations, roles=(), **options)
+    given = [replayed(template, conversation) for conversation in conversations]
+    assert given[0][0] is RefusedError
+    before = template.rendered
+    assert [replayed(template, conversation) for conversation in conversations] == given
+    assert (template.rendered > before) == (name in ALWAYS_JINJA)
 
 
 # -- bounds --
