@@ -69,7 +69,9 @@ def rendered(source: str, option: str, messages: list[dict[str, Any]]) -> tuple[
     def text_of(variant: Conversation) -> str:
         return compiled.mark({"messages": variant.messages}).text
 
-    text, _, adapted = take(conversation(messages), option, lambda variant: (text_of(variant), None), text_of)
+    text, _, adapted = take(
+        conversation(messages), option, lambda variant: (text_of(variant), None), text_of, lambda *_: False
+    )
     return text, adapted
 
 
@@ -162,7 +164,7 @@ def test_a_variant_that_cannot_be_followed_is_taken_only_if_it_is_printed_well(
             raise first
         return "First part. Second part.", None
 
-    attempt: Callable[[], Any] = lambda: take(conversation(parts()), "auto", render, lambda _: text)  # noqa: E731
+    attempt: Callable[[], Any] = lambda: take(conversation(parts()), "auto", render, lambda _: text, lambda *_: False)  # noqa: E731
     if raised is None:
         assert attempt() == ("First part. Second part.", None, True)
     else:
