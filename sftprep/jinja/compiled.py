@@ -15,7 +15,7 @@ from jinja2 import nodes
 from sftprep.errors import ConversationError, RefusedError, TemplateError
 from sftprep.jinja.after_messages import epilogue_of
 from sftprep.jinja.following_sandbox import FollowingSandbox
-from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, mark_end_of_messages
+from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, gathered_in, mark_end_of_messages
 from sftprep.jinja.message_marks import TEXT_MARKS, Mark, Region, RunLog, marked_text, regions_of
 from sftprep.jinja.reasons import reason_of
 from sftprep.jinja.sandbox import Sandbox
@@ -58,7 +58,7 @@ class CompiledTemplate:
             self.epilogue = epilogue_of(tree)
             if self.epilogue is not None:
                 mark_end_of_messages(tree, self.epilogue.first)
-            instrument = Instrument(branches=branches)
+            instrument = Instrument(branches=branches, gathered=gathered_in(tree))
             instrument.visit(tree)
             self.tree = tree
             self.template = self.environment.from_string(tree)
@@ -125,10 +125,10 @@ class CompiledTemplate:
         if TEXT_MARKS.search(plain):
             raise ConversationError("the text holds noncharacters (U+1FFFE to U+6FFFF), which are used to mark it")
         if text != plain:
-            lines = ", ".join(map(str, self.held_back_lines))
+            lines = ", ".join(map(str, dict.fromkeys(self.held_back_lines)))
             raise TemplateError(
-                f"chat template, line {lines}: a loop over messages inside a macro or `set` block, whose text is "
-                "changed afterwards (trimmed, measured, replaced), so that turns cannot be told apart; use --mask scan"
+                f"chat template, line {lines}: a loop over messages inside a macro or `set` block, or text gathered in a "
+                "variable, that is changed afterwards (trimmed, measured, replaced), so that turns cannot be told apart; use --mask scan"
             )
 
     def _reason(self, error: Exception) -> str:

@@ -7,7 +7,7 @@ so slices, reversed loops, filters and renamed lists all work and no template is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from jinja2 import nodes
@@ -41,6 +41,8 @@ MARK_FILTERS = {  # names a template cannot spell
     " enter text": _told(RunLog.enter_text),
     " take text": _told(RunLog.take_text),
     " end text": _told(RunLog.end_text),
+    " open text": _told(RunLog.open_text),
+    " close text": _told(RunLog.close_text),
     " over": _told(RunLog.end_messages),
     " branch": _told(RunLog.branch),
     " leave branch": _told(RunLog.leave_branch),
@@ -50,14 +52,15 @@ MARK_FILTERS = {  # names a template cannot spell
 class Instrument(NodeTransformer):
     """Puts marks around and into every loop of a syntax tree, and into the branches of every `if` where asked.
 
-    A loop over indices is at a message from where it takes it: `set message = messages[i]`.
+    A loop over indices is at a message from where it takes it: `set message = messages[i]`. Text that is gathered in one of
+    the `gathered` attributes of namespaces, `set ns.out = ns.out ~ ...`, is held back in it.
 
     Loop control cannot skip a mark: a turn ends where the next begins or where the loop is left, and nothing is printed
     in between. The tree's environment needs `MARK_FILTERS`, and a run's variables a `RunLog` under `TRAIL`.
     """
 
-    def __init__(self, *, branches: bool = False) -> None:
-        self.branches = branches
+    def __init__(self, *, branches: bool = False, gathered: Collection[tuple[str, str]] = ()) -> None:
+        self.branches, self.gathered = branches, gathered
         self.places = 0
         self.held_back = 0
         self.index: str | None = None  # the name that the loop around assigns to
@@ -86,8 +89,14 @@ class Instrument(NodeTransformer):
         return [_statement(" begin", nothing, line), node, _statement(" end" + text, nothing, line, printed=bool(text))]
 
     def visit_Assign(self, node: nodes.Assign) -> list[nodes.Node]:  # noqa: N802
-        """An assignment, which may take a message by the index of the loop around."""
+        """An assignment, which may take a message by the index of the loop around, or gather text."""
         given, text = node.node, " text" if self.held_back else ""
+        if isinstance(node.target, nodes.NSRef) and isinstance(given, nodes.Concat):
+            name = (node.target.name, node.target.attr)
+            if name in self.gathered and name == _attribute(given.nodes[0]):
+                self.held_back_lines.append(node.lineno)
+                marks = [_call(f" {each} text", nodes.Const(None), node.lineno) for each in ("open", "close")]
+                given.nodes[1:] = [marks[0], *given.nodes[1:], marks[1]]
         taken = isinstance(given, nodes.Getitem) and isinstance(given.arg, nodes.Name) and given.arg.name == self.index
         if not taken or self.index is None or not isinstance(node.target, nodes.Name):
             return [node]
@@ -109,8 +118,24 @@ class Instrument(NodeTransformer):
         return [begin, *body, _statement(" leave branch", place, line)]
 
 
+def gathered_in(tree: nodes.Template) -> set[tuple[str, str]]:
+    """(name, attribute) of what the template prints, as it is, outside of loops and branches."""
+    printed = [part for output in tree.body if isinstance(output, nodes.Output) for part in output.nodes]
+    return {name for part in printed if (name := _attribute(part))}
+
+
+def _attribute(node: nodes.Expr) -> tuple[str, str] | None:
+    return (
+        (node.node.name, node.attr) if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) else None
+    )
+
+
+def _call(name: str, value: nodes.Expr, line: int, *args: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(value, name, list(args), [], None, None, lineno=line)
+
+
 def _statement(name: str, value: nodes.Expr, line: int, *args: nodes.Expr, printed: bool = False) -> nodes.Stmt:
-    call = nodes.Filter(value, name, list(args), [], None, None, lineno=line)
+    call = _call(name, value, line, *args)
     return nodes.Output([call], lineno=line) if printed else nodes.ExprStmt(call, lineno=line)
 
 

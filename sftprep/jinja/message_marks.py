@@ -105,6 +105,18 @@ class RunLog:
         self.frames.pop()
         return close
 
+    def open_text(self, _: None = None) -> str:
+        """A text that is gathered grows: the mark to put before what is added, and after it `close_text`."""
+        message = next((each for each in reversed(self.frames) if each is not None), None)
+        if message is None or not self.textual:
+            return ""
+        self.texts += 1
+        return _opening(message)
+
+    def close_text(self, _: None = None) -> str:
+        """The mark to put behind what is added."""
+        return _CLOSE if self.textual and any(each is not None for each in self.frames) else ""
+
     def end_messages(self, _: None = None) -> None:
         """From here on no message has a part in what is printed."""
         self.over = len(self.pieces)

@@ -27,6 +27,32 @@ def test_text_in_no_place_of_its_own_is_refused(source: str) -> None:
         template_of(source).render(conversation(talk("Hello there.", "Good day.", "Fine?", "Sure.")))
 
 
+GATHERED = """\
+{%- set ns = namespace(out='<s>') %}{% for i in range(messages | length) %}{% set m = messages[i] %}
+{%- set ns.out = ns.out ~ '<|im_start|>' ~ m.role ~ '\n' %}{% set ns.out = ns.out ~ m.content %}
+{%- for c in m.tool_calls or [] %}{% set ns.out = ns.out ~ c.function.name %}{% endfor %}
+{%- set ns.out = ns.out ~ '<|im_end|>' %}{% endfor %}
+{%- if add_generation_prompt %}{% set ns.out = ns.out ~ '<|im_start|>assistant\n' %}{% endif %}{{ ns.out }}"""
+
+
+def test_text_that_is_gathered_and_printed_last_is_marked_where_it_is_gathered() -> None:
+    gathered = Breed(GATHERED, controls=zoo.CHATML.controls)
+    messages = [
+        ASKED,
+        CALLING,
+        HOT,
+        {"role": "assistant", "content": "Hot."},
+        ASKED,
+        {"role": "assistant", "content": ""},
+    ]
+    assert stretches(gathered, *messages) == [(1, "weather<|im_end|>"), (3, "Hot.<|im_end|>"), (5, "<|im_end|>")]
+    changed = GATHERED.replace("{{ ns.out }}", "{{ ns.out }}{{ ns.out | length }}")
+    with pytest.raises(
+        TemplateError, match=r"line 2, 3, 4, 5, 6: .* gathered in a variable, that is changed afterwards"
+    ):
+        template_of(changed).render(conversation(messages))
+
+
 def test_the_refusal_names_the_branch() -> None:
     source = "{% for m in messages %}\n{% if m.role == 'user' %}\n{{ m.content + (loop.nextitem.content if not loop.last) }}{% endif %}{% endfor %}"
 
