@@ -10,7 +10,7 @@ from sftprep.errors import SftprepError
 from sftprep.records.conversation import Conversation
 from sftprep.replay.replay_template import ReplayTemplate
 from sftprep.template.chat_template import open_template
-from sftprep.template.turns import SpanPlaces, marks_of
+from sftprep.template.turns import SpanPlaces, places_of
 
 FIELDS = ("controls", "message", "first", "header", "last", "exact", "silent")
 
@@ -37,7 +37,7 @@ def rendered(template: ReplayTemplate, given: Conversation) -> Any:
         rendering = template.template.render(given)
     except SftprepError as error:
         return type(error), str(error)
-    return flat(rendering.text, marks_of(rendering))
+    return flat(rendering.text, places_of(rendering))
 
 
 def talk(*texts: Any, **more: Any) -> Conversation:

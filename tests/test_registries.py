@@ -27,7 +27,7 @@ from sftprep.layouts.types import Rows
 from sftprep.masks.kinds import MASKS, MaskKind
 from sftprep.masks.scan import ScanRule, scan_rule
 from sftprep.records.forms import FORMS, Form
-from sftprep.records.json_text import Place, Record, text_lines
+from sftprep.records.json_text import Record, Start, text_lines
 from sftprep.records.kinds import KINDS, FileKind
 from sftprep.stores.kinds import STORES
 from sftprep.stores.types import Found
@@ -70,7 +70,7 @@ def test_a_form(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_kind_of_file(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def records(chunks: Iterator[bytes], place: Place, most: int) -> Iterator[Record]:
+    def records(chunks: Iterator[bytes], place: Start, most: int) -> Iterator[Record]:
         for line in text_lines(chunks, place, most):
             yield line._replace(data=messages(*line.data.decode().split("\t")))
 

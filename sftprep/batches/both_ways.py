@@ -22,12 +22,12 @@ from sftprep.characters.placed import PlacedTokens
 from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, TokenizerError
 from sftprep.masks.by_controls import (
-    CompiledMarks,
     ControlIds,
     GivenWeights,
-    MarkTable,
-    compile_marks,
-    marked_mask,
+    PlacesInIds,
+    PlaceTable,
+    mask_by_controls,
+    places_in_ids,
     unended_runs,
 )
 from sftprep.masks.generation import generation_mask
@@ -88,7 +88,7 @@ class BothWays:
         for token in resolved.added_tokens:
             is_control[token.id] = token.content in controls
         self._control_ids = ControlIds.of(is_control)
-        self._compiled: dict[SpanPlaces, CompiledMarks] = {}
+        self._compiled: dict[SpanPlaces, PlacesInIds] = {}
         self._sampled = 0  # conversations that took both ways so far
         self._blocks, rule_of = config.mask_kind.spans == "blocks", config.mask_kind.rule_of()
         given = (config.content_options(), resolved.special_tokens, self._templates.small_talk, self._encode_piece)
@@ -100,7 +100,8 @@ class BothWays:
         Raises TokenizerError where the two ways differ; its `index` is that of the conversation in the batch.
         """
         if self._blocks:
-            exact = self._exactly(conversations)
+            with self._stage("by characters"):
+                exact = self._exactly(conversations)
             unended = unended_runs(exact.batch, exact.mask, self._control_ids)
             return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0, 0, unended, exact.adapted)
         with self._stage("rendering"):
@@ -114,7 +115,8 @@ class BothWays:
         known = [(texts[index], marks[index]) if len(texts[index]) < _LONG else None for index in rest]
         for index in rest:
             texts[index] = ""  # a long one need not be in memory twice
-        exact = self._exactly([conversations[index] for index in rest], known)
+        with self._stage("by characters"):
+            exact = self._exactly([conversations[index] for index in rest], known)
         failed |= {rest[index]: reason for index, reason in exact.failed.items()}
         self._compare(
             conversations, [index for index in sampled if ok[index] and index not in failed], texts, batch, mask
@@ -139,7 +141,7 @@ class BothWays:
                 text, mark, another = self._templates.render_fast(conversation)
             except ConversationError as error:
                 failed[index] = str(error)
-                text, mark, another = "", _NO_MARKS, False
+                text, mark, another = "", _NO_PLACES, False
             texts.append(text)
             marks.append(mark)
             if another:
@@ -157,7 +159,7 @@ class BothWays:
     ) -> tuple[Mask, npt.NDArray[np.bool_]]:
         """(T,) mask of the batch, and (B,) True for the conversations that it is right for."""
         entries: dict[int, int] = {}  # identity of SpanPlaces -> row in the table
-        table: list[CompiledMarks] = []
+        table: list[PlacesInIds] = []
         entry = np.empty(len(marks), np.int64)
         own: list[tuple[int, npt.NDArray[np.float32]]] = []
         for index, (conversation, mark) in enumerate(zip(conversations, marks, strict=True)):
@@ -172,12 +174,12 @@ class BothWays:
         if own:
             given = GivenWeights(np.array([index for index, _ in own]), np.concatenate([weight for _, weight in own]))
         end = self._config.train_end_of_turn
-        mask, ok = marked_mask(batch, self._control_ids, entry, MarkTable.of(table), given, train_end_of_turn=end)
+        mask, ok = mask_by_controls(batch, self._control_ids, entry, PlaceTable.of(table), given, train_end_of_turn=end)
         if self._config.control_tokens == "allow" and self._rule:
             ok[:] = True
         return mask, ok
 
-    def _compile(self, marks: SpanPlaces, conversation: Conversation) -> CompiledMarks:
+    def _compile(self, marks: SpanPlaces, conversation: Conversation) -> PlacesInIds:
         """Marks in ids, remembered for as long as the shape is. Roles are part of a shape, so weights by role are too."""
         known = self._compiled.get(marks)
         if known is None:
@@ -185,7 +187,7 @@ class BothWays:
                 self._compiled.clear()
             shape = SpanPlaces(marks.controls, (), (), (), (), False) if self._rule else marks
             roles = replace(conversation, weights=None)
-            known = self._compiled[marks] = compile_marks(shape, self.weights(roles), self._encode_piece)
+            known = self._compiled[marks] = places_in_ids(shape, self.weights(roles), self._encode_piece)
         return known
 
     def weights(self, conversation: Conversation) -> npt.NDArray[np.float32]:
@@ -213,20 +215,19 @@ class BothWays:
         """
         if not conversations:
             return ByCharacters(_NO_TOKENS, np.zeros(0, np.bool_), {}, [], 0, 0)
-        with self._stage("checks"):
-            renderings, failed = self._render_exactly(conversations, replayed)
-            for conversation, rendering in zip(conversations, renderings, strict=True):
-                if len(rendering.text) >= _LONG:
-                    conversation.forget()
-            forged = [bool(rendering.forged) for rendering in renderings]
-            if self._config.control_tokens == "reject":
-                failed |= {index: FORGED for index, spelled in enumerate(forged) if spelled and index not in failed}
-            for index in failed:
-                renderings[index] = _NOTHING
-            adapted = sum(rendering.adapted for rendering in renderings)
-            placed = self._encode_exactly(renderings)
-            mask, boundary_tokens = self._exact_mask(conversations, renderings, placed)
-            return ByCharacters(placed.tokens, mask, failed, forged, int(boundary_tokens.sum()), adapted)
+        renderings, failed = self._render_exactly(conversations, replayed)
+        for conversation, rendering in zip(conversations, renderings, strict=True):
+            if len(rendering.text) >= _LONG:
+                conversation.forget()
+        forged = [bool(rendering.forged) for rendering in renderings]
+        if self._config.control_tokens == "reject":
+            failed |= {index: FORGED for index, spelled in enumerate(forged) if spelled and index not in failed}
+        for index in failed:
+            renderings[index] = _NOTHING
+        adapted = sum(rendering.adapted for rendering in renderings)
+        placed = self._encode_exactly(renderings)
+        mask, boundary_tokens = self._exact_mask(conversations, renderings, placed)
+        return ByCharacters(placed.tokens, mask, failed, forged, int(boundary_tokens.sum()), adapted)
 
     def _render_exactly(
         self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None]
@@ -271,7 +272,8 @@ class BothWays:
                 self._compare_engines(chosen, texts, batch)
                 self._sampled += len(sampled)
         texts.clear()  # a long one need not be in memory twice
-        exact = self._exactly([conversations[index] for index in sampled])
+        with self._stage("checks"):
+            exact = self._exactly([conversations[index] for index in sampled])
         for at, index in enumerate(sampled):
             here, there = slice(*batch.offsets[index : index + 2]), slice(*exact.batch.offsets[at : at + 2])
             if at in exact.failed or not np.array_equal(batch.ids[here], exact.batch.ids[there]):
@@ -303,7 +305,7 @@ class DisagreementError(TokenizerError):
         return f"{self.what}; nothing can be trusted then, so the job stops. Please report it{self.remedy}"
 
 
-_NO_MARKS = SpanPlaces((), (), (), (), (), exact=False)
+_NO_PLACES = SpanPlaces((), (), (), (), (), unplaced=False)
 _NOTHING = Rendering("", (), ())
 _NO_TOKENS = TokenBatch(np.zeros(0, np.uint32), np.zeros(1, np.int64))
 

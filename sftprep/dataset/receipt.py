@@ -16,7 +16,7 @@ from sftprep.errors import StorageError
 RECEIPTS = "receipts"
 REJECTS_FOLDER = "rejects"
 REJECT_KINDS = ("rejected", "dropped")  # by a fault of its own; because nothing of it would be trained
-FileKind = Annotated[str, msgspec.Meta(pattern=r"^(?:X|Y|mask|segments|provenance|rejects)\Z")]
+FilePart = Annotated[str, msgspec.Meta(pattern=r"^(?:X|Y|mask|segments|provenance|rejects)\Z")]
 
 
 class Reject(NamedTuple):
@@ -67,7 +67,7 @@ class ShardReceipt:
 
     task: Count
     fingerprint: Hash
-    files: dict[FileKind, tuple[Count, Hash]]
+    files: dict[FilePart, tuple[Count, Hash]]
     totals: Totals = field(default_factory=Totals)
 
     def to_bytes(self) -> bytes:

@@ -52,7 +52,7 @@ class ControlIds:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CompiledMarks:
+class PlacesInIds:
     """SpanPlaces in a tokenizer's ids (K spans, C control tokens)."""
 
     usable: bool  # False: no such conversation can be masked this way
@@ -65,9 +65,9 @@ class CompiledMarks:
     weight: npt.NDArray[np.float32]  # (K,)
 
 
-def compile_marks(
+def places_in_ids(
     marks: SpanPlaces, weights: npt.NDArray[np.float32], encode: Callable[[str], Sequence[int]]
-) -> CompiledMarks:
+) -> PlacesInIds:
     """Spell marks in ids. weights: (M,), by message. `encode` should remember its answers: texts are few and come again.
 
     Not usable if a control token is not one id. A span is not placed if the marks do not place it, or if its header
@@ -81,7 +81,7 @@ def compile_marks(
         header.append(ids[1:])
     usable = all(len(ids) == 1 for ids in single)
     message = np.array(marks.message, np.int64)
-    return CompiledMarks(
+    return PlacesInIds(
         usable=usable,
         controls=np.array([ids[0] for ids in single] if usable else [], np.int64),
         message=message,
@@ -94,8 +94,8 @@ def compile_marks(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MarkTable:
-    """Many CompiledMarks end to end (N entries, S spans and C control tokens in all)."""
+class PlaceTable:
+    """Many PlacesInIds end to end (N entries, S spans and C control tokens in all)."""
 
     usable: npt.NDArray[np.bool_]  # (N,)
     controls: IntArray  # (C,)
@@ -108,7 +108,7 @@ class MarkTable:
     weight: npt.NDArray[np.float32]  # (S,)
 
     @classmethod
-    def of(cls, entries: Sequence[CompiledMarks]) -> MarkTable:
+    def of(cls, entries: Sequence[PlacesInIds]) -> PlaceTable:
         """Entry i of the table is `entries[i]`."""
         headers = [header for entry in entries for header in entry.header]
         longest = max(map(len, headers), default=0)
@@ -135,11 +135,11 @@ class GivenWeights:
     weight: npt.NDArray[np.float32]  # those conversations' span weights, end to end
 
 
-def marked_mask(
+def mask_by_controls(
     batch: TokenBatch,
     control_ids: ControlIds,
     entry: IntArray,
-    table: MarkTable,
+    table: PlaceTable,
     given: GivenWeights | None = None,
     *,
     train_end_of_turn: bool = True,
@@ -184,7 +184,7 @@ def unended_runs(batch: TokenBatch, mask: Mask, control_ids: ControlIds) -> int:
 
 
 def _span_weights(
-    table: MarkTable, entry: IntArray, given: GivenWeights | None, spans: IntArray, owner: IntArray
+    table: PlaceTable, entry: IntArray, given: GivenWeights | None, spans: IntArray, owner: IntArray
 ) -> npt.NDArray[np.float32]:
     """(S,) loss weight of the spans `spans`, indices into the table; owner: (S,) each one's conversation in the batch. Weights
     that are given go before the table's."""

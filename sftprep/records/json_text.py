@@ -43,7 +43,7 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Start:
     """Where records are read: the index of their source, its path, and where in it the first chunk of bytes begins."""
 
     source: int
@@ -108,7 +108,7 @@ def _oversized(source: int, line: int, offset: int, size: int, limit: int) -> Re
     return Record(b"", source, line, offset, f"record of {size} bytes; at most {limit} are read")
 
 
-def text_lines(chunks: Iterable[bytes], place: Place, limit: int) -> Iterator[Record]:
+def text_lines(chunks: Iterable[bytes], place: Start, limit: int) -> Iterator[Record]:
     """The lines of chunks that start at `place`.
 
     Lines end at `\\n`. Blank ones are counted in line numbers and otherwise passed over. A `\\r` before the end stays (it is
@@ -190,7 +190,7 @@ class _Element:
         return Record(data.rstrip(), self.source, self.line + raw.count(b"\n", 0, blank), self.offset + blank)
 
 
-def array_elements(chunks: Iterable[bytes], place: Place, limit: int) -> Iterator[Record]:
+def array_elements(chunks: Iterable[bytes], place: Start, limit: int) -> Iterator[Record]:
     """The elements of a file at `place`, its start, which is one JSON array.
 
     Raises InputError, naming `file:line`, where the array itself is broken: there it cannot be told how many elements

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftprep.records.compressed import CODECS, read_chunks
-from sftprep.records.json_text import MAX_RECORD, LineCounter, Place, Record, array_elements, text_lines
+from sftprep.records.json_text import MAX_RECORD, LineCounter, Record, Start, array_elements, text_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class FileKind:
 
     cut: bool
     count: Callable[[str, LineCounter], int]
-    records: Callable[[Iterator[bytes], Place, int], Iterator[Record]]
+    records: Callable[[Iterator[bytes], Start, int], Iterator[Record]]
 
 
 def _count_elements(path: str, lines: LineCounter) -> int:
-    return sum(1 for _ in array_elements(read_chunks(path), Place(0, path), MAX_RECORD))
+    return sum(1 for _ in array_elements(read_chunks(path), Start(0, path), MAX_RECORD))
 
 
 LINES = FileKind(cut=True, count=lambda path, lines: lines.records, records=text_lines)

@@ -18,7 +18,7 @@ from sftprep.checksum import Count, Hash
 from sftprep.errors import InputError
 from sftprep.records.compressed import CHUNK, codec_of, read_chunks
 from sftprep.records.files import Source
-from sftprep.records.json_text import MAX_RECORD, LineCounter, Place, Record
+from sftprep.records.json_text import MAX_RECORD, LineCounter, Record, Start
 from sftprep.records.kinds import kind_of_file
 from sftprep.stores.kinds import store_of
 
@@ -168,7 +168,7 @@ def read_records(split: Split, sources: Sequence[Source], max_record: int = MAX_
     """
     for place in split.ranges:
         source = sources[place.source]
-        where = Place(place.source, source.path, place.start, place.first_line)
+        where = Start(place.source, source.path, place.start, place.first_line)
         yield from kind_of_file(source.path).records(_range_chunks(place, source), where, max_record)
 
 

@@ -37,7 +37,7 @@ from sftprep.replay.proof import (
 from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
 from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
-from sftprep.template.turns import Rendering, SpanPlaces, header_of, marks_of
+from sftprep.template.turns import Rendering, SpanPlaces, header_of, places_of
 from sftprep.template.writers import has_words, says
 
 _Outcome = SpanPlaces | str  # where spans lie, or why the template refuses
@@ -63,7 +63,7 @@ class ReplayTemplate:
         self._sightings: dict[tuple[Any, ...], int] = {}  # of a shape, while it is not replayed
         self._trees: dict[tuple[Any, ...], Tree[_Outcome]] = {}
         self._replays: dict[tuple[Any, ...], Replay[_Outcome]] = {}
-        self._marks_known: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal marks
+        self._places_known: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal marks
         self._forms = Forms({"header": partial(_header, tokens=template.tokens), "says": says, "has_words": has_words})
 
     def render(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
@@ -93,7 +93,7 @@ class ReplayTemplate:
                 self._record(key, conversation, rendering)
         if isinstance(rendering, RefusedError):
             raise rendering
-        return rendering.text, marks_of(rendering)
+        return rendering.text, places_of(rendering)
 
     def _rendering(self, conversation: Conversation) -> Rendering | RefusedError:
         try:
@@ -111,7 +111,7 @@ class ReplayTemplate:
         seen = self.replayed + self.rendered
         if key not in self._sightings and len(self._sightings) >= _MAX_SHAPES:
             # start over: what is common will soon be known again
-            for known in (self._sightings, self._trees, self._replays, self._marks_known):
+            for known in (self._sightings, self._trees, self._replays, self._places_known):
                 known.clear()
         sightings = self._sightings[key] = self._sightings.get(key, 0) + 1
         common = sightings * _COMMON > seen and (sightings > 1 or seen > _FEW)
@@ -178,7 +178,7 @@ class ReplayTemplate:
     ) -> SpanPlaces:
         """The rendering's marks, shown to be those of every conversation that takes this way. Raises Untraceable."""
         template, roles = self.template, [message["role"] for message in conversation.messages]
-        marks = marks_of(rendering)
+        marks = places_of(rendering)
         check_controls(printed, template, rendering)
         stays = stays_of(printed) if template.roles else []
         if template.roles:
@@ -186,7 +186,7 @@ class ReplayTemplate:
         trained = {message for message, role in enumerate(roles) if role in template.roles}
         turns = recorded_turns(printed, stays, trained)
         check_silence(printed, turns, rendering, trained)
-        if marks.exact or {span.message for span in rendering.spans} != turns.keys() - {*rendering.silent}:
+        if marks.unplaced or {span.message for span in rendering.spans} != turns.keys() - {*rendering.silent}:
             raise Untraceable
         for span, first in zip(rendering.spans, marks.first, strict=True):
             turn, control = turns[span.message], rendering.controls[first][1]
@@ -196,7 +196,7 @@ class ReplayTemplate:
                 check_point(printed, turn, control)
             check_end(printed, turn, span, rendering, template)
         known = (marks.controls, marks.message, marks.first, marks.header, marks.last, marks.silent)
-        return self._marks_known.setdefault(known, marks)
+        return self._places_known.setdefault(known, marks)
 
 
 def _shape(conversation: Conversation) -> tuple[Any, ...]:

@@ -51,15 +51,15 @@ class SpanPlaces:
     first: tuple[int, ...]  # (K,) index into controls of the last control token at or before the span's start
     header: tuple[str, ...]  # (K,) text between the end of that control token and the span's start
     last: tuple[int, ...]  # (K,) index of the control token that the span ends with
-    exact: bool  # True: some span does not lie between control tokens in this way (its entries are -1, "", -1)
+    unplaced: bool  # True: some span does not lie between control tokens in this way (its entries are -1, "", -1)
     silent: tuple[int, ...] = ()  # as in the rendering
 
 
-def marks_of(rendering: Rendering) -> SpanPlaces:
+def places_of(rendering: Rendering) -> SpanPlaces:
     """The spans of a rendering, counted in control tokens.
 
     A span begins at a control token, or after one in its own turn's header, and ends with one; where it does not, as
-    in Llama 2's ` answer </s>` after `[/INST]`, `exact` is set.
+    in Llama 2's ` answer </s>` after `[/INST]`, `unplaced` is set.
     """
     text, controls = rendering.text, rendering.controls
     stops = [stop for _, stop in controls]
@@ -79,7 +79,7 @@ def marks_of(rendering: Rendering) -> SpanPlaces:
         first=tuple(first),
         header=tuple(header),
         last=tuple(last),
-        exact=-1 in first,
+        unplaced=-1 in first,
         silent=rendering.silent,
     )
 
@@ -87,11 +87,11 @@ def marks_of(rendering: Rendering) -> SpanPlaces:
 def rendering_of(text: str, marks: SpanPlaces, controls: re.Pattern[str]) -> Rendering | None:
     """The rendering that has this text and these marks; None if they do not tell.
 
-    They do where no span is `exact` and the control tokens found in the text are the template's, so that none is forged.
+    They do where no span is `unplaced` and the control tokens found in the text are the template's, so that none is forged.
     A span's turn is given as the control token that its header is counted from.
     """
     places = stretches(controls, text)
-    if marks.exact or tuple(text[start:stop] for start, stop in places) != marks.controls:
+    if marks.unplaced or tuple(text[start:stop] for start, stop in places) != marks.controls:
         return None
     spans = []
     for message, first, header, last in zip(marks.message, marks.first, marks.header, marks.last, strict=True):

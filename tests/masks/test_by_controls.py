@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from strategies import Turn, chats_of_turns
 from transformers import AutoTokenizer
 
-from sftprep.masks.by_controls import ControlIds, GivenWeights, MarkTable, compile_marks, marked_mask
+from sftprep.masks.by_controls import ControlIds, GivenWeights, PlaceTable, mask_by_controls, places_in_ids
 from sftprep.masks.spans import CharSpans, span_mask
 from sftprep.template.turns import SpanPlaces
 from sftprep.tokens.batch import TokenBatch
@@ -54,7 +54,7 @@ def written(turns: list[Turn]) -> tuple[str, SpanPlaces, list[tuple[int, int]]]:
         else:
             spans.append((start, len(text) + len(turns[index + 1].opens)))
     message, header = tuple(range(len(turns))), tuple(turn.header for turn in turns)
-    return text, SpanPlaces(tuple(controls), message, tuple(first), header, tuple(last), exact=False), spans
+    return text, SpanPlaces(tuple(controls), message, tuple(first), header, tuple(last), unplaced=False), spans
 
 
 def adds_up(text: str, turns: list[Turn], weights: list[float]) -> bool:
@@ -77,18 +77,18 @@ def test_equals_the_mask_by_characters(data: st.DataObject, chats: list[list[Tur
     batch = batch_of([text for text, _, _ in rendered])
     order = data.draw(st.permutations(range(len(chats))))  # entries of the table are in an order of their own
     compiled = [
-        compile_marks(rendered[b][1], np.array([turn.weight for turn in chats[b]], np.float32), encode) for b in order
+        places_in_ids(rendered[b][1], np.array([turn.weight for turn in chats[b]], np.float32), encode) for b in order
     ]
     weights = [[turn.weight for turn in turns] for turns in chats]
     override = [b for b in range(len(chats)) if data.draw(st.booleans())]
     for b in override:
         weights[b] = [data.draw(st.sampled_from([0.0, 1.0, 0.25])) for _ in chats[b]]
     given_weights = np.array([weight for b in override for weight in weights[b]], np.float32)
-    mask, ok = marked_mask(
+    mask, ok = mask_by_controls(
         batch,
         ControlIds.of(IS_CONTROL),
         np.argsort(order),
-        MarkTable.of(compiled),
+        PlaceTable.of(compiled),
         GivenWeights(np.array(override, np.int64), given_weights),
         train_end_of_turn=train_end,
     )
@@ -130,9 +130,9 @@ def one_turn(**changes: object) -> SpanPlaces:
     ],
 )
 def test_what_adds_up(text: str, adds_up: bool) -> None:
-    table = MarkTable.of([compile_marks(one_turn(), np.ones(1, np.float32), encode)])
+    table = PlaceTable.of([places_in_ids(one_turn(), np.ones(1, np.float32), encode)])
     batch = batch_of(["<s>h\nx<e>", text, "<s>h\ny<e>"])
-    mask, ok = marked_mask(batch, ControlIds.of(IS_CONTROL), np.zeros(3, np.int64), table)
+    mask, ok = mask_by_controls(batch, ControlIds.of(IS_CONTROL), np.zeros(3, np.int64), table)
     assert ok.tolist() == [True, adds_up, True]
     begin, end = batch.offsets[1:3]
     assert mask[:5].tolist() == mask[end:].tolist() == [False, False, False, True, True]
@@ -144,7 +144,7 @@ def test_what_adds_up(text: str, adds_up: bool) -> None:
 @pytest.mark.parametrize(
     "marks",
     [
-        one_turn(first=(-1,), header=("",), last=(-1,), exact=True),
+        one_turn(first=(-1,), header=("",), last=(-1,), unplaced=True),
         one_turn(controls=("<s>", "yy")),  # not one id
         one_turn(first=(1,), last=(0,)),
         one_turn(last=(0,)),
@@ -153,47 +153,49 @@ def test_what_adds_up(text: str, adds_up: bool) -> None:
     ],
 )
 def test_marks_that_cannot_be_placed(marks: SpanPlaces) -> None:
-    table = MarkTable.of([compile_marks(marks, np.ones(1, np.float32), encode)])
+    table = PlaceTable.of([places_in_ids(marks, np.ones(1, np.float32), encode)])
     batch = batch_of(["<s>h\ny<e>"])
-    mask, ok = marked_mask(batch, ControlIds.of(IS_CONTROL), np.zeros(1, np.int64), table)
+    mask, ok = mask_by_controls(batch, ControlIds.of(IS_CONTROL), np.zeros(1, np.int64), table)
     assert not ok.any()
     assert not mask.any()
 
 
 def test_a_header_that_its_control_token_swallows_is_not_placed() -> None:
     swallowing = lru_cache(lambda text: [7] if text == "<s>h\n" else encode(text))
-    compiled = compile_marks(one_turn(), np.ones(1, np.float32), swallowing)
-    _, ok = marked_mask(batch_of(["<s>h\ny<e>"]), ControlIds.of(IS_CONTROL), np.array([0]), MarkTable.of([compiled]))
+    compiled = places_in_ids(one_turn(), np.ones(1, np.float32), swallowing)
+    _, ok = mask_by_controls(
+        batch_of(["<s>h\ny<e>"]), ControlIds.of(IS_CONTROL), np.array([0]), PlaceTable.of([compiled])
+    )
     assert ok.tolist() == [False]
 
 
 def test_a_control_token_that_is_several_ids_cannot_be_counted() -> None:
-    compiled = compile_marks(SpanPlaces(("yy",), (), (), (), (), exact=False), np.ones(0, np.float32), encode)
-    _, ok = marked_mask(batch_of(["yy"]), ControlIds.of(IS_CONTROL), np.array([0]), MarkTable.of([compiled]))
+    compiled = places_in_ids(SpanPlaces(("yy",), (), (), (), (), unplaced=False), np.ones(0, np.float32), encode)
+    _, ok = mask_by_controls(batch_of(["yy"]), ControlIds.of(IS_CONTROL), np.array([0]), PlaceTable.of([compiled]))
     assert ok.tolist() == [False]
 
 
 def test_only_trained_spans_need_a_place() -> None:
-    marks = SpanPlaces(("<s>", "<s>", "<e>"), (0, 1), (-1, 1), ("", "h\n"), (-1, 2), exact=True)
+    marks = SpanPlaces(("<s>", "<s>", "<e>"), (0, 1), (-1, 1), ("", "h\n"), (-1, 2), unplaced=True)
     batch = batch_of(["<s>hxy<s>h\nx<e>"])
     for weights, adds_up in [([0, 1], True), ([1, 1], False)]:
-        table = MarkTable.of([compile_marks(marks, np.array(weights, np.float32), encode)])
-        mask, ok = marked_mask(batch, ControlIds.of(IS_CONTROL), np.zeros(1, np.int64), table)
+        table = PlaceTable.of([places_in_ids(marks, np.array(weights, np.float32), encode)])
+        mask, ok = mask_by_controls(batch, ControlIds.of(IS_CONTROL), np.zeros(1, np.int64), table)
         assert ok.tolist() == [adds_up]
         assert np.flatnonzero(mask).tolist() == ([6, 7] if adds_up else [])
 
 
 def test_an_empty_batch() -> None:
-    table = MarkTable.of([compile_marks(one_turn(), np.ones(1, np.float32), encode)])
-    mask, ok = marked_mask(batch_of([]), ControlIds.of(IS_CONTROL), np.zeros(0, np.int64), table)
+    table = PlaceTable.of([places_in_ids(one_turn(), np.ones(1, np.float32), encode)])
+    mask, ok = mask_by_controls(batch_of([]), ControlIds.of(IS_CONTROL), np.zeros(0, np.int64), table)
     assert mask.shape == ok.shape == (0,)
 
 
 def test_weights_given_for_another_number_of_spans_are_refused() -> None:
-    table = MarkTable.of([compile_marks(one_turn(), np.ones(1, np.float32), encode)])
+    table = PlaceTable.of([places_in_ids(one_turn(), np.ones(1, np.float32), encode)])
     given_weights = GivenWeights(np.array([0]), np.ones(2, np.float32))
     with pytest.raises(ValueError, match="2 span weights given, the conversations have 1"):
-        marked_mask(batch_of(["<s>h\ny<e>"]), ControlIds.of(IS_CONTROL), np.array([0]), table, given_weights)
+        mask_by_controls(batch_of(["<s>h\ny<e>"]), ControlIds.of(IS_CONTROL), np.array([0]), table, given_weights)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.lists(st.integers(0, 29), max_size=40))
@@ -215,7 +217,7 @@ def turns_of(text: str, special: re.Pattern[str], opens: str, header: str) -> tu
     first = tuple(stops.index(begin) for begin in begins)
     last = tuple(index + 1 for index in first)
     count = len(first)
-    marks = SpanPlaces(tuple(c[0] for c in controls), (0,) * count, first, (header,) * count, last, exact=False)
+    marks = SpanPlaces(tuple(c[0] for c in controls), (0,) * count, first, (header,) * count, last, unplaced=False)
     return marks, [(stops[a] + len(header), stops[b]) for a, b in zip(first, last, strict=True)]
 
 
@@ -248,8 +250,8 @@ def test_equals_the_mask_by_characters_on_the_corpus(
         offsets = np.cumsum([0, *map(len, encoded.input_ids)])
         batch = TokenBatch(np.concatenate([np.array(row, np.uint32) for row in encoded.input_ids]), offsets)
         turns = [turns_of(text, pattern, opens, header) for text in texts]
-        table = MarkTable.of([compile_marks(marks, np.ones(1, np.float32), remembered) for marks, _ in turns])
-        mask, ok = marked_mask(batch, ControlIds.of(is_control), np.arange(len(texts)), table)
+        table = PlaceTable.of([places_in_ids(marks, np.ones(1, np.float32), remembered) for marks, _ in turns])
+        mask, ok = mask_by_controls(batch, ControlIds.of(is_control), np.arange(len(texts)), table)
 
         spans = CharSpans(*np.array([(b, *span) for b, (_, spans) in enumerate(turns) for span in spans]).T)
         starts, stops = np.array([pair for row in encoded.offset_mapping for pair in row]).T

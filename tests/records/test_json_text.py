@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import cut_points, json_documents, texts_of_lines
 
 from sftprep.errors import InputError
-from sftprep.records.json_text import LineCounter, Place, Record, array_elements, text_lines
+from sftprep.records.json_text import LineCounter, Record, Start, array_elements, text_lines
 
 LIMIT = 40
 
@@ -42,7 +42,7 @@ def lines_slowly(text: bytes, limit: int) -> list[Record]:
 
 @given(texts_of_lines(), cut_points())
 def test_lines_are_those_of_the_whole_text(text: bytes, points: list[int]) -> None:
-    assert list(text_lines(chunks_of(text, points), Place(7, "x.jsonl"), LIMIT)) == lines_slowly(text, LIMIT)
+    assert list(text_lines(chunks_of(text, points), Start(7, "x.jsonl"), LIMIT)) == lines_slowly(text, LIMIT)
 
 
 @given(texts_of_lines(), cut_points())
@@ -58,7 +58,7 @@ def test_counter_counts_what_is_read(text: bytes, points: list[int]) -> None:
 
 def test_lines_golden() -> None:
     text = b'\xef\xbb\xbf{"a": 1}\r\n\n \t\r\n{"b": 2}\n{"too": "long"}\nlast'
-    assert list(text_lines([text[:9], text[9:]], Place(0, "x.jsonl"), 12)) == [
+    assert list(text_lines([text[:9], text[9:]], Start(0, "x.jsonl"), 12)) == [
         Record(b'{"a": 1}\r', 0, 1, 3),
         Record(b'{"b": 2}', 0, 4, 18),
         Record(b"", 0, 5, 27, "record of 15 bytes; at most 12 are read"),
@@ -67,7 +67,7 @@ def test_lines_golden() -> None:
 
 
 def test_lines_go_on_in_the_middle_of_a_file() -> None:
-    assert list(text_lines([b"\xef\xbb\xbfx\n", b"y"], Place(2, "x.jsonl", 100, 11), LIMIT)) == [
+    assert list(text_lines([b"\xef\xbb\xbfx\n", b"y"], Start(2, "x.jsonl", 100, 11), LIMIT)) == [
         Record(b"\xef\xbb\xbfx", 2, 11, 100),
         Record(b"y", 2, 12, 105),
     ]
@@ -76,7 +76,7 @@ def test_lines_go_on_in_the_middle_of_a_file() -> None:
 def test_array_golden() -> None:
     text = b'\xef\xbb\xbf [\n {"a": [1, {"}": "\\"],\\\\"}]},\n\n {"b": "]"} ,3,\n"x,y"\n]\n\n'
     for point in range(3, len(text)):
-        records = list(array_elements([text[:point], text[point:]], Place(4, "x.json"), LIMIT))
+        records = list(array_elements([text[:point], text[point:]], Start(4, "x.json"), LIMIT))
         assert [json.loads(record.data) for record in records] == [{"a": [1, {"}": '"],\\'}]}, {"b": "]"}, 3, "x,y"]
         assert [record.line for record in records] == [2, 4, 4, 5]
         assert all(text[record.offset :].startswith(record.data) for record in records)
@@ -86,7 +86,7 @@ def test_array_golden() -> None:
 @given(st.lists(json_documents(), max_size=5), st.booleans(), cut_points())
 def test_array_elements_are_those_of_the_decoder(documents: list[object], indented: bool, points: list[int]) -> None:
     text = json.dumps(documents, indent=1 if indented else None, ensure_ascii=indented).encode()
-    records = list(array_elements(chunks_of(text, points), Place(0, "x.json"), 1 << 20))
+    records = list(array_elements(chunks_of(text, points), Start(0, "x.json"), 1 << 20))
     assert [json.loads(record.data) for record in records] == documents
     for record in records:
         assert text[record.offset : record.offset + len(record.data)] == record.data
@@ -97,7 +97,7 @@ def read_array(chunks: list[bytes]) -> tuple[list[Record], str]:
     """Records of an array, and what is said of its container; "" if that is whole."""
     found = []
     try:
-        for record in array_elements(chunks, Place(0, "x.json"), LIMIT):
+        for record in array_elements(chunks, Start(0, "x.json"), LIMIT):
             found.append(record)  # noqa: PERF402 - what came before an error counts, too
     except InputError as error:
         return found, str(error)

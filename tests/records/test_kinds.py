@@ -9,7 +9,7 @@ import pytest
 
 from sftprep.records.compressed import CHUNK
 from sftprep.records.json_text import LineCounter
-from sftprep.records.kinds import ARRAY, Place, kind_of_file, suffix_of
+from sftprep.records.kinds import ARRAY, Start, kind_of_file, suffix_of
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_the_elements_of_an_array_are_its_records(tmp_path: Path) -> None:
     path.write_bytes(b'[{"a": 1},\n {"a": [2, 3]}]')
     assert not ARRAY.cut  # it is read from its start
     assert ARRAY.count(str(path), LineCounter()) == 2
-    records = list(ARRAY.records(iter([path.read_bytes()]), Place(3, str(path)), 1000))
+    records = list(ARRAY.records(iter([path.read_bytes()]), Start(3, str(path)), 1000))
     assert [(record.source, record.data) for record in records] == [(3, b'{"a": 1}'), (3, b'{"a": [2, 3]}')]

@@ -10,7 +10,7 @@ from small_talk import PLAIN, TOOL, assistant, call, result, trained, user, word
 
 from sftprep.errors import ConversationError
 from sftprep.template.turns import (
-    marks_of,
+    places_of,
     rendering_of,
 )
 
@@ -38,8 +38,8 @@ def test_text_that_spells_control_tokens_is_not_the_templates(name: str) -> None
         assert words_at(rendering, rendering.controls) == words_at(fair, fair.controls)
         assert set(words_at(rendering, rendering.forged)) == {token for token in tokens if token in text}
         assert not {*rendering.controls} & {*rendering.forged}
-        assert marks_of(rendering).first == marks_of(fair).first
-        assert marks_of(rendering).last == marks_of(fair).last
+        assert places_of(rendering).first == places_of(fair).first
+        assert places_of(rendering).last == places_of(fair).last
 
 
 def test_tools_and_variables_do_not_spell_control_tokens_either() -> None:
@@ -117,4 +117,4 @@ def test_marks_do_not_lead_to_spans_of_a_text_with_forged_tokens() -> None:
     rendering = template.render(conversation(messages))
 
     assert rendering.forged
-    assert rendering_of(rendering.text, marks_of(rendering), template.controls) is None
+    assert rendering_of(rendering.text, places_of(rendering), template.controls) is None

@@ -27,7 +27,7 @@ from transformers import AutoTokenizer
 
 from sftprep.template.chat_template import ChatTemplate, open_template
 from sftprep.template.turns import (
-    marks_of,
+    places_of,
     rendering_of,
 )
 
@@ -226,12 +226,12 @@ def test_a_message_that_prints_nothing_has_no_span() -> None:
 def test_marks_lead_back_to_spans(breed: Breed, messages: Messages, expected: list[str]) -> None:
     rendering = template_of(breed).render(conversation(messages))
 
-    marks = marks_of(rendering)
+    marks = places_of(rendering)
 
     assert list(marks.controls) == words_at(rendering, rendering.controls)
     assert marks.message == tuple(span.message for span in rendering.spans)
     again = rendering_of(rendering.text, marks, template_of(breed).controls)
-    assert (again is None) == marks.exact
+    assert (again is None) == marks.unplaced
     if again is not None:
         assert (again.text, again.controls) == (rendering.text, rendering.controls)
         spans = [(span.message, span.start, span.stop) for span in rendering.spans]
@@ -246,7 +246,7 @@ def test_which_templates_have_spans_between_control_tokens() -> None:
     exact = {
         name
         for name, breed in breeds_of(zoo, odd).items()
-        if marks_of(template_of(breed).render(conversation(PLAIN))).exact
+        if places_of(template_of(breed).render(conversation(PLAIN))).unplaced
     }
 
     # GLM 4: the last turn ends with nothing; the others have no token right before the answer, or none after it

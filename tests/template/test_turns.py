@@ -14,7 +14,7 @@ from sftprep.template.turns import (
     Span,
     end_of_turn,
     header_of,
-    marks_of,
+    places_of,
     shared_length,
     token_pattern,
 )
@@ -148,14 +148,14 @@ def test_marks_of() -> None:
     controls = tuple(found.span() for found in re.finditer("<.>", text))
     spans = (Span(2, 17, 25, 12), Span(3, 29, 35, 26))
 
-    marks = marks_of(Rendering(text, spans, controls))
+    marks = places_of(Rendering(text, spans, controls))
 
     assert words_at(Rendering(text, spans, controls), tuple((span.start, span.stop) for span in spans)) == [
         "Hello<e>",
         "Bye<e>",
     ]
     assert marks.controls == ("<s>", "<u>", "<e>", "<a>", "<e>", "<a>", "<e>")
-    assert (marks.message, marks.first, marks.header, marks.last, marks.exact) == (
+    assert (marks.message, marks.first, marks.header, marks.last, marks.unplaced) == (
         (2, 3),
         (3, 5),
         ("b\n", ""),
@@ -169,6 +169,6 @@ def test_spans_that_control_tokens_do_not_place(span: Span) -> None:
     text = "<s>a<u>Hi<e><a>b\nHello<e>"
     controls = tuple(found.span() for found in re.finditer("<.>", text))
 
-    marks = marks_of(Rendering(text, (span,), controls))
+    marks = places_of(Rendering(text, (span,), controls))
 
-    assert (marks.first, marks.header, marks.last, marks.exact) == ((-1,), ("",), (-1,), True)
+    assert (marks.first, marks.header, marks.last, marks.unplaced) == ((-1,), ("",), (-1,), True)
