@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import odd_templates as odd
 import pytest
 import template_zoo as zoo
 from replays import ASK, LOOP, breed_template, rendered, replayed, same, talk
@@ -307,3 +308,18 @@ def test_an_eos_inside_a_turn() -> None:
         rendering = template.template.render(given)
         assert rendering.text[: rendering.spans[0].stop].endswith(given.messages[1]["content"] + "<e>")
     assert template.replayed > 9
+
+
+def test_a_second_header_behind_the_words_of_a_call() -> None:
+    template = breed_template(odd.TWO_HEADERS)
+    for text in ("", "a", "<think>", "<think>a"):
+        for arguments in ({"k": "v"}, {"k": 1}, {}, {" ": 1}, {'"': "<think>"}):
+            called = {
+                "role": "assistant",
+                "content": text,
+                "tool_calls": [{"function": {"name": "f", "arguments": arguments}}],
+            }
+            given = Conversation([{"role": "user", "content": "q"}, called], None, {}, None)
+            for _ in range(6):
+                assert replayed(template, given) == rendered(template, given)
+    assert template.replayed > 20
