@@ -144,6 +144,7 @@ class _Telling:
         if reached > begin and not asked[reached:].strip():
             return asked[begin:], (reached, self._blank(reached), "by prefix")
         if (start := self._boundary(asked, begin, reached)) > begin:
+            start = self._past_rest(asked, start)
             return asked[begin:], (start, start, "by prefix")
         if reached >= begin and not self._found(index, asked[begin:], begin)[1]:  # the turn has no header at all
             return asked[begin:], (begin, begin, "by prefix")
@@ -251,6 +252,15 @@ class _Telling:
         for found in re.finditer(_any_of(self.oracle.tokens), text):
             if found.start() < at < found.end():
                 return found.start()
+        return at
+
+    def _past_rest(self, asked: str, at: int) -> int:
+        """Where prompt and text part at `at`: behind the most tokens that the prompt ends with, if the text goes on with them."""
+        edges = [found.start() for found in re.finditer(_any_of(self.oracle.tokens), asked) if found.start() >= at]
+        for edge in edges:
+            pattern = "".join(r"\s*" + re.escape(word) for word in asked[edge:].split())
+            if found := re.compile(pattern).match(self.text, at):
+                return found.end()
         return at
 
     def _boundary(self, asked: str, begin: int, reached: int) -> int:

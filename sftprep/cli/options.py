@@ -89,7 +89,9 @@ class _Folder(click.Path):
 
 
 FOLDER = _Folder(path_type=Path)
-_ON_ERROR = _option("on_error", "A record that cannot be used is listed and left out, or ends the job.", choices=("reject", "stop"))
+_ON_ERROR = _option(
+    "on_error", "A record that cannot be used is listed and left out, or ends the job.", choices=("reject", "stop")
+)
 _MAX_REJECTS = _option("max_rejects", "Fail when more records than this are rejected.", metavar="N|N%")
 _TRUST = _option("trust_remote_code", "Run Python code that comes with the tokenizer: only if this call says so.")
 _TOKENIZER = click.option("-t", "--tokenizer", metavar="NAME", help="Folder or hub name of the tokenizer.  [required]")
@@ -156,7 +158,11 @@ build_options = _options(
     _MAX_REJECTS,
     click.option("-w", "--workers", type=int, help="Worker processes.  [default: one per core]"),
     _option("engine", "Who runs the workers.", choices=RUNNERS),
-    _option("tokenizer_engine", "auto takes the fast one if it gives the same ids with this tokenizer.", choices=config.TOKENIZER_ENGINES),
+    _option(
+        "tokenizer_engine",
+        "auto takes the fast one if it gives the same ids with this tokenizer.",
+        choices=config.TOKENIZER_ENGINES,
+    ),
     _TRUST,
 )
 work_options = _options(_ON_ERROR, _TRUST)

@@ -180,10 +180,30 @@ def _last_place(printed: Printed, stay: Stay, after: int, prompt: str, template:
     found = list(words.finditer(right))
     tail = "".join(right[found[-1].end() if found else 0 :].split())
     begun = after < stay.stop and any(tail.endswith(squeezed[:length]) for length in range(1, len(squeezed)))
-    later = (printed.literal(max(start, after), min(stop, stay.stop)) for start, stop in printed.runs() if stop > after)
-    if begun or any(map(words.search, later)):
+    later = (
+        max(start, after)
+        for start, stop in printed.runs()
+        if stop > after and words.search(printed.literal(max(start, after), max(min(stop, stay.stop), after)))
+    )
+    first = next(later, after)
+    if begun or (first > after and not any(_says_words(printed, part) for part in range(after, first))):
         raise Untraceable
     return found[-1].start() if found else 0
+
+
+def _says_words(printed: Printed, part: int) -> bool:
+    """Whether a part of an answer is known to hold a word that its message says; what it depends on is observed."""
+    recording, step = printed.recording, printed.parts[part]
+    steps, form = recording.steps, recording.steps.forms[step]
+    if _key_of(steps, steps.operands[step][0] if _STRIP.fullmatch(form) else step) in SAID:
+        return bool(recording.observe(recording.step("{0}.strip() != ''", step)))
+    if not form.startswith("to_json(") or not steps.owners[step]:
+        return False
+    given = steps.operands[step][0]
+    if steps.forms[given] != "{0}[{1}]" or steps.constants.get(steps.operands[given][1]) != "arguments":
+        return False
+    is_object = recording.observe(recording.step("{0}.startswith({1})", step, recording.constant('{"')))
+    return is_object and bool(recording.observe(recording.step("{0}[2:3].isalnum()", step)))
 
 
 def _is_short(text: str, prompt: str) -> bool:

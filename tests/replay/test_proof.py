@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import odd_templates as odd
 import pytest
 import template_zoo as zoo
 from replays import ASK, LOOP, breed_template, rendered, replayed, same, talk
@@ -348,3 +349,18 @@ def test_calls_that_are_printed_and_that_are_not(body: str) -> None:
     conversations = [calling(name, text) for name in ("f", "", " ") for text in ("", "b", " ")]
     assert same(SILENT.replace("BODY", body), *conversations).replayed > 4
     same(SILENT.replace("BODY", body), *conversations[::-1])
+
+
+def test_a_second_header_behind_the_words_of_a_call() -> None:
+    template = breed_template(odd.TWO_HEADERS)
+    for text in ("", "a", "<think>", "<think>a"):
+        for arguments in ({"k": "v"}, {"k": 1}, {}, {" ": 1}, {'"': "<think>"}):
+            called = {
+                "role": "assistant",
+                "content": text,
+                "tool_calls": [{"function": {"name": "f", "arguments": arguments}}],
+            }
+            given = Conversation([{"role": "user", "content": "q"}, called], None, {}, None)
+            for _ in range(6):
+                assert replayed(template, given) == rendered(template, given)
+    assert template.replayed > 20

@@ -135,6 +135,8 @@ SECOND_HEADER = (
         # the prompt has other white space, or more thoughts, than the turn
         (oracle(CHATML + ASK.replace("assistant\n", "assistant \n\n")), ("Hi", "Yes"), ["Yes<|im_end|>"]),
         (oracle(CHATML + ASK.replace("assistant\n", "assistant\n<think>\n")), ("Hi", "Yes"), ["Yes<|im_end|>"]),
+        # the turn has the end of the prompt, and not what is before
+        (oracle(CHATML.replace("+ m.content", "+ ('</think>' if m.role == 'assistant' else '') + m.content") + ASK.replace("\n", "\n<think></think>"), (*IM, "<think>", "</think>")), ("Hi", "Yes"), ["Yes<|im_end|>"]),
         # a turn ends with the next one's first token, or with nothing
         (oracle(NEXT_ENDS, ROLES, ROLES[:1]), ("Hi", "Yes", "So?", "No"), ["Yes<|user|>", "No"]),
         # what is printed but for the last message ends no turn
