@@ -114,10 +114,9 @@ def wrong_ids(engine: FastEngine, texts: list[str]) -> TokenBatch:
     return TokenBatch(ids, batch.offsets)
 
 
-def wrong_text(masker: BothWays, conversations: list[Any]) -> tuple[list[str], list[Any], dict[int, str]]:
-    pairs = [masker._templates.render_fast(conversation) for conversation in conversations]
-    texts = [text.replace("Number 40?", "Number 41?") for text, _ in pairs]
-    return texts, [marks for _, marks in pairs], {}
+def wrong_text(masker: BothWays, conversations: list[Any]) -> tuple[list[str], list[Any], set[int], dict[int, str]]:
+    texts, *rest = RENDER(masker, conversations)
+    return [text.replace("Number 40?", "Number 41?") for text in texts], *rest
 
 
 def wrong_mask(masker: BothWays, conversations: list[Any], marks: list[Any], batch: TokenBatch) -> tuple[Any, Any]:
@@ -126,7 +125,7 @@ def wrong_mask(masker: BothWays, conversations: list[Any], marks: list[Any], bat
     return mask, ok
 
 
-MAIN, ENCODE, FAST_MASK = os.getpid(), FastEngine.encode, BothWays._fast_mask
+MAIN, ENCODE, RENDER, FAST_MASK = os.getpid(), FastEngine.encode, BothWays._render, BothWays._fast_mask
 
 
 @pytest.mark.skipif(not engines.FORKS, reason="worker processes start without the fault")
