@@ -47,7 +47,9 @@ def test_text_that_is_gathered_and_printed_last_is_marked_where_it_is_gathered()
     ]
     assert stretches(gathered, *messages) == [(1, "weather<|im_end|>"), (3, "Hot.<|im_end|>"), (5, "<|im_end|>")]
     changed = GATHERED.replace("{{ ns.out }}", "{{ ns.out }}{{ ns.out | length }}")
-    with pytest.raises(TemplateError, match=r"line 2, 3, 4, 5, 6: .* gathered in a variable, that is changed afterwards"):
+    with pytest.raises(
+        TemplateError, match=r"line 2, 3, 4, 5, 6: .* gathered in a variable, that is changed afterwards"
+    ):
         template_of(changed).render(conversation(messages))
 
 
