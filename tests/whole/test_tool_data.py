@@ -53,6 +53,7 @@ EXPECTED = {
     "llama3_1": {
         (EN, 203): [AGED.replace("<|im_end|>", "<|eot_id|>")],
         (ZH, 90): [OCTOPUS.replace("<|im_end|>", "<|eot_id|>")],
+        (REASON, 25): [],
         (PARTS, 393): ["Action.<|eot_id|>"],
     },
 }
@@ -82,7 +83,7 @@ def test_trained_text(shared_data: Path, tmp_path: Path, name: str) -> None:
     records = {
         file: len(json.loads(text) if file.endswith(".json") else text.splitlines()) for file, text in texts.items()
     }
-    config = BuildConfig(tuple(map(str, sources)), tokenizer, max_length=8192, workers=2)
+    config = BuildConfig(tuple(map(str, sources)), tokenizer, max_length=8192, workers=2, keep_untrained=True)
     manifest = build_dataset(config, tmp_path / "out")
     assert manifest.totals["conversations"] == manifest.totals["records"] == sum(records.values())
     assert (manifest.totals["empty_turns"] > 0) == (name == "llama3_1")
