@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import odd_templates as odd
@@ -352,7 +353,10 @@ def test_calls_that_are_printed_and_that_are_not(body: str) -> None:
 
 
 def test_a_second_header_behind_the_words_of_a_call() -> None:
-    template = breed_template(odd.TWO_HEADERS)
+    function = "message.tool_calls[0].function"
+    named = f"'A function: ' + {function}.name + ({function}.arguments | tojson)"
+    source = odd.TWO_HEADERS.source.replace(f"{function} | tojson", named)
+    template = breed_template(replace(odd.TWO_HEADERS, source=source))
     for text in ("", "a", "<think>", "<think>a"):
         for arguments in ({"k": "v"}, {"k": 1}, {}, {" ": 1}, {'"': "<think>"}):
             called = {
