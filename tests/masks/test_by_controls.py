@@ -109,7 +109,7 @@ def one_turn(**changes: object) -> SpanPlaces:
         "first": (0,),
         "header": ("h\n",),
         "last": (1,),
-        "exact": False,
+        "unplaced": False,
     }
     return SpanPlaces(**{**marks, **changes})
 
