@@ -292,7 +292,9 @@ def test_import_needs_torch_and_numpy_only() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     )
     assert {"torch", "numpy"} <= set(modules)
-    assert not {"transformers", "tokenizers", "fastokens", "pyarrow", "orjson", "msgspec", "rich", "click"} & set(modules)
+    assert not {"transformers", "tokenizers", "fastokens", "pyarrow", "orjson", "msgspec", "rich", "click"} & set(
+        modules
+    )
     code = "import torch, sys; before = set(sys.modules); import sftprep.reader; print(*set(sys.modules) - before)"
     added = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
     assert "jinja2" not in added  # torch itself may bring it
