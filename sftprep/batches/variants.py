@@ -3,7 +3,7 @@
 A template may refuse what a record says as the record says it, or print it so that a model would learn the wrong thing: a
 server gives it the same in another variant then. Tried in this order, the first that the template prints well is taken:
 content parts as they are, then joined to a text; missing content as it is, then null, then ""; tool arguments as they
-are, then decoded (or, for a template that refuses objects, as JSON). Printed printed: arguments that are quoted a second
+are, then decoded (or, for a template that refuses objects, as JSON). Printed badly are: arguments that are quoted a second
 time, parts that are shown as code or left out. Where the template prints no variant well, the first that it does not
 refuse is taken. Which one depends on the conversation and the template alone.
 Cost: a rendering for each variant tried; conversations with neither parts nor calls have one variant.

@@ -173,7 +173,7 @@ def _advice(conversations: Sequence[Examined], asks_for_date: bool) -> Iterator[
     every = dict.fromkeys(name for each in taken for name in each.left_out)
     for name in every:
         where = ", ".join(each.name for each in taken if name in each.left_out)
-        if name.removesuffix(_EARLIER) not in {each for each in every if each != name}:
+        if not name.endswith(_EARLIER) or name.removesuffix(_EARLIER) not in every:
             yield Advice(f"prints no {name} ({where})", "--chat-template FILE")
     if other := [each.name for each in taken if each.other_context]:
         what = "trains turns behind another text than a model sees when it is asked for them"

@@ -37,9 +37,7 @@ class Rendering:
     controls: tuple[Stretch, ...]  # every control token that the template itself wrote, in text order
     forged: tuple[Stretch, ...] = ()  # text of messages, tools or variables that spells a control token, in text order
     adapted: bool = False  # whether the template took the conversation in another variant than its own only
-    silent: tuple[
-        int, ...
-    ] = ()  # indices of messages with something to say of which nothing is printed; they have no span
+    silent: tuple[int, ...] = ()  # indices of messages that have something to say, of which nothing is printed: no span
 
 
 @dataclass(frozen=True, slots=True, eq=False)
