@@ -70,7 +70,7 @@ def outcomes(template: Published, words: str, kinds: Iterable[str]) -> Iterator[
 def _given(both_ways: BothWays, record: Record) -> tuple[list[int], list[bool]]:
     """Ids and mask, by Jinja, by what was recorded of it, and by characters: the same each time. Raises SftprepError."""
     conversation = parse_conversation(json.dumps(record).encode())
-    exact = both_ways._exactly([conversation])
+    exact = both_ways._exact.mask([conversation])
     masked = both_ways.mask([conversation] * 3, range(3))  # the third time from the recording, where there is one
     for reason in (*exact.failed.values(), *masked.failed.values()):
         raise SftprepError(reason)

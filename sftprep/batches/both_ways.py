@@ -2,8 +2,8 @@
 
 Fast: template replay, the fast engine, masks placed by the control tokens that the template wrote. Conversations that
 do not add up that way (text that spells control tokens, a header that melts into the answer, a template without
-control tokens) take the exact way: masks by characters, Jinja where the text is in doubt, the `tokenizers` library where
-the tokens are. A sample takes both: all of it Jinja and characters, a part of it the `tokenizers` library.
+control tokens) take the exact way (`exact_way`). A sample takes both: all of it Jinja and characters, a part of it the
+`tokenizers` library.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
 
+from sftprep.batches.exact_way import LONG, ByCharacters, ExactWay, weights_of
 from sftprep.batches.toolbox import Toolbox
-from sftprep.characters.placed import PlacedTokens
 from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, TokenizerError
 from sftprep.masks.by_controls import (
@@ -30,20 +29,15 @@ from sftprep.masks.by_controls import (
     places_in_ids,
     unended_runs,
 )
-from sftprep.masks.generation import generation_mask
 from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
-from sftprep.masks.spans import CharSpans, char_spans, span_mask
-from sftprep.masks.weights import message_weights
 from sftprep.records.conversation import Conversation
-from sftprep.template.turns import Rendering, SpanPlaces
+from sftprep.template.turns import SpanPlaces
 from sftprep.tokens.batch import TokenBatch, split_rows
 from sftprep.tokens.engines import encode_apart
 
 Stage = Callable[[str], AbstractContextManager[None]]  # puts the time spent inside on that stage's account
-FORGED = "message text spells a control token"
 _MOST_COMPILED = 4096  # shapes of conversations kept in ids
-_LONG = 1 << 18  # characters: less is nothing to save memory of
 _TOKENIZED = 5  # of so many sampled conversations, one is tokenized by the reference: that takes most of the exact way
 
 
@@ -54,24 +48,25 @@ class Masked:
     batch: TokenBatch
     mask: Mask | ScanRule
     failed: dict[int, str]  # index in the batch -> why it is to be rejected
-    forged: int  # conversations whose text spells a control token
-    by_characters: int  # conversations masked by character offsets because the fast way did not add up
-    boundary_tokens: int  # tokens that hold both header and answer; not trained
-    empty: int  # turns that have something to say of which nothing is printed; not trained
-    unended: int  # trained turns without an end-of-turn token
-    adapted: int  # conversations that the template took in another variant than their own only
+    found: Findings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ByCharacters:
-    """What the exact way found for some conversations of a batch."""
+class Findings:
+    """What there is to say of each conversation of a batch (B of them)."""
 
-    batch: TokenBatch
-    mask: Mask
-    failed: dict[int, str]  # index among them
-    forged: list[bool]
-    boundary_tokens: int
-    adapted: int
+    forged: npt.NDArray[np.bool_]  # (B,) True: its text spells a control token
+    by_characters: npt.NDArray[np.bool_]  # (B,) True: masked by character offsets because the fast way did not add up
+    adapted: npt.NDArray[np.bool_]  # (B,) True: the template took it in another variant than its own only
+    boundary_tokens: npt.NDArray[np.int64]  # (B,) tokens that hold both header and answer; not trained
+    empty: npt.NDArray[np.int64]  # (B,) turns that have something to say of which nothing is printed; not trained
+    unended: npt.NDArray[np.int64]  # (B,) trained turns without an end-of-turn token
+
+    @classmethod
+    def none(cls, size: int) -> Findings:
+        """Nothing to say of any of so many conversations."""
+        yes_no, counts = (np.zeros((3, size), dtype) for dtype in (np.bool_, np.int64))
+        return cls(*yes_no, *counts)
 
 
 class BothWays:
@@ -80,9 +75,8 @@ class BothWays:
     def __init__(self, config: BuildConfig, toolbox: Toolbox, stage: Stage) -> None:
         resolved, engine = toolbox.resolved, toolbox.engine
         self._config, self._engine, self._stage = config, engine, stage
-        self._templates, self._trained = toolbox.templates, config.trained
+        self._templates, self._exact = toolbox.templates, ExactWay(config, toolbox)
         controls = self._templates.control_tokens
-        self._tiled = toolbox.tiled
         self._encode_piece = cache(lambda text: tuple(engine.encode([text]).ids.tolist()))
         is_control = np.zeros(resolved.size, np.bool_)
         for token in resolved.added_tokens:
@@ -99,54 +93,55 @@ class BothWays:
 
         Raises TokenizerError where the two ways differ; its `index` is that of the conversation in the batch.
         """
+        found = Findings.none(len(conversations))
         if self._blocks:
             with self._stage("by characters"):
-                exact = self._exactly(conversations)
-            unended = unended_runs(exact.batch, exact.mask, self._control_ids)
-            return Masked(exact.batch, exact.mask, exact.failed, sum(exact.forged), 0, 0, 0, unended, exact.adapted)
+                exact = self._exact.mask(conversations)
+            found.forged[:], found.adapted[:] = exact.forged, exact.adapted
+            found.unended[:] = unended_runs(exact.batch, exact.mask, self._control_ids)
+            return Masked(exact.batch, exact.mask, exact.failed, found)
         with self._stage("rendering"):
-            texts, marks, adapted, failed = self._render(conversations)
+            texts, marks, failed = self._render(conversations, found)
         with self._stage("tokenizing"):
             batch, unreadable = self._encode(texts)
         failed |= dict.fromkeys(unreadable, "its text cannot be tokenized")
         with self._stage("mask"):
             mask, ok = self._fast_mask(conversations, marks, batch)
         rest = [index for index in np.flatnonzero(~ok).tolist() if index not in failed]
-        known = [(texts[index], marks[index]) if len(texts[index]) < _LONG else None for index in rest]
+        known = [(texts[index], marks[index]) if len(texts[index]) < LONG else None for index in rest]
         for index in rest:
             texts[index] = ""  # a long one need not be in memory twice
         with self._stage("by characters"):
-            exact = self._exactly([conversations[index] for index in rest], known)
+            exact = self._exact.mask([conversations[index] for index in rest], known)
         failed |= {rest[index]: reason for index, reason in exact.failed.items()}
         self._compare(
             conversations, [index for index in sampled if ok[index] and index not in failed], texts, batch, mask
         )
         batch, mask = _put_in(batch, mask, rest, exact, failed)
-        taken = 0 if self._rule else len(rest) - len(exact.failed)
-        empty = self._silent(conversations, marks, failed)
-        ended = self._rule or not self._config.train_end_of_turn
-        unended = 0 if ended else unended_runs(batch, mask, self._control_ids)
-        others = len(adapted - failed.keys())
-        return Masked(
-            batch, self._rule or mask, failed, sum(exact.forged), taken, exact.boundary_tokens, empty, unended, others
-        )
+        found.forged[rest], found.boundary_tokens[rest] = exact.forged, exact.boundary_tokens
+        if not self._rule:
+            found.by_characters[rest] = True
+            if self._config.train_end_of_turn:
+                found.unended[:] = unended_runs(batch, mask, self._control_ids)
+        for index, (conversation, mark) in enumerate(zip(conversations, marks, strict=True)):
+            if mark.silent:
+                found.empty[index] = np.count_nonzero(self._weights(conversation)[list(mark.silent)])
+        return Masked(batch, self._rule or mask, failed, found)
 
     def _render(
-        self, conversations: Sequence[Conversation]
-    ) -> tuple[list[str], list[SpanPlaces], set[int], dict[int, str]]:
-        """Texts and marks; the conversations that the template took in another variant; those that failed, and why."""
-        texts, marks, adapted, failed = [], [], set(), {}
+        self, conversations: Sequence[Conversation], found: Findings
+    ) -> tuple[list[str], list[SpanPlaces], dict[int, str]]:
+        """Texts and marks; the conversations that failed, and why."""
+        texts, marks, failed = [], [], {}
         for index, conversation in enumerate(conversations):
             try:
-                text, mark, another = self._templates.render_fast(conversation)
+                text, mark, found.adapted[index] = self._templates.render_fast(conversation)
             except ConversationError as error:
                 failed[index] = str(error)
-                text, mark, another = "", _NO_PLACES, False
+                text, mark = "", _NO_PLACES
             texts.append(text)
             marks.append(mark)
-            if another:
-                adapted.add(index)
-        return texts, marks, adapted, failed
+        return texts, marks, failed
 
     def _encode(self, texts: list[str]) -> tuple[TokenBatch, list[int]]:
         try:
@@ -169,7 +164,7 @@ class BothWays:
                 table.append(self._compile(mark, conversation))
             entry[index] = row
             if conversation.weights is not None:
-                own.append((index, self.weights(conversation)[table[row].message]))
+                own.append((index, self._weights(conversation)[table[row].message]))
         given = None
         if own:
             given = GivenWeights(np.array([index for index, _ in own]), np.concatenate([weight for _, weight in own]))
@@ -187,80 +182,11 @@ class BothWays:
                 self._compiled.clear()
             shape = SpanPlaces(marks.controls, (), (), (), (), False) if self._rule else marks
             roles = replace(conversation, weights=None)
-            known = self._compiled[marks] = places_in_ids(shape, self.weights(roles), self._encode_piece)
+            known = self._compiled[marks] = places_in_ids(shape, self._weights(roles), self._encode_piece)
         return known
 
-    def weights(self, conversation: Conversation) -> npt.NDArray[np.float32]:
-        """(M,) float32: the loss weight of each message."""
-        roles = [message["role"] for message in conversation.messages]
-        return message_weights(roles, self._trained, conversation.weights)
-
-    def _silent(
-        self, conversations: Sequence[Conversation], marks: Sequence[SpanPlaces], failed: dict[int, str]
-    ) -> int:
-        """How many turns would be trained if anything of them were printed. Templates whose mask is a rule tell of none."""
-        found = (
-            self.weights(conversation)[list(mark.silent)]
-            for index, (conversation, mark) in enumerate(zip(conversations, marks, strict=True))
-            if mark.silent and index not in failed
-        )
-        return sum(int(np.count_nonzero(weights)) for weights in found)
-
-    def _exactly(
-        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None] = ()
-    ) -> ByCharacters:
-        """The exact way: Jinja's own text, ids with their places in it, masks by character.
-
-        replayed: the conversations' texts and marks, to be taken for Jinja's where no text spells a control token.
-        """
-        if not conversations:
-            return ByCharacters(_NO_TOKENS, np.zeros(0, np.bool_), {}, [], 0, 0)
-        renderings, failed = self._render_exactly(conversations, replayed)
-        for conversation, rendering in zip(conversations, renderings, strict=True):
-            if len(rendering.text) >= _LONG:
-                conversation.forget()
-        forged = [bool(rendering.forged) for rendering in renderings]
-        if self._config.control_tokens == "reject":
-            failed |= {index: FORGED for index, spelled in enumerate(forged) if spelled and index not in failed}
-        for index in failed:
-            renderings[index] = _NOTHING
-        adapted = sum(rendering.adapted for rendering in renderings)
-        placed = self._encode_exactly(renderings)
-        mask, boundary_tokens = self._exact_mask(conversations, renderings, placed)
-        return ByCharacters(placed.tokens, mask, failed, forged, int(boundary_tokens.sum()), adapted)
-
-    def _render_exactly(
-        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None]
-    ) -> tuple[list[Rendering], dict[int, str]]:
-        """Renderings, and why some failed, by index; those are empty. replayed: as in `_exactly`, or fewer."""
-        renderings, failed = [], {}
-        for index, (conversation, known) in enumerate(zip_longest(conversations, replayed)):
-            try:
-                if known is None:
-                    rendering = self._templates.render_exactly(conversation)
-                else:
-                    rendering = self._templates.rendering_of(conversation, *known)
-            except ConversationError as error:
-                rendering, failed[index] = _NOTHING, str(error)
-            renderings.append(rendering)
-        return renderings, failed
-
-    def _encode_exactly(self, renderings: Sequence[Rendering]) -> PlacedTokens:
-        texts = [rendering.text for rendering in renderings]
-        if self._config.control_tokens == "allow":
-            return self._tiled.encode_with_starts(texts)
-        return self._tiled.encode_plain_text(texts, [rendering.controls for rendering in renderings])
-
-    def _exact_mask(
-        self, conversations: Sequence[Conversation], renderings: Sequence[Rendering], placed: PlacedTokens
-    ) -> tuple[Mask, npt.NDArray[np.int64]]:
-        """(T,) mask over the placed tokens; (B,) tokens of each conversation that hold header and answer, for blocks (1,) of 0."""
-        starts, stops, offsets = placed.starts, placed.stops, placed.tokens.offsets
-        if self._blocks:
-            return generation_mask(starts, stops, offsets, _blocks(renderings)), np.zeros(1, np.int64)
-        weights = [self.weights(conversation) for conversation in conversations]
-        spans = char_spans(renderings, weights, train_end_of_turn=self._config.train_end_of_turn)
-        return span_mask(starts, stops, offsets, spans)
+    def _weights(self, conversation: Conversation) -> npt.NDArray[np.float32]:
+        return weights_of(conversation, self._config)
 
     def _compare(
         self, conversations: Sequence[Conversation], sampled: list[int], texts: list[str], batch: TokenBatch, mask: Mask
@@ -273,7 +199,7 @@ class BothWays:
                 self._sampled += len(sampled)
         texts.clear()  # a long one need not be in memory twice
         with self._stage("checks"):
-            exact = self._exactly([conversations[index] for index in sampled])
+            exact = self._exact.mask([conversations[index] for index in sampled])
         for at, index in enumerate(sampled):
             here, there = slice(*batch.offsets[index : index + 2]), slice(*exact.batch.offsets[at : at + 2])
             if at in exact.failed or not np.array_equal(batch.ids[here], exact.batch.ids[there]):
@@ -306,15 +232,6 @@ class DisagreementError(TokenizerError):
 
 
 _NO_PLACES = SpanPlaces((), (), (), (), (), unplaced=False)
-_NOTHING = Rendering("", (), ())
-_NO_TOKENS = TokenBatch(np.zeros(0, np.uint32), np.zeros(1, np.int64))
-
-
-def _blocks(renderings: Sequence[Rendering]) -> CharSpans:
-    """The generation blocks of a batch."""
-    rows = [(index, span.start, span.stop) for index, each in enumerate(renderings) for span in each.spans]
-    conversation, start, stop = np.array(rows, np.int64).reshape(-1, 3).T
-    return CharSpans(conversation, start, stop)
 
 
 def _put_in(

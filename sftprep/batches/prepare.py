@@ -9,6 +9,7 @@ from time import perf_counter
 import numpy as np
 
 from sftprep.batches.both_ways import BothWays, DisagreementError, Masked
+from sftprep.batches.exact_way import weights_of
 from sftprep.batches.toolbox import Toolbox
 from sftprep.config import BuildConfig
 from sftprep.dataset.origins import Provenance
@@ -69,6 +70,7 @@ class Preparer:
         dropped = sorted(set(range(len(read))) - set(kept.tolist()) - masked.failed.keys())
         rejects += [self._dropped(read[index], conversations[index], masked, index) for index in dropped]
         rejects.sort(key=lambda reject: reject.place)
+        found, good = masked.found, [index for index in range(len(read)) if index not in masked.failed]
         totals = Totals(
             records=len(records),
             conversations=len(kept),
@@ -78,12 +80,12 @@ class Preparer:
             truncated=int(rows.truncated.sum()),
             dropped=len(dropped),
             rejected=len(rejects) - len(dropped),
-            control_text=masked.forged,
-            by_characters=masked.by_characters,
-            boundary_tokens=masked.boundary_tokens,
-            empty_turns=masked.empty,
-            unended_turns=masked.unended,
-            adapted=masked.adapted,
+            control_text=int(found.forged.sum()),
+            by_characters=int(found.by_characters[good].sum()),
+            boundary_tokens=int(found.boundary_tokens[good].sum()),
+            empty_turns=int(found.empty[good].sum()),
+            unended_turns=int(found.unended[good].sum()),
+            adapted=int(found.adapted[good].sum()),
         )
         return Prepared(rows, provenance, rejects, totals, size)
 
@@ -126,7 +128,7 @@ class Preparer:
             reason = f"no answer is found by its header in the first {length:,} tokens"
         elif masked.mask[start + 1 : stop].any():
             reason = f"prompt longer than {length:,} tokens, so that nothing of the answer is left"
-        elif not self._masker.weights(conversation).any():
+        elif not weights_of(conversation, self._config).any():
             reason = "no message to train on: none of a trained role, or all of weight 0"
         else:
             reason = "the chat template prints nothing of what would be trained"

@@ -174,13 +174,14 @@ def mask_by_controls(
     return paint(start[kept], stop[kept], batch.ids.size, weight[kept]), ok
 
 
-def unended_runs(batch: TokenBatch, mask: Mask, control_ids: ControlIds) -> int:
-    """How many runs of trained tokens do not end with a control token."""
+def unended_runs(batch: TokenBatch, mask: Mask, control_ids: ControlIds) -> IntArray:
+    """(B,) int64: how many runs of trained tokens of each conversation do not end with a control token."""
     trained = mask != 0
     ends = trained & ~np.append(trained[1:], False)[: len(trained)]
     last = batch.offsets[1:][np.diff(batch.offsets) > 0] - 1  # of each conversation
     ends[last] = trained[last]
-    return int(np.count_nonzero(ends) - np.count_nonzero(ends[control_ids.find(batch.ids)]))
+    ends[control_ids.find(batch.ids)] = False
+    return np.diff(np.searchsorted(np.flatnonzero(ends), batch.offsets))
 
 
 def _span_weights(

@@ -81,7 +81,7 @@ def test_ids_and_mask_are_those_of_the_characters_on_the_corpus(
         for number, (given, oracle) in enumerate(zip(rows(masked), by_characters(loaded, batch), strict=True), start):
             assert np.array_equal(given[0], oracle[0]), number
             assert np.array_equal(given[1], oracle[1]), number
-        exact += masked.by_characters
+        exact += masked.found.by_characters.sum()
     assert exact < len(lines) / 20  # most rows are placed by control tokens: nobody pays for the exact way
 
 
@@ -207,10 +207,10 @@ def test_who_is_trained(shared_data: Path, options: Any, weights: Any, trained: 
     conversation = talk(*TALK, weights=weights)
     if way == "fast":
         masked = masker.mask([conversation], [0])
-        assert masked.by_characters == 0
+        assert not masked.found.by_characters.any()
         ((ids, mask),) = rows(masked)
     else:
-        exact = masker._exactly([conversation])
+        exact = masker._exact.mask([conversation])
         ids, mask = exact.batch.ids, exact.mask
     decode = masker._engine.reference.tokenizer.decode
     runs = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]))).reshape(-1, 2)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_builds import CONVERSATIONS, GOOD, SAMPLE, TOKENIZER, build, conversations, load, rejects, write
 
-from sftprep.batches.both_ways import BothWays
+from sftprep.batches.both_ways import BothWays, Findings
 from sftprep.config import BuildConfig
 from sftprep.dataset.verify import verify_dataset
 from sftprep.errors import DatasetError, TokenizerError
@@ -114,9 +114,9 @@ def wrong_ids(engine: FastEngine, texts: list[str]) -> TokenBatch:
     return TokenBatch(ids, batch.offsets)
 
 
-def wrong_text(masker: BothWays, conversations: list[Any]) -> tuple[list[str], list[Any], set[int], dict[int, str]]:
-    texts, *rest = RENDER(masker, conversations)
-    return [text.replace("Number 40?", "Number 41?") for text in texts], *rest
+def wrong_text(masker: BothWays, conversations: list[Any], found: Findings) -> tuple[Any, ...]:
+    texts, *rest = RENDER(masker, conversations, found)
+    return ([text.replace("Number 40?", "Number 41?") for text in texts], *rest)
 
 
 def wrong_mask(masker: BothWays, conversations: list[Any], marks: list[Any], batch: TokenBatch) -> tuple[Any, Any]:
