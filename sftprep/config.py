@@ -23,6 +23,7 @@ from sftprep.workers.runners import RUNNERS
 
 CONTROL_TOKENS = ("split", "reject", "allow")
 TOOL_ARGUMENTS = ("auto", "as-is", "object")
+CONTEXTS = ("whole", "served")
 TOKENIZER_ENGINES = ("auto", "fast", "hf")
 DEFAULT_MAX_LENGTH = 1024
 MOST_LEVELS = 100  # of a value, as of a record
@@ -74,6 +75,7 @@ class BuildConfig:
     keep_untrained: bool = False
     control_tokens: str = "split"
     tool_arguments: str = "auto"
+    contexts: str = "whole"
     date: str | None = None  # YYYY-MM-DD that the template's strftime_now sees; None where the template asks for none
     trust_remote_code: bool = False
     tokenizer_engine: str = "auto"
@@ -91,6 +93,7 @@ class BuildConfig:
         _one_of("--mask", self.mask, MASKS)
         _one_of("--control-tokens", self.control_tokens, CONTROL_TOKENS)
         _one_of("--tool-arguments", self.tool_arguments, TOOL_ARGUMENTS)
+        _one_of("--contexts", self.contexts, CONTEXTS)
         _one_of("--tokenizer-engine", self.tokenizer_engine, TOKENIZER_ENGINES)
         _one_of("--format", self.record_format, ("auto", *FORMS))
         _one_of("--layout", self.layout, LAYOUTS)

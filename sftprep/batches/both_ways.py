@@ -16,6 +16,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from sftprep.batches.contexts import Contexts
 from sftprep.batches.exact_way import LONG, ByCharacters, ExactWay, weights_of
 from sftprep.batches.toolbox import Toolbox
 from sftprep.config import BuildConfig
@@ -32,7 +33,7 @@ from sftprep.masks.by_controls import (
 from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
 from sftprep.records.conversation import Conversation
-from sftprep.template.turns import SpanPlaces
+from sftprep.template.turns import NO_PLACES, SpanPlaces
 from sftprep.tokens.batch import TokenBatch, split_rows
 from sftprep.tokens.engines import encode_apart
 
@@ -58,15 +59,17 @@ class Findings:
     forged: npt.NDArray[np.bool_]  # (B,) True: its text spells a control token
     by_characters: npt.NDArray[np.bool_]  # (B,) True: masked by character offsets because the fast way did not add up
     adapted: npt.NDArray[np.bool_]  # (B,) True: the template took it in another variant than its own only
+    replayed: npt.NDArray[np.bool_]  # (B,) True: rendered without Jinja
     boundary_tokens: npt.NDArray[np.int64]  # (B,) tokens that hold both header and answer; not trained
     empty: npt.NDArray[np.int64]  # (B,) turns that have something to say of which nothing is printed; not trained
     unended: npt.NDArray[np.int64]  # (B,) trained turns without an end-of-turn token
+    other_context: npt.NDArray[np.int64]  # (B,) trained turns that stand in another context than they are asked for in
+    unknown_context: npt.NDArray[np.int64]  # (B,) trained turns of which that is not known
 
     @classmethod
     def none(cls, size: int) -> Findings:
         """Nothing to say of any of so many conversations."""
-        yes_no, counts = (np.zeros((3, size), dtype) for dtype in (np.bool_, np.int64))
-        return cls(*yes_no, *counts)
+        return cls(*np.zeros((4, size), np.bool_), *np.zeros((5, size), np.int64))
 
 
 class BothWays:
@@ -102,6 +105,10 @@ class BothWays:
             return Masked(exact.batch, exact.mask, exact.failed, found)
         with self._stage("rendering"):
             texts, marks, failed = self._render(conversations, found)
+        if self._config.contexts == "whole" and self._config.mask_kind.spans == "turns":
+            with self._stage("contexts"):
+                for index in range(len(conversations)):
+                    self._look_at_contexts(index, conversations[index], texts[index], marks[index], found)
         with self._stage("tokenizing"):
             batch, unreadable = self._encode(texts)
         failed |= dict.fromkeys(unreadable, "its text cannot be tokenized")
@@ -134,14 +141,30 @@ class BothWays:
         """Texts and marks; the conversations that failed, and why."""
         texts, marks, failed = [], [], {}
         for index, conversation in enumerate(conversations):
+            replayed = self._templates.replayed
             try:
                 text, mark, found.adapted[index] = self._templates.render_fast(conversation)
+                found.replayed[index] = self._templates.replayed > replayed
             except ConversationError as error:
                 failed[index] = str(error)
-                text, mark = "", _NO_PLACES
+                text, mark = "", NO_PLACES
             texts.append(text)
             marks.append(mark)
         return texts, marks, failed
+
+    def _look_at_contexts(
+        self, index: int, conversation: Conversation, text: str, marks: SpanPlaces, found: Findings
+    ) -> None:
+        if marks.message or marks.silent:
+            looked_at = self._templates.looked_at(conversation)
+            if (
+                looked_at is None
+                or min(marks.message + marks.silent) < looked_at
+                or any(each != "" for each in marks.missing)
+            ):
+                contexts = Contexts(self._templates, conversation)
+                found.other_context[index] = len(contexts.others(self._weights(conversation), (text, marks)))
+                found.unknown_context[index] = contexts.unknown
 
     def _encode(self, texts: list[str]) -> tuple[TokenBatch, list[int]]:
         try:
@@ -229,9 +252,6 @@ class DisagreementError(TokenizerError):
 
     def __str__(self) -> str:
         return f"{self.what}; nothing can be trusted then, so the job stops. Please report it{self.remedy}"
-
-
-_NO_PLACES = SpanPlaces((), (), (), (), (), unplaced=False)
 
 
 def _put_in(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
+from math import inf
 from time import perf_counter
 
 import numpy as np
+import numpy.typing as npt
 
 from sftprep.batches.both_ways import BothWays, DisagreementError, Masked
+from sftprep.batches.contexts import Contexts
 from sftprep.batches.exact_way import weights_of
 from sftprep.batches.toolbox import Toolbox
 from sftprep.config import BuildConfig
@@ -17,12 +22,24 @@ from sftprep.dataset.receipt import Reject, Totals
 from sftprep.dataset.shard_writer import Prepared
 from sftprep.errors import ConversationError, TokenizerError
 from sftprep.layouts.kinds import layout
+from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.records.json_text import Record
-from sftprep.tokens.batch import dtype_for
+from sftprep.tokens.batch import TokenBatch, dtype_for
 
 _LONG = 1 << 18  # bytes: less is nothing to save memory of
+_MOST = 1 << 22  # characters of examples that are tokenized together
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A record, and what it is trained as."""
+
+    record: Record
+    examples: tuple[Conversation, ...]
+    other_context: int = 0  # turns that none of the examples shows in the context in which they are asked for
+    characters: int = 0  # of the examples, if there may be several
 
 
 class Preparer:
@@ -35,59 +52,84 @@ class Preparer:
         self.seconds: dict[str, float] = {}  # by stage
         self._config, self._names, self._check_every = config, source_names, check_every
         self._pad_id, self._dtype = toolbox.resolved.pad_id, dtype_for(toolbox.resolved.size)
-        self._masker = BothWays(config, toolbox, self.stage)
+        self._masker, self._templates = BothWays(config, toolbox, self.stage), toolbox.templates
 
-    def prepare(self, records: list[Record]) -> Prepared:
-        """Rows of a batch in the records' order, and a reject for each record that gives none. Long records lose their data.
+    def prepare(self, records: list[Record]) -> Iterator[Prepared]:
+        """Rows of a batch in the records' order, and a reject for each record that gives none; in parts, where it is much. Long
+        records lose their data.
 
         With `on_error="stop"` the first that gives none by its own fault raises ConversationError with `file:line`; so does, as
         TokenizerError, a sampled conversation on which the two ways differ.
         """
         size = sum(len(record.data) + 1 for record in records)
         with self.stage("JSON"):
-            read, conversations, rejects = self._parse(records)
-        sampled = [index for index, record in enumerate(read) if (record.line + record.offset) % self._check_every == 0]
+            read, rejects = self._parse(records)
+        if self._config.contexts == "served":
+            with self.stage("contexts"):
+                read = self._serve(read, rejects)
+        parts = list(_parts(read))
+        for part, following in zip_longest(parts, parts[1:]):
+            end = following[0].record.place if following else (inf,)
+            yield self._prepare(part, [each for each in rejects if each.place < end], size)
+            rejects, size = [each for each in rejects if each.place >= end], 0
+
+    def _prepare(self, read: list[_Read], rejects: list[Reject], size: int) -> Prepared:
+        """Rows of some records. rejects: of others. size: bytes of all."""
+        examples = [example for each in read for example in each.examples]
+        owner = np.repeat(np.arange(len(read)), [len(each.examples) for each in read])  # (E,) index in read
+        places = [read[index].record for index in owner.tolist()]
+        sampled = [
+            index for index, record in enumerate(places) if (record.line + record.offset) % self._check_every == 0
+        ]
         try:
-            masked = self._masker.mask(conversations, sampled)
+            masked = self._masker.mask(examples, sampled)
         except DisagreementError as error:
-            raise TokenizerError(f"{self._where(read[error.index])}: {error}") from error
-        rejects += [self._reject(read[index], reason) for index, reason in masked.failed.items()]
+            raise TokenizerError(f"{self._where(places[error.index])}: {error}") from error
+        reasons = {int(owner[index]): reason for index, reason in reversed(masked.failed.items())}
+        rejects = rejects + [self._reject(read[index].record, reason) for index, reason in reasons.items()]
+        good = np.flatnonzero(~np.isin(owner, list(reasons)))  # a record is trained whole or not at all
         with self.stage("rows"):
+            batch, mask = _chosen(masked.batch, masked.mask, good)
             keep = self._config.keep_untrained
             length, dtype = self._config.max_length, self._dtype
-            rows = layout(self._config.layout).lay_out(
-                masked.batch, masked.mask, length, self._pad_id, dtype, keep_untrained=keep
-            )
-            kept = rows.conversation
+            rows = layout(self._config.layout).lay_out(batch, mask, length, self._pad_id, dtype, keep_untrained=keep)
+            kept = good[rows.conversation]
             provenance = Provenance(
-                np.array([record.source for record in read], np.int32)[kept],
-                np.array([record.line for record in read], np.int64)[kept],
-                np.array([record.offset for record in read], np.int64)[kept],
+                np.array([record.source for record in places], np.int32)[kept],
+                np.array([record.line for record in places], np.int64)[kept],
+                np.array([record.offset for record in places], np.int64)[kept],
                 rows.tokens.astype(np.int32),
                 rows.trained.astype(np.int32),
                 rows.truncated,
             )
-        dropped = sorted(set(range(len(read))) - set(kept.tolist()) - masked.failed.keys())
-        rejects += [self._dropped(read[index], conversations[index], masked, index) for index in dropped]
+        shown = set(owner[kept].tolist())
+        dropped = sorted(set(range(len(read))) - shown - reasons.keys())
+        firsts = np.searchsorted(owner, dropped)
+        rejects += [self._dropped(places[index], examples[index], masked, index) for index in firsts.tolist()]
         rejects.sort(key=lambda reject: reject.place)
-        found, good = masked.found, [index for index in range(len(read)) if index not in masked.failed]
+        found = masked.found
         totals = Totals(
-            records=len(records),
-            conversations=len(kept),
+            records=len(read) + len(rejects) - len(reasons) - len(dropped),
+            conversations=len(shown),
             rows=len(rows.x),
             tokens=int(rows.tokens.sum()),
             trained_tokens=int(rows.trained.sum()),
             truncated=int(rows.truncated.sum()),
             dropped=len(dropped),
             rejected=len(rejects) - len(dropped),
-            control_text=int(found.forged.sum()),
-            by_characters=int(found.by_characters[good].sum()),
+            control_text=len(np.unique(owner[found.forged])),
+            by_characters=len(np.unique(owner[good][found.by_characters[good]])),
             boundary_tokens=int(found.boundary_tokens[good].sum()),
             empty_turns=int(found.empty[good].sum()),
             unended_turns=int(found.unended[good].sum()),
-            adapted=int(found.adapted[good].sum()),
+            adapted=len(np.unique(owner[good][found.adapted[good]])),
+            examples=len(kept),
+            dropped_examples=int(np.isin(owner, list(shown)).sum()) - len(kept),
+            other_context=int(found.other_context[good].sum()) + sum(each.other_context for each in read),
+            unknown_context=int(found.unknown_context[good].sum()),
         )
-        return Prepared(rows, provenance, rejects, totals, size)
+        replayed = len(read) - len(np.unique(owner[~found.replayed]))
+        return Prepared(rows, provenance, rejects, totals, size, replayed)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -98,22 +140,33 @@ class Preparer:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
 
-    def _parse(self, records: list[Record]) -> tuple[list[Record], list[Conversation], list[Reject]]:
-        read: list[Record] = []
-        conversations: list[Conversation] = []
+    def _parse(self, records: list[Record]) -> tuple[list[_Read], list[Reject]]:
+        read: list[_Read] = []
         rejects: list[Reject] = []
         for index, record in enumerate(records):
             if record.error is not None:
                 rejects.append(self._reject(record, record.error))
                 continue
             try:
-                conversations.append(parse_conversation(record.data, self._config.record_format, record.place))
+                conversation = parse_conversation(record.data, self._config.record_format, record.place)
                 if len(record.data) >= _LONG:
                     records[index] = record = record._replace(data=b"")
-                read.append(record)
+                read.append(_Read(record, (conversation,)))
             except ConversationError as error:
                 rejects.append(self._reject(record, str(error)))
-        return read, conversations, rejects
+        return read, rejects
+
+    def _serve(self, read: list[_Read], rejects: list[Reject]) -> list[_Read]:
+        """Each record's examples. Those that have none are added to the rejects."""
+        served = []
+        for each in read:
+            (conversation,) = each.examples
+            try:
+                examples = Contexts(self._templates, conversation).examples(weights_of(conversation, self._config))
+                served.append(_Read(each.record, examples.conversations, examples.others, examples.characters))
+            except ConversationError as error:
+                rejects.append(self._reject(each.record, str(error)))
+        return served
 
     def _reject(self, record: Record, reason: str) -> Reject:
         if self._config.on_error == "stop":
@@ -136,3 +189,28 @@ class Preparer:
 
     def _where(self, record: Record) -> str:
         return f"{self._names[record.source]}:{record.line}"
+
+
+def _chosen(
+    batch: TokenBatch, mask: Mask | ScanRule, chosen: npt.NDArray[np.intp]
+) -> tuple[TokenBatch, Mask | ScanRule]:
+    """Some conversations of a batch, indices in order, and their part of its (T,) mask."""
+    lengths = np.diff(batch.offsets)
+    if len(chosen) == len(lengths):
+        return batch, mask
+    tokens = np.repeat(np.isin(np.arange(len(lengths)), chosen), lengths)
+    offsets = np.cumsum([0, *lengths[chosen]], dtype=np.int64)
+    return TokenBatch(batch.ids[tokens], offsets), mask if isinstance(mask, ScanRule) else mask[tokens]
+
+
+def _parts(read: list[_Read]) -> Iterator[list[_Read]]:
+    """Records whose examples are few enough to be held at once; one part at least."""
+    part: list[_Read] = []
+    size = 0
+    for each in read:
+        if part and size + each.characters > _MOST:
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += each.characters
+    yield part

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import datetime
+from typing import Any
 
 from sftprep.batches.overrides import check_overrides
 from sftprep.batches.variants import take
@@ -17,10 +18,12 @@ from sftprep.records.messages import ROLES, texts_of
 from sftprep.replay.replay_template import ReplayTemplate
 from sftprep.template.chat_template import open_template
 from sftprep.template.probes import TALK
-from sftprep.template.turns import Rendering, SpanPlaces, rendering_of
+from sftprep.template.served import behind, ended
+from sftprep.template.turns import Rendering, SpanPlaces, places_of, rendering_of
 from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import MOST_LOST, Bounded, LimitError, Suspect
 
+_MOST_SERVED = 1024  # places that are remembered
 _TALK = Conversation([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}], None, {}, None)
 
 
@@ -74,7 +77,10 @@ class Templates:
         self.suspect = Suspect()
         self._lost_in_a_row = 0
         self.replayed = 0  # conversations that needed no Jinja so far
+        self.by_jinja = 0  # characters that Jinja printed so far
         self._replays: dict[tuple[str, frozenset[str]], ReplayTemplate] = {}
+        self._asking: dict[ReplayTemplate, ReplayTemplate] = {}  # the same template, asking for an answer
+        self._served: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal places
         self._plain = self._open(template_text(config, resolved), self._roles, control_tokens)  # of most conversations
         if self._blocks and not self._plain.template.compiled.has_blocks:
             raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
@@ -95,7 +101,7 @@ class Templates:
             return rendering.text, rendering
 
         _, rendering, adapted = take(conversation, self._config.tool_arguments, render, self._text_of, self._speaks)
-        return replace(rendering, adapted=adapted)
+        return replace(self._as_served(conversation, rendering), adapted=adapted)
 
     def render_fast(self, conversation: Conversation) -> tuple[str, SpanPlaces, bool]:
         """By replay, where the shape of the conversation is known; and whether the template took another variant of it."""
@@ -104,9 +110,23 @@ class Templates:
         text, marks, adapted = take(
             conversation, self._config.tool_arguments, replay.render, self._text_of, self._speaks
         )
-        self.replayed += replay.rendered == before
+        if replay.rendered == before:
+            self.replayed += 1
+        else:
+            self.by_jinja += len(text)
         self._lost_in_a_row = 0
+        if conversation.served is not None:
+            rendering = self._as_served(
+                conversation, self.rendering_of(replace(conversation, served=None), text, marks)
+            )
+            text, marks = rendering.text, self._one_object(places_of(rendering))
         return text, marks, adapted
+
+    def _one_object(self, places: SpanPlaces) -> SpanPlaces:
+        """The same object for equal places: what is made of one is remembered."""
+        if len(self._served) >= _MOST_SERVED:
+            self._served.clear()
+        return self._served.setdefault(astuple(places), places)
 
     def _text_of(self, conversation: Conversation) -> str:
         """What the template prints, whether it can be followed or not."""
@@ -121,8 +141,35 @@ class Templates:
 
     def asked_for(self, conversation: Conversation, message: int) -> str:
         """The text that a model sees when it is asked for a message. Raises ConversationError if the template refuses."""
-        with self._guard(conversation):
-            return self._replay(conversation).template.asked_for(conversation, message)
+        return self._ask(conversation.until(message))[0]
+
+    def _ask(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
+        replay = self._replay(conversation)
+        if replay not in self._asking:
+            self._asking[replay] = ReplayTemplate(replay.template, self._guard, asking=True)
+        asking = self._asking[replay]
+        rendered = asking.rendered
+        text, marks, _ = take(conversation, self._config.tool_arguments, asking.render, self._text_of, lambda *_: True)
+        if asking.rendered != rendered:
+            self.by_jinja += len(text)
+        return text, marks
+
+    def _as_served(self, conversation: Conversation, rendering: Rendering) -> Rendering:
+        """The rendering of an example, whose last turn is to be trained as it is served. Raises ConversationError."""
+        served = conversation.served
+        if served is not None and served.asked:
+            before = conversation.until(len(conversation.messages) - 1)
+            template, (text, marks) = self._replay(conversation).template, self._ask(before)
+            asked = rendering_of(text, marks, template.controls)
+            if asked is None:
+                with self._guard(before):
+                    asked = template.ask(before)
+            rendering = behind(asked, rendering)
+        return ended(rendering, served.end) if served is not None and served.end else rendering
+
+    def looked_at(self, conversation: Conversation) -> int | None:
+        """As `CompiledTemplate.looked_at`, of the template that the conversation takes."""
+        return self._replay(conversation).template.compiled.looked_at
 
     def rendering_of(self, conversation: Conversation, text: str, marks: SpanPlaces) -> Rendering:
         """The rendering behind what `render_fast` gave; by Jinja only if its marks do not tell."""

@@ -153,6 +153,11 @@ build_options = _options(
         "Tool arguments in a JSON string: object decodes them, auto where the template refuses or quotes the string.",
         choices=config.TOOL_ARGUMENTS,
     ),
+    _option(
+        "contexts",
+        "Train each turn where it stands in the whole conversation, or behind just what a server shows that asks for it.",
+        choices=config.CONTEXTS,
+    ),
     _option("strict", "Refuse folders and globs with files in them that are not read, other than hidden ones."),
     _ON_ERROR,
     _MAX_REJECTS,

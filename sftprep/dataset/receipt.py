@@ -36,14 +36,15 @@ class Reject(NamedTuple):
 
 @dataclass(slots=True)
 class Totals:
-    """What a split or a dataset holds, in numbers. records = conversations + dropped + rejected."""
+    """What a split or a dataset holds, in numbers. records = conversations + dropped + rejected. A conversation is trained as
+    one example, or as several with `--contexts served`."""
 
     records: int = 0
     conversations: int = 0
     rows: int = 0
     tokens: int = 0  # ids kept, pads not counted
     trained_tokens: int = 0  # targets with a mask above 0
-    truncated: int = 0  # conversations cut to the maximal length
+    truncated: int = 0  # examples cut to the maximal length
     dropped: int = 0  # conversations without a trained token
     rejected: int = 0
     control_text: int = 0  # conversations whose text spells a control token, rejected ones included
@@ -54,6 +55,10 @@ class Totals:
         0  # turns whose last trained token is no control token: no end-of-turn token is learned of them
     )
     adapted: int = 0  # conversations that the template was given in another variant than their own
+    examples: int = 0
+    dropped_examples: int = 0  # of conversations: without a trained token
+    other_context: int = 0  # turns trained in another context than they are asked for in, or as another text
+    unknown_context: int = 0  # turns that it would have taken too long to know that of
 
     def add(self, other: Totals) -> None:
         """Add another split's numbers to these."""

@@ -29,6 +29,7 @@ class Prepared:
     rejects: list[Reject]
     totals: Totals
     bytes: int  # of the records
+    replayed: int = 0  # records rendered without Jinja
 
 
 class ShardWriter:

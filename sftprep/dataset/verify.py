@@ -60,7 +60,7 @@ class _Check:
     def __init__(self, folder: Path, manifest: Manifest, fast: bool, progress: Callable[[int], None]) -> None:
         self.problems: list[Problem] = []
         self._folder, self._manifest, self._fast, self._progress = folder, manifest, fast, progress
-        self._found = Counter(conversations=0, tokens=0, trained_tokens=0, truncated=0)
+        self._found = Counter(conversations=0, examples=0, tokens=0, trained_tokens=0, truncated=0)
 
     def run(self) -> None:
         self._strangers()
@@ -147,7 +147,8 @@ class _Check:
         for what, bad in wrong.items():
             if bad.any():
                 self.problems.append(Problem(shard.provenance, f"segment {np.argmax(bad)}: {what}"))
-        self._found["conversations"] += len(segments)
+        self._found["examples"] += len(segments)
+        self._found["conversations"] += len(set(zip(columns["source"], columns["byte_offset"], strict=True)))
         for name in ("tokens", "trained_tokens", "truncated"):
             self._found[name] += int(columns[name].sum(dtype=np.int64))
 

@@ -16,6 +16,7 @@ from sftprep.errors import ConversationError, RefusedError, TemplateError
 from sftprep.jinja.after_messages import epilogue_of
 from sftprep.jinja.following_sandbox import FollowingSandbox
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, gathered_in, mark_end_of_messages
+from sftprep.jinja.looking_ahead import first_looked_at
 from sftprep.jinja.message_marks import TEXT_MARKS, Mark, Region, RunLog, marked_text, regions_of
 from sftprep.jinja.reasons import reason_of
 from sftprep.jinja.sandbox import Sandbox
@@ -56,6 +57,8 @@ class CompiledTemplate:
             if any(isinstance(node, nodes.EvalContextModifier) for node in parts):
                 raise TemplateError("the chat template has {% autoescape %}, which hides whose text is whose")
             self.epilogue = epilogue_of(tree)
+            # how many messages may have a part in what is printed before they come; None: perhaps all
+            self.looked_at = None if self.epilogue is None else first_looked_at(tree)
             if self.epilogue is not None:
                 mark_end_of_messages(tree, self.epilogue.first)
             instrument = Instrument(branches=branches, gathered=gathered_in(tree))

@@ -114,7 +114,7 @@ def _manifest(plan: Plan, receipts: list[ShardReceipt], totals: Totals, rejects:
     shards = []
     for receipt in receipts:
         if receipt.totals.rows:
-            shards.append(ShardEntry(shard_name(receipt.task), receipt.totals.rows, receipt.totals.conversations))
+            shards.append(ShardEntry(shard_name(receipt.task), receipt.totals.rows, receipt.totals.examples))
         for kind, (size, sha256) in receipt.files.items():
             if kind != REJECTS_FOLDER:
                 files[file_path(Path(), receipt.task, kind).name] = FileEntry(size, sha256)

@@ -19,6 +19,7 @@ from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.records.splits import read_records
 
+Origin = tuple[str, int]  # a record's source and byte offset
 SAMPLED_SHARDS = 16
 SAMPLED = 32  # conversations of each sampled shard
 
@@ -68,30 +69,43 @@ def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) ->
     path = file_path(folder, task, "provenance")
     origins = read_origins(path, path.stat().st_size, shard.segments)
     chosen = np.unique(np.linspace(0, shard.segments - 1, SAMPLED).astype(int)).tolist()
-    wanted = {(origins["source"][each], int(origins["byte_offset"][each])): each for each in chosen}
-    found = {}
-    for record in read_records(plan.splits[task], plan.sources):
-        segment = wanted.get((plan.sources[record.source].name, record.offset))
-        if segment is not None:
-            found[segment] = record
-    if found.keys() != set(chosen):
+    places = list(zip(origins["source"].tolist(), origins["byte_offset"].tolist(), strict=True))
+    wanted: dict[Origin, list[int]] = {places[each]: [] for each in chosen}  # record -> its segments
+    for number, place in enumerate(places):
+        if place in wanted:
+            wanted[place].append(number)
+    records = [
+        record
+        for record in read_records(plan.splits[task], plan.sources)
+        if (plan.sources[record.source].name, record.offset) in wanted
+    ]
+    if len(records) != len(wanted):
         yield Problem(f"{shard.name}.provenance.parquet", "names records that are not in the input")
         return
-    rows = preparer.prepare([found[segment] for segment in chosen]).rows
-    if len(rows.segments) != len(chosen):
-        yield Problem(f"{shard.name}.X.npy", "holds a conversation that gives no row now")
-        return
-    order = [chosen[index] for index in rows.conversation.tolist()]
+    arrays = {kind: np.load(file_path(folder, task, kind), mmap_mode="r") for kind in ("X", "Y", "mask")}
     segments: Any = np.load(file_path(folder, task, "segments"))
-    for kind, now in (("X", rows.x), ("Y", rows.y), ("mask", rows.mask)):
-        path = file_path(folder, task, kind)
-        stored: Any = np.load(path, mmap_mode="r")
-        for at, segment in enumerate(order):
-            then, again = _from(stored, segments, segment), _from(now, rows.segments, at)
-            shared = min(len(then), len(again))
-            if segments[segment, 2] != rows.segments[at, 2] or not np.array_equal(then[:shared], again[:shared]):
-                yield Problem(path.name, f"row {segments[segment, 0]} is not what its record gives now")
-                break
+    problems: dict[str, Problem] = {}  # the first of each file
+    for part in preparer.prepare(records):
+        for at, (source, offset) in enumerate(zip(part.provenance.source, part.provenance.byte_offset, strict=True)):
+            there = wanted[plan.sources[source].name, int(offset)]
+            segment = there.pop(0) if there else None
+            for kind, now in (("X", part.rows.x), ("Y", part.rows.y), ("mask", part.rows.mask)):
+                name = file_path(folder, task, kind).name
+                if segment is None:
+                    problems.setdefault(name, Problem(name, "does not hold all that a record gives now"))
+                elif not _is_same(arrays[kind], segments, segment, now, part.rows.segments, at):
+                    what = f"row {segments[segment, 0]} is not what its record gives now"
+                    problems.setdefault(name, Problem(name, what))
+    if any(wanted.values()):
+        yield Problem(f"{shard.name}.X.npy", "holds a conversation that gives no row now")
+    yield from problems.values()
+
+
+def _is_same(stored: Any, segments: Any, segment: int, now: Any, segments_now: Any, at: int) -> bool:
+    """Whether a segment holds what another does, and as much of what is behind them as both have."""
+    then, again = _from(stored, segments, segment), _from(now, segments_now, at)
+    shared = min(len(then), len(again))
+    return bool(segments[segment, 2] == segments_now[at, 2] and np.array_equal(then[:shared], again[:shared]))
 
 
 def _from(array: Any, segments: Any, segment: int) -> Any:

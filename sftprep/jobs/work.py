@@ -6,7 +6,7 @@ machine that reaches the folder can go on where another one died; each step is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -61,25 +61,23 @@ class Job:
                 if batch is None:
                     break
                 batch = [_left_out(record, order.lost) for record in batch] if order.lost else batch
-                replayed = self._templates.replayed
-                prepared = self._prepare(batch, careful=order.careful)
-                with stage("writing"):
-                    writer.append(prepared)
-                replayed = self._templates.replayed - replayed
-                records, tokens = prepared.totals.records, prepared.totals.tokens
-                report(Report(records, tokens, prepared.bytes, replayed, seconds=dict(seconds)))
-                seconds.clear()
+                for prepared in self._prepare(batch, careful=order.careful):
+                    with stage("writing"):
+                        writer.append(prepared)
+                    records, tokens = prepared.totals.records, prepared.totals.tokens
+                    report(Report(records, tokens, prepared.bytes, prepared.replayed, seconds=dict(seconds)))
+                    seconds.clear()
         except BaseException:
             writer.discard()
             raise
         return partial(writer.publish, self._plan.fingerprint)
 
-    def _prepare(self, batch: list[Record], *, careful: bool) -> Prepared:
+    def _prepare(self, batch: list[Record], *, careful: bool) -> Iterable[Prepared]:
         if not careful:
             return self._preparer.prepare(batch)
         self._suspect.is_at(*batch[0].place)
         with Bounded("the conversation", memory=UNLIMITED):  # whatever it may die of
-            prepared = self._preparer.prepare(batch)
+            prepared = list(self._preparer.prepare(batch))
         self._suspect.is_at()
         return prepared
 

@@ -36,7 +36,7 @@ class MaskKind:
 
 
 MASKS = {
-    "turns": MaskKind("turns", frozenset({"header", "end_of_turn", "train_on", "train_end_of_turn"})),
+    "turns": MaskKind("turns", frozenset({"header", "end_of_turn", "train_on", "train_end_of_turn", "contexts"})),
     "generation": MaskKind("blocks"),
     "scan": MaskKind(
         "none",

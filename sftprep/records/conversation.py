@@ -10,8 +10,8 @@ import pickle
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -22,6 +22,13 @@ from sftprep.records.messages import ROLES, decode_json, exact_numbers, kind_of,
 _TEMPLATE_NAMES = frozenset({"messages", "tools", "documents", "add_generation_prompt"})  # set from elsewhere
 PLAIN = ("role", "content")  # keys of most messages
 _RECORD_EXTRAS = frozenset({"tools", "functions", "chat_template_kwargs", "documents"})
+
+
+class Served(NamedTuple):
+    """How an example's text is other than the template prints it, so that its last turn is trained as it is served."""
+
+    asked: bool  # True: what comes before the turn's answer is what the template prints when it asks for one
+    end: str  # the token that ends the turn, and is trained, where that is the next message's first one; else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,16 @@ class Conversation:
     place: tuple[int, ...] = field(default=(), compare=False)  # `Record.place` of the record it was read from
     # Roles, where messages have nothing but PLAIN, in that order, and text; None where that is not so, or was not looked at.
     plain_roles: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
+    served: Served | None = None  # of an example, whose last turn is trained as it is served
+
+    def until(self, count: int) -> Conversation:
+        """Its first messages."""
+        return replace(
+            self,
+            messages=self.messages[:count],
+            weights=self.weights and self.weights[:count],
+            plain_roles=self.plain_roles and self.plain_roles[:count],
+        )
 
     def forget(self) -> None:
         """Give back the memory of what the messages say; roles and weights stay."""

@@ -56,9 +56,11 @@ class ReplayTemplate:
     replayed, rendered: conversations so far that were replayed, and that took Jinja; recorded: ways recorded.
     """
 
-    def __init__(self, template: ChatTemplate, guard: Guard = lambda _: nullcontext()) -> None:
-        """guard: what is around each run of the template over a conversation."""
-        self.template, self._guard = template, guard
+    def __init__(self, template: ChatTemplate, guard: Guard = lambda _: nullcontext(), *, asking: bool = False) -> None:
+        """guard: what is around each run of the template over a conversation. asking: it is to ask for an answer behind the
+        conversation, so that nothing is trained."""
+        self.template, self._guard, self._asking = template, guard, asking
+        self._held_back = bool(template.roles) and not asking
         self.replayed = self.rendered = self.recorded = 0
         self._sightings: dict[tuple[Any, ...], int] = {}  # of a shape, while it is not replayed
         self._trees: dict[tuple[Any, ...], Tree[_Outcome]] = {}
@@ -97,9 +99,12 @@ class ReplayTemplate:
 
     def _rendering(self, conversation: Conversation) -> Rendering | RefusedError:
         try:
-            return self.template.render(conversation)
+            return self.template.ask(conversation) if self._asking else self.template.render(conversation)
         except RefusedError as refusal:
             return refusal
+
+    def _variables(self, conversation: Conversation) -> dict[str, Any]:
+        return {**self.template.variables.of(conversation), "add_generation_prompt": self._asking}
 
     @cached_property
     def _recorder(self) -> RecordingTemplate:
@@ -121,7 +126,7 @@ class ReplayTemplate:
             and self.recorded < _FREE_RECORDINGS + seen // _RECORDING_SHARE
             and (tree is None or tree.leaves < _MAX_WAYS)
             and len(conversation.messages) <= _MAX_MESSAGES
-            and not (self.template.roles and self.template.misplaced.has_strays)
+            and not (self._held_back and self.template.misplaced.has_strays)
         )
 
     def _record(self, key: tuple[Any, ...], conversation: Conversation, rendering: Rendering | RefusedError) -> None:
@@ -147,10 +152,10 @@ class ReplayTemplate:
 
     def _refusal(self, conversation: Conversation, refusal: RefusedError, recording: Recording) -> Program[_Outcome]:
         """What refuses all conversations that agree with what was observed. Raises Untraceable."""
-        template, cause = self.template, refusal.__cause__
-        traced = template.variables.of(traced_conversation(conversation, recording))
+        cause = refusal.__cause__
+        traced = self._variables(traced_conversation(conversation, recording))
         try:
-            self._recorder.printed(traced, recording, held_back=bool(template.roles))
+            self._recorder.printed(traced, recording, held_back=self._held_back)
         except Exception as error:
             if type(error) is type(cause) and str(error) == str(cause):
                 return Program((), str(refusal))
@@ -159,13 +164,17 @@ class ReplayTemplate:
 
     def _program(self, conversation: Conversation, rendering: Rendering, recording: Recording) -> Program[_Outcome]:
         """What prints all conversations that agree with what was observed. Raises Untraceable."""
-        template = self.template
-        traced = template.variables.of(traced_conversation(conversation, recording))
-        printed = self._recorder.printed(traced, recording, held_back=bool(template.roles))
+        traced = self._variables(traced_conversation(conversation, recording))
+        printed = self._recorder.printed(traced, recording, held_back=self._held_back)
         if printed.text != rendering.text:
             raise Untraceable
-        prompts = Prompts(template, self._recorder, recording, template.variables.of(conversation), traced)
-        marks = self._marks(conversation, rendering, printed, prompts)
+        if self._asking:
+            check_controls(printed, self.template, rendering)
+            known = places_of(rendering)
+            marks = self._places_known.setdefault(known.controls, known)
+        else:
+            prompts = Prompts(self.template, self._recorder, recording, self._variables(conversation), traced)
+            marks = self._marks(conversation, rendering, printed, prompts)
         repeats: Counter[int] = Counter()
         for part in printed.parts:
             repeats.update(recording.steps.weights[part])
@@ -195,7 +204,7 @@ class ReplayTemplate:
             else:
                 check_point(printed, turn, control)
             check_end(printed, turn, span, rendering, template)
-        known = (marks.controls, marks.message, marks.first, marks.header, marks.last, marks.silent)
+        known = (marks.controls, marks.message, marks.first, marks.header, marks.last, marks.missing, marks.silent)
         return self._places_known.setdefault(known, marks)
 
 
@@ -219,11 +228,11 @@ def _shape(conversation: Conversation) -> tuple[Any, ...]:
     return tuple(shape)
 
 
-def _header(left: str, turn: str, own: int, prompt: str, tokens: re.Pattern[str]) -> tuple[int, str]:
-    """Where the header of a turn begins, counted from the turn's beginning, and what of the turn it holds.
+def _header(left: str, turn: str, own: int, prompt: str, tokens: re.Pattern[str]) -> tuple[int, str, str]:
+    """Where the header of a turn begins, counted from the turn's beginning, what of the turn it holds, and all of it.
 
     own: up to where the turn is what the template itself wrote, in code points.
     """
     start = len(left)
     begin, end = header_of(left + turn, start, start + len(turn), prompt, tokens, [(start, start + own)])
-    return begin - start, turn[: end - start]
+    return begin - start, turn[: end - start], (left + turn)[begin:end]

@@ -123,8 +123,9 @@ class ChatTemplate:
         saying = {index for index, message in enumerate(messages) if message["role"] in self.roles and says(message)}
         for message, turn in turns_of(marks, marked.text, messages, self.roles).items():
             for mark in turn:
+                missing: str | None = ""
                 if mark is turn[0]:
-                    begin, start = self._header(variables, mark, marked.text, writers)
+                    begin, start, missing = self._header(variables, mark, marked.text, writers)
                 elif (goes_on_at := goes_on(mark, writers, controls)) is None:
                     continue
                 else:
@@ -133,7 +134,7 @@ class ChatTemplate:
                     marked.text, start, mark.stop, controls, self.end_of_turn, eos=self.eos, ends=self.ends
                 )
                 if stop > start and (message not in saying or writers.speaks(message, mark.start, stop)):
-                    spans.append(Span(message, start, stop, begin))
+                    spans.append(Span(message, start, stop, begin, missing))
         spans.sort(key=lambda span: span.start)
         silent = sorted(saying - {span.message for span in spans})
         return self._rendering(marked.text, spans, controls, silent)
@@ -149,9 +150,16 @@ class ChatTemplate:
         spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
         return self._rendering(marked.text, spans, writers.controls(self.controls, marked.text))
 
-    def _run(self, conversation: Conversation, *, held_back: bool) -> tuple[dict[str, Any], MarkedText, Writers]:
+    def ask(self, conversation: Conversation) -> Rendering:
+        """The text that a model sees which is to answer a conversation. Raises ConversationError if the template refuses."""
+        _, marked, writers = self._run(conversation, held_back=False, asking=True)
+        return self._rendering(marked.text, (), writers.controls(self.controls, marked.text))
+
+    def _run(
+        self, conversation: Conversation, *, held_back: bool, asking: bool = False
+    ) -> tuple[dict[str, Any], MarkedText, Writers]:
         """The variables of a run, and both runs."""
-        variables = self.variables.of(conversation)
+        variables = {**self.variables.of(conversation), "add_generation_prompt": asking}
         marked = self.compiled.mark(variables, held_back=held_back)
         text, marked = utf_8(marked.text), replace(marked, text="")
         writers = writers_of(self.compiled, conversation, variables, text)
@@ -163,21 +171,21 @@ class ChatTemplate:
         writers = writers_of(self.compiled, conversation, self.variables.of(conversation), utf_8(text))
         return bool(writers.said.places or writers.named.places)
 
-    def asked_for(self, conversation: Conversation, message: int) -> str:
-        """The text that a model sees when it is asked for a message. Raises ConversationError if the template refuses."""
-        before = replace(conversation, messages=conversation.messages[:message], plain_roles=None)
-        return self.compiled.mark({**self.variables.of(before), "add_generation_prompt": True}).text
-
-    def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, writers: Writers) -> Stretch:
-        """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's."""
+    def _header(
+        self, variables: Mapping[str, Any], mark: Mark, text: str, writers: Writers
+    ) -> tuple[int, int, str | None]:
+        """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's.
+        And `Span.missing`."""
         if variables["messages"][mark.message]["role"] == "assistant":
             prompt = self.prompts.after(variables, mark.message) if self.header is None else self.header
             own = writers.before_words(mark.message, mark.start, mark.stop)
-            return header_of(text, mark.start, mark.stop, prompt, self.tokens, own)
+            begin, start = header_of(text, mark.start, mark.stop, prompt, self.tokens, own)
+            is_begun = begin == mark.start and prompt.startswith(text[begin:start])
+            return begin, start, prompt[start - begin :] if is_begun else None
         places = writers.said.places
         at = bisect_left(places, mark.start)
         said = at < len(places) and places[at] < mark.stop
-        return mark.start, places[at] if said else len(text)  # where nothing is said, nothing is trained
+        return mark.start, places[at] if said else len(text), ""  # where nothing is said, nothing is trained
 
     def _rendering(
         self, text: str, spans: Sequence[Span], controls: Sequence[Stretch], silent: Sequence[int] = ()

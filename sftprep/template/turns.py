@@ -26,6 +26,7 @@ class Span:
     start: int  # code points
     stop: int
     turn: int  # where the header begins; the same as start if there is none
+    missing: str | None = ""  # what the prompt has behind the header; None: the turn does not begin with the prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,10 @@ class SpanPlaces:
     last: tuple[int, ...]  # (K,) index of the control token that the span ends with
     unplaced: bool  # True: some span does not lie between control tokens in this way (its entries are -1, "", -1)
     silent: tuple[int, ...] = ()  # as in the rendering
+    missing: tuple[str | None, ...] = ()  # (K,) as in the rendering
+
+
+NO_PLACES = SpanPlaces((), (), (), (), (), unplaced=False)
 
 
 def places_of(rendering: Rendering) -> SpanPlaces:
@@ -79,7 +84,14 @@ def places_of(rendering: Rendering) -> SpanPlaces:
         last=tuple(last),
         unplaced=-1 in first,
         silent=rendering.silent,
+        missing=tuple(span.missing for span in rendering.spans),
     )
+
+
+def context_end(places: SpanPlaces, span: int) -> str:
+    """The last of the text before a span: from a control token on, if it is placed."""
+    first = places.first[span]
+    return places.controls[first] + places.header[span] if first >= 0 else ""
 
 
 def rendering_of(text: str, marks: SpanPlaces, controls: re.Pattern[str]) -> Rendering | None:
@@ -92,11 +104,12 @@ def rendering_of(text: str, marks: SpanPlaces, controls: re.Pattern[str]) -> Ren
     if marks.unplaced or tuple(text[start:stop] for start, stop in places) != marks.controls:
         return None
     spans = []
-    for message, first, header, last in zip(marks.message, marks.first, marks.header, marks.last, strict=True):
+    columns = (marks.message, marks.first, marks.header, marks.last, marks.missing)
+    for message, first, header, last, missing in zip(*columns, strict=True):
         turn, begin = places[first]
         if not text.startswith(header, begin):
             return None
-        spans.append(Span(message, begin + len(header), places[last][1], turn))
+        spans.append(Span(message, begin + len(header), places[last][1], turn, missing))
     return Rendering(text, tuple(spans), tuple(places), silent=marks.silent)
 
 

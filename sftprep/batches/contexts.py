@@ -1,0 +1,197 @@
+"""Is a turn trained behind what a server shows a model that is asked for it, and as what the model answers then?
+
+Many templates print the past in another way than the present (they drop earlier reasoning), so in a whole conversation some
+turns stand in another context than they are asked for in. `others` finds those. `examples` makes of a conversation as few
+as give each trained turn its own context: a conversation that ends with a turn serves that turn, and those before it that
+are printed as they were when they came last. The latest turn that no example serves yet ends the next one: as a turn is
+served from its own place on up to some later one, no fewer would do.
+Cost: nothing where the template prints each message without looking at later ones; else two renderings for each turn, of
+the conversation up to it and with it, mostly replayed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sftprep.batches.templates import Templates
+from sftprep.errors import ConversationError
+from sftprep.jinja.compiled import MOST_CHARS
+from sftprep.records.conversation import Conversation, Served
+from sftprep.template.served import is_answer
+from sftprep.template.turns import NO_PLACES, Rendering, SpanPlaces, context_end
+
+Printed = tuple[str, SpanPlaces]  # text, and where its spans lie
+Weights = npt.NDArray[np.float32]  # (M,) of each message
+_FREE = 1 << 16  # characters that may be rendered by Jinja to know a conversation's contexts, beside as many as it has
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What a conversation is trained as."""
+
+    conversations: tuple[
+        Conversation, ...
+    ]  # each with weights for the turns that it serves; or the conversation itself
+    others: int  # trained turns that none of them shows in the context in which they are asked for
+    characters: int  # that they are printed as
+
+
+class Contexts:
+    """The contexts of one conversation's turns.
+
+    unknown: turns that were not looked at, because that would have taken too much time.
+    """
+
+    def __init__(self, templates: Templates, conversation: Conversation) -> None:
+        self._templates, self._conversation = templates, conversation
+        self._asked: dict[int, str | None] = {}
+        self._told: dict[int, Printed | None] = {}
+        self.unknown = 0
+
+    def others(self, weights: Weights, printed: Printed) -> list[int]:
+        """The trained turns of the assistant that stand in another context in the whole conversation than they are asked for
+        in, or are another text there. printed: of the whole conversation."""
+        most = self._templates.by_jinja + len(printed[0]) + _FREE
+        self._told[len(self._conversation.messages)] = printed
+        return self._others(weights, len(self._conversation.messages), most)
+
+    def examples(self, weights: Weights) -> Examples:
+        """What serves each turn that has a weight, and trains it once.
+
+        Raises ConversationError where that is too much text, or the template refuses the conversation.
+        """
+        whole, count = self._conversation, len(self._conversation.messages)
+        printed: Printed | None
+        self._told[count] = printed = self._templates.render_fast(whole)[:2]
+        if not self._others(weights, count):
+            return Examples((whole,), 0, len(printed[0]))
+        rest, found, others, size = set(np.flatnonzero(weights).tolist()), [], 0, 0
+        while rest:
+            last, served = max(rest), None
+            if (printed := self._tell(last + 1)) is None:  # it may not end so: what is left is trained as it is
+                here, stop, printed = rest, count, self._told[count]
+                others += len(self._others(_only(weights, rest), count))
+            else:
+                differing, stop = set(self._others(weights, last + 1)), last + 1
+                served = self._served(last, differs=last in differing)
+                others += last in differing and served is None
+                here = rest - differing | {last}
+                if served and served.asked:
+                    here = {turn for turn in here if turn == last or self._is_within(turn, last)}
+            size += len(printed[0]) if printed else 0
+            if size > MOST_CHARS:
+                raise ConversationError(
+                    f"to serve all of its turns takes more than {MOST_CHARS:,} characters; --contexts whole takes it"
+                )
+            example = whole.until(stop)
+            messages = [dict(message) for message in example.messages]  # one may be forgotten before another
+            given = tuple(_only(weights, here)[:stop].tolist())
+            if here & self._spoken(stop):
+                found.append(replace(example, messages=messages, weights=given, served=served))
+            rest = rest - here
+        return Examples(tuple(reversed(found)), others, size)
+
+    def _others(self, weights: Weights, count: int, most: int | None = None) -> list[int]:
+        """As `others`, in the text of the first `count` messages. most: what `Templates.by_jinja` may reach."""
+        messages, printed = self._conversation.messages, self._told[count]
+        if printed is None:
+            return []
+        text, places = printed
+        first = dict(zip(places.message[::-1], range(len(places.message))[::-1], strict=True))  # span of each turn
+        looked_at = self._templates.looked_at(self._conversation)
+        found = []
+        for turn in np.flatnonzero(weights[:count]).tolist():
+            if messages[turn]["role"] != "assistant":
+                continue
+            if looked_at is not None and turn >= looked_at:
+                served = turn not in first or places.missing[first[turn]] == ""
+            elif most is not None and self._templates.by_jinja > most:
+                served, self.unknown = True, self.unknown + 1
+            else:
+                before = context_end(places, first[turn]) if turn in first else ""
+                served = self._is_served(turn, text, before, count)
+            if not served and (turn in first or turn in self._spoken(turn + 1)):
+                found.append(turn)
+        return found
+
+    def _is_served(self, turn: int, text: str, before: str, count: int) -> bool:
+        """Whether the text of the first `count` messages has a turn in its context, and as it was when it came last. before: the
+        end of what stands before the turn's answer."""
+        asked = self._ask(turn)
+        if asked is None:
+            return True  # nobody is asked so
+        if not text.startswith(asked) or not asked.endswith(before):
+            return False
+        if turn == count - 1 or (then := self._tell(turn + 1)) is None or text.startswith(then[0].rstrip()):
+            return True
+        now, before = self._rendering(count), self._rendering(turn + 1)
+        *same, last = _texts(before, turn) or [""]
+        *others, later = _texts(now, turn) or [""]
+        end = later.removeprefix(last)  # a template may end a turn by the next message's first token
+        return same == others and later.startswith(last) and (not end or end in _tokens(now))
+
+    def _served(self, turn: int, *, differs: bool) -> Served | None:
+        """What it takes to have a turn, which comes last, as it is served; None where it takes nothing, or cannot be."""
+        rendering, end = self._rendering(turn + 1), ""
+        if turn not in self._spoken(turn + 1):
+            return None
+        if not _end_of(rendering, turn) and turn + 2 <= len(self._conversation.messages) and self._tell(turn + 2):
+            end = _end_of(self._rendering(turn + 2), turn)
+        if differs:
+            asked = self._ask(turn)
+            return Served(True, end) if asked and is_answer(rendering, asked) else None
+        return Served(False, end) if end else None
+
+    def _is_within(self, turn: int, last: int) -> bool:
+        """Whether a turn stands the same in what a server shows that asks for a later one."""
+        rendering, asked = self._rendering(last + 1), self._ask(last) or ""
+        return all(asked.startswith(rendering.text[: span.stop]) for span in rendering.spans if span.message == turn)
+
+    def _spoken(self, count: int) -> set[int]:
+        """The messages of which anything is trained in the text of the first `count`."""
+        printed = self._tell(count)
+        return set(printed[1].message) if printed else set()
+
+    def _ask(self, turn: int) -> str | None:
+        """What a model sees that is asked for a turn; None where the template refuses."""
+        if turn not in self._asked:
+            try:
+                self._asked[turn] = self._templates.asked_for(self._conversation, turn)
+            except ConversationError:
+                self._asked[turn] = None
+        return self._asked[turn]
+
+    def _tell(self, count: int) -> Printed | None:
+        """What is printed of the first messages; None where the template refuses."""
+        if count not in self._told:
+            try:
+                self._told[count] = self._templates.render_fast(self._conversation.until(count))[:2]
+            except ConversationError:
+                self._told[count] = None
+        return self._told[count]
+
+    def _rendering(self, count: int) -> Rendering:
+        """Of the first messages, which the template does not refuse."""
+        text, marks = self._told[count] or ("", NO_PLACES)
+        return self._templates.rendering_of(self._conversation.until(count), text, marks)
+
+
+def _only(weights: Weights, messages: set[int]) -> Weights:
+    return np.where(np.isin(np.arange(len(weights)), list(messages)), weights, np.float32(0))
+
+
+def _texts(rendering: Rendering, message: int) -> list[str]:
+    return [rendering.text[span.start : span.stop] for span in rendering.spans if span.message == message]
+
+
+def _end_of(rendering: Rendering, message: int) -> str:
+    """The control token with which what is trained of a message ends; "" if it ends with none."""
+    stop = max((span.stop for span in rendering.spans if span.message == message), default=0)
+    return next((rendering.text[begin:end] for begin, end in rendering.controls if end == stop), "")
+
+
+def _tokens(rendering: Rendering) -> set[str]:
+    return {rendering.text[start:stop] for start, stop in rendering.controls}

@@ -1,0 +1,60 @@
+"""A turn as a server has it: behind just what the template prints when it asks for it, with the token that ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sftprep.template.turns import Rendering, Span, Stretch, shared_length
+
+
+def is_answer(rendering: Rendering, asked: str) -> bool:
+    """Whether the last turn may be put behind what is asked: it has not, in what is trained of it, the end of the prompt."""
+    own = last_turn(rendering)
+    start = own[0].start
+    rest = asked[shared_length(rendering.text[:start], asked) :].strip()
+    return not rest or rest not in rendering.text[start : own[-1].stop]
+
+
+def behind(asked: Rendering, rendering: Rendering) -> Rendering:
+    """The last turn of a rendering, as far as it is trained, behind what is asked."""
+    own = last_turn(rendering)
+    start, stop, by = own[0].start, own[-1].stop, len(asked.text) - own[0].start
+    same = shared_length(rendering.text[:start], asked.text)
+
+    def moved(places: Iterable[Stretch]) -> list[Stretch]:
+        return [(begin + by, after + by) for begin, after in places if start <= begin and after <= stop]
+
+    spans = [span for span in rendering.spans[: -len(own)] if span.stop <= same]
+    spans += [
+        replace(span, start=span.start + by, stop=span.stop + by, turn=span.start + by, missing="") for span in own
+    ]
+    return replace(
+        rendering,
+        text=asked.text + rendering.text[start:stop],
+        spans=tuple(spans),
+        controls=(*asked.controls, *moved(rendering.controls)),
+        forged=(*asked.forged, *moved(rendering.forged)),
+    )
+
+
+def ended(rendering: Rendering, end: str) -> Rendering:
+    """A rendering whose last turn is followed by a control token, which is trained."""
+    *spans, last = rendering.spans
+    stop = last.stop
+
+    def moved(places: Sequence[Stretch]) -> list[Stretch]:
+        return [(begin + len(end) * (begin >= stop), after + len(end) * (after > stop)) for begin, after in places]
+
+    return replace(
+        rendering,
+        text=f"{rendering.text[:stop]}{end}{rendering.text[stop:]}",
+        spans=(*spans, replace(last, stop=stop + len(end))),
+        controls=tuple(sorted([*moved(rendering.controls), (stop, stop + len(end))])),
+        forged=tuple(moved(rendering.forged)),
+    )
+
+
+def last_turn(rendering: Rendering) -> list[Span]:
+    """The spans of the last message that has any, in text order."""
+    return [span for span in rendering.spans if span.message == rendering.spans[-1].message]
