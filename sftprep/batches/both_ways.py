@@ -155,16 +155,10 @@ class BothWays:
     def _look_at_contexts(
         self, index: int, conversation: Conversation, text: str, marks: SpanPlaces, found: Findings
     ) -> None:
-        if marks.message or marks.silent:
-            looked_at = self._templates.looked_at(conversation)
-            if (
-                looked_at is None
-                or min(marks.message + marks.silent) < looked_at
-                or any(each != "" for each in marks.missing)
-            ):
-                contexts = Contexts(self._templates, conversation)
-                found.other_context[index] = len(contexts.others(self._weights(conversation), (text, marks)))
-                found.unknown_context[index] = contexts.unknown
+        if marks.others is None or marks.others:
+            contexts = Contexts(self._templates, conversation)
+            found.other_context[index] = len(contexts.others(self._weights(conversation), (text, marks)))
+            found.unknown_context[index] = contexts.unknown
 
     def _encode(self, texts: list[str]) -> tuple[TokenBatch, list[int]]:
         try:

@@ -21,7 +21,7 @@ from sftprep.errors import ConversationError
 from sftprep.jinja.compiled import MOST_CHARS
 from sftprep.records.conversation import Conversation, Served
 from sftprep.template.served import is_answer
-from sftprep.template.turns import NO_PLACES, Rendering, SpanPlaces, context_end
+from sftprep.template.turns import NO_PLACES, Rendering, SpanPlaces
 
 Printed = tuple[str, SpanPlaces]  # text, and where its spans lie
 Weights = npt.NDArray[np.float32]  # (M,) of each message
@@ -99,50 +99,44 @@ class Contexts:
         messages, printed = self._conversation.messages, self._told[count]
         if printed is None:
             return []
-        text, places = printed
-        first = dict(zip(places.message[::-1], range(len(places.message))[::-1], strict=True))  # span of each turn
-        looked_at = self._templates.looked_at(self._conversation)
+        known = printed[1].others
+        if known is not None:
+            return [turn for turn in known if weights[turn]]
         found = []
         for turn in np.flatnonzero(weights[:count]).tolist():
-            if messages[turn]["role"] != "assistant":
-                continue
-            if looked_at is not None and turn >= looked_at:
-                served = turn not in first or places.missing[first[turn]] == ""
-            elif most is not None and self._templates.by_jinja > most:
-                served, self.unknown = True, self.unknown + 1
-            else:
-                before = context_end(places, first[turn]) if turn in first else ""
-                served = self._is_served(turn, text, before, count)
-            if not served and (turn in first or turn in self._spoken(turn + 1)):
-                found.append(turn)
+            if messages[turn]["role"] == "assistant":
+                if most is not None and self._templates.by_jinja > most:
+                    self.unknown += 1
+                elif not self._is_served(turn, count):
+                    found.append(turn)
         return found
 
-    def _is_served(self, turn: int, text: str, before: str, count: int) -> bool:
-        """Whether the text of the first `count` messages has a turn in its context, and as it was when it came last. before: the
-        end of what stands before the turn's answer."""
-        asked = self._ask(turn)
-        if asked is None:
+    def _is_served(self, turn: int, count: int) -> bool:
+        """Whether the text of the first `count` messages has a turn in its context, and as it was when it came last."""
+        asked, now = self._ask(turn), self._rendering(count)
+        spans = [span for span in now.spans if span.message == turn]
+        if not asked:
             return True  # nobody is asked so
-        if not text.startswith(asked) or not asked.endswith(before):
+        if spans and asked != now.text[: spans[0].start]:
             return False
-        if turn == count - 1 or (then := self._tell(turn + 1)) is None or text.startswith(then[0].rstrip()):
+        if turn == count - 1 or self._tell(turn + 1) is None:
             return True
-        now, before = self._rendering(count), self._rendering(turn + 1)
-        *same, last = _texts(before, turn) or [""]
+        *same, last = _texts(self._rendering(turn + 1), turn) or [""]
         *others, later = _texts(now, turn) or [""]
         end = later.removeprefix(last)  # a template may end a turn by the next message's first token
-        return same == others and later.startswith(last) and (not end or end in _tokens(now))
+        return same == others and later.startswith(last) and (not end or end in self._templates.control_tokens)
 
     def _served(self, turn: int, *, differs: bool) -> Served | None:
         """What it takes to have a turn, which comes last, as it is served; None where it takes nothing, or cannot be."""
-        rendering, end = self._rendering(turn + 1), ""
         if turn not in self._spoken(turn + 1):
             return None
+        rendering, end = self._rendering(turn + 1), ""
         if not _end_of(rendering, turn) and turn + 2 <= len(self._conversation.messages) and self._tell(turn + 2):
             end = _end_of(self._rendering(turn + 2), turn)
         if differs:
             asked = self._ask(turn)
-            return Served(True, end) if asked and is_answer(rendering, asked) else None
+            tokens = self._templates.tokens(self._conversation)
+            return Served(True, end) if asked and is_answer(rendering, asked, tokens) else None
         return Served(False, end) if end else None
 
     def _is_within(self, turn: int, last: int) -> bool:
@@ -191,7 +185,3 @@ def _end_of(rendering: Rendering, message: int) -> str:
     """The control token with which what is trained of a message ends; "" if it ends with none."""
     stop = max((span.stop for span in rendering.spans if span.message == message), default=0)
     return next((rendering.text[begin:end] for begin, end in rendering.controls if end == stop), "")
-
-
-def _tokens(rendering: Rendering) -> set[str]:
-    return {rendering.text[start:stop] for start, stop in rendering.controls}

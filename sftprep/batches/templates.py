@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, replace
@@ -79,7 +80,6 @@ class Templates:
         self.replayed = 0  # conversations that needed no Jinja so far
         self.by_jinja = 0  # characters that Jinja printed so far
         self._replays: dict[tuple[str, frozenset[str]], ReplayTemplate] = {}
-        self._asking: dict[ReplayTemplate, ReplayTemplate] = {}  # the same template, asking for an answer
         self._served: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal places
         self._plain = self._open(template_text(config, resolved), self._roles, control_tokens)  # of most conversations
         if self._blocks and not self._plain.template.compiled.has_blocks:
@@ -144,10 +144,7 @@ class Templates:
         return self._ask(conversation.until(message))[0]
 
     def _ask(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
-        replay = self._replay(conversation)
-        if replay not in self._asking:
-            self._asking[replay] = ReplayTemplate(replay.template, self._guard, asking=True)
-        asking = self._asking[replay]
+        asking = self._replay(conversation).asking
         rendered = asking.rendered
         text, marks, _ = take(conversation, self._config.tool_arguments, asking.render, self._text_of, lambda *_: True)
         if asking.rendered != rendered:
@@ -167,9 +164,9 @@ class Templates:
             rendering = behind(asked, rendering)
         return ended(rendering, served.end) if served is not None and served.end else rendering
 
-    def looked_at(self, conversation: Conversation) -> int | None:
-        """As `CompiledTemplate.looked_at`, of the template that the conversation takes."""
-        return self._replay(conversation).template.compiled.looked_at
+    def tokens(self, conversation: Conversation) -> re.Pattern[str]:
+        """Finds the tokenizer's added tokens."""
+        return self._replay(conversation).template.tokens
 
     def rendering_of(self, conversation: Conversation, text: str, marks: SpanPlaces) -> Rendering:
         """The rendering behind what `render_fast` gave; by Jinja only if its marks do not tell."""

@@ -6,11 +6,11 @@ is made of the steps' forms and of numbers only: every string is a constant by n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from sftprep.replay.steps import Forms, Steps, Untraceable
+from sftprep.replay.steps import Forms, Recording, Steps, Untraceable
 
 T = TypeVar("T")
 _INLINE = (bool, int, type(None))  # constants whose `repr` is their source; never from a message
@@ -62,6 +62,16 @@ class Tree(Generic[T]):
         branch.ways[way] = leaf
         self.leaves += 1
         self._replay = None
+
+    def way(self, inputs: Mapping[str, Any]) -> tuple[dict[int, Any], Program[T] | None] | None:
+        """What is observed of these inputs, step by step, and where that leads; None if it leads nowhere yet."""
+        recording, node = Recording(self.steps, inputs), self._root and self._root.ways[None]
+        while isinstance(node, Branch):
+            outcome = recording.observe(recording.evaluate(node.step))
+            if outcome not in node.ways:
+                return None
+            node = node.ways[outcome]
+        return None if self._root is None else (recording.observed, node)
 
     def replay(self) -> Replay[T]:
         """The tree as a function of its inputs."""

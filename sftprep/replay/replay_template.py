@@ -16,12 +16,14 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import astuple, replace
 from functools import cached_property, partial
 from typing import Any
 
 from sftprep.errors import RefusedError
 from sftprep.records.conversation import PLAIN, Conversation
 from sftprep.replay.decision_tree import Program, Replay, Tree
+from sftprep.replay.prefixes import Prefixes
 from sftprep.replay.proof import (
     Prompts,
     check_controls,
@@ -107,6 +109,25 @@ class ReplayTemplate:
         return {**self.template.variables.of(conversation), "add_generation_prompt": self._asking}
 
     @cached_property
+    def asking(self) -> ReplayTemplate:
+        """The same template, asking for an answer behind a conversation."""
+        return ReplayTemplate(self.template, self._guard, asking=True)
+
+    def way(self, conversation: Conversation) -> tuple[Tree[_Outcome], dict[int, Any], Program[_Outcome]]:
+        """The way that a conversation takes, recorded if it is not known: its shape's tree, what is observed there, and what
+        prints it. Raises Untraceable."""
+        key, inputs = _shape(conversation), {name: getattr(conversation, name) for name in INPUTS}
+        for _ in range(2):
+            tree = self._trees.get(key)
+            if tree is not None and (found := tree.way(inputs)) is not None:
+                observed, program = found
+                if program is None:
+                    break
+                return tree, observed, program
+            self._record(key, conversation, self._rendering(conversation))
+        raise Untraceable
+
+    @cached_property
     def _recorder(self) -> RecordingTemplate:
         return RecordingTemplate(self.template.compiled, self.template.compiled.now)
 
@@ -116,8 +137,9 @@ class ReplayTemplate:
         seen = self.replayed + self.rendered
         if key not in self._sightings and len(self._sightings) >= _MAX_SHAPES:
             # start over: what is common will soon be known again
-            for known in (self._sightings, self._trees, self._replays, self._places_known):
-                known.clear()
+            for each in (self,) if self._asking else (self, self.asking):
+                for known in (each._sightings, each._trees, each._replays, each._places_known):
+                    known.clear()
         sightings = self._sightings[key] = self._sightings.get(key, 0) + 1
         common = sightings * _COMMON > seen and (sightings > 1 or seen > _FEW)
         tree = self._trees.get(key)
@@ -170,11 +192,15 @@ class ReplayTemplate:
             raise Untraceable
         if self._asking:
             check_controls(printed, self.template, rendering)
-            known = places_of(rendering)
-            marks = self._places_known.setdefault(known.controls, known)
+            marks = places_of(rendering)
+            marks = self._places_known.setdefault(astuple(marks), marks)
         else:
             prompts = Prompts(self.template, self._recorder, recording, self._variables(conversation), traced)
             marks = self._marks(conversation, rendering, printed, prompts)
+            if marks.others is None:
+                others = Prefixes(self, conversation, recording, printed.parts, rendering).others()
+                marks = replace(marks, others=others)
+            marks = self._places_known.setdefault(astuple(marks), marks)
         repeats: Counter[int] = Counter()
         for part in printed.parts:
             repeats.update(recording.steps.weights[part])
@@ -204,8 +230,7 @@ class ReplayTemplate:
             else:
                 check_point(printed, turn, control)
             check_end(printed, turn, span, rendering, template)
-        known = (marks.controls, marks.message, marks.first, marks.header, marks.last, marks.missing, marks.silent)
-        return self._places_known.setdefault(known, marks)
+        return marks
 
 
 def _shape(conversation: Conversation) -> tuple[Any, ...]:

@@ -86,6 +86,10 @@ class Steps:
         number = self._known.get((form, *operands))
         return self._add((form, *operands), form, operands) if number is None else number
 
+    def take(self, form: str, operands: tuple[int, ...], weights: Mapping[int, int] | None) -> int:
+        """A step whose weights are known, or that is a part (None)."""
+        return self._add((form, *operands), form, operands, weights=weights)
+
     def _add(
         self,
         key: tuple[Any, ...],
@@ -142,11 +146,24 @@ class Recording:
 
     def step(self, form: str, *operands: int, factor: int = 1) -> int:
         """See `Steps.step`. A step that fails is never replayed."""
-        return self._evaluate(self.steps.step(form, operands, factor))
+        return self.evaluate(self.steps.step(form, operands, factor))
 
     def part(self, form: str, *operands: int) -> int:
         """See `Steps.part`."""
-        return self._evaluate(self.steps.part(form, operands))
+        return self.evaluate(self.steps.part(form, operands))
+
+    def adopt(self, steps: Steps, number: int) -> int:
+        """A step of another recording's, which began with the same inputs."""
+        if number in steps.constants:
+            return self.constant(steps.constants[number])
+        form, operands = steps.forms[number], steps.operands[number]
+        if not operands:
+            return self.input(form)
+        own = tuple(self.adopt(steps, operand) for operand in operands)
+        weights = {
+            self.adopt(steps, origin): weight for origin, weight in steps.weights[number].items() if origin != number
+        }
+        return self.evaluate(self.steps.take(form, own, weights or None))
 
     def observe(self, number: int) -> Any:
         """The step's value, which the template's way from here on may depend on."""
@@ -154,9 +171,16 @@ class Recording:
         self.observed.setdefault(number, value)
         return value
 
-    def _evaluate(self, number: int) -> int:
+    def evaluate(self, number: int) -> int:
+        """Work out a step's value, and those of the steps it needs."""
         if number not in self.values:
             operands = self.steps.operands[number]
+            if number in self.steps.constants:
+                return self.constant(self.steps.constants[number])
+            if not operands:
+                return self.input(self.steps.forms[number])
+            for operand in operands:
+                self.evaluate(operand)
             try:
                 value = self.steps.function(number)(*map(self.values.__getitem__, operands))
             except Exception as error:

@@ -119,13 +119,13 @@ class ChatTemplate:
         variables, marked, writers = self._run(conversation, held_back=bool(self.roles))
         controls = writers.controls(self.controls, marked.text)
         marks = self.misplaced.attributed(variables, marked, writers) if self.roles else marked.marks
-        messages, spans = variables["messages"], []
+        messages, spans, others = variables["messages"], [], []
         saying = {index for index, message in enumerate(messages) if message["role"] in self.roles and says(message)}
         for message, turn in turns_of(marks, marked.text, messages, self.roles).items():
             for mark in turn:
-                missing: str | None = ""
                 if mark is turn[0]:
-                    begin, start, missing = self._header(variables, mark, marked.text, writers)
+                    begin, start, is_prompt = self._header(variables, mark, marked.text, writers)
+                    others += [] if is_prompt else [message]
                 elif (goes_on_at := goes_on(mark, writers, controls)) is None:
                     continue
                 else:
@@ -134,10 +134,14 @@ class ChatTemplate:
                     marked.text, start, mark.stop, controls, self.end_of_turn, eos=self.eos, ends=self.ends
                 )
                 if stop > start and (message not in saying or writers.speaks(message, mark.start, stop)):
-                    spans.append(Span(message, start, stop, begin, missing))
+                    spans.append(Span(message, start, stop, begin))
         spans.sort(key=lambda span: span.start)
         silent = sorted(saying - {span.message for span in spans})
-        return self._rendering(marked.text, spans, controls, silent)
+        looked_at, first = self.compiled.looked_at, min((span.message for span in spans), default=0)
+        return replace(
+            self._rendering(marked.text, spans, controls, silent),
+            others=tuple(sorted(others)) if looked_at is not None and first >= looked_at else None,
+        )
 
     def render_blocks(self, conversation: Conversation) -> Rendering:
         """The text, and the template's `{% generation %}` blocks as spans: (start, stop) as Transformers counts them.
@@ -171,21 +175,18 @@ class ChatTemplate:
         writers = writers_of(self.compiled, conversation, self.variables.of(conversation), utf_8(text))
         return bool(writers.said.places or writers.named.places)
 
-    def _header(
-        self, variables: Mapping[str, Any], mark: Mark, text: str, writers: Writers
-    ) -> tuple[int, int, str | None]:
+    def _header(self, variables: Mapping[str, Any], mark: Mark, text: str, writers: Writers) -> tuple[int, int, bool]:
         """(start, stop) of a turn's header: the prompt for an assistant's; what comes before any message's text for another's.
-        And `Span.missing`."""
+        And whether the turn begins with all of the prompt."""
         if variables["messages"][mark.message]["role"] == "assistant":
             prompt = self.prompts.after(variables, mark.message) if self.header is None else self.header
             own = writers.before_words(mark.message, mark.start, mark.stop)
             begin, start = header_of(text, mark.start, mark.stop, prompt, self.tokens, own)
-            is_begun = begin == mark.start and prompt.startswith(text[begin:start])
-            return begin, start, prompt[start - begin :] if is_begun else None
+            return begin, start, begin == mark.start and text[begin:start] == prompt
         places = writers.said.places
         at = bisect_left(places, mark.start)
         said = at < len(places) and places[at] < mark.stop
-        return mark.start, places[at] if said else len(text), ""  # where nothing is said, nothing is trained
+        return mark.start, places[at] if said else len(text), True  # where nothing is said, nothing is trained
 
     def _rendering(
         self, text: str, spans: Sequence[Span], controls: Sequence[Stretch], silent: Sequence[int] = ()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sftprep.template.turns import Rendering, Span, Stretch, shared_length
 
 
-def is_answer(rendering: Rendering, asked: str) -> bool:
-    """Whether the last turn may be put behind what is asked: it has not, in what is trained of it, the end of the prompt."""
+def is_answer(rendering: Rendering, asked: str, tokens: re.Pattern[str]) -> bool:
+    """Whether the last turn may be put behind what is asked: no token with which the prompt ends is in what is trained of it, as
+    where a prompt has ended all thinking and the turn thinks."""
     own = last_turn(rendering)
     start = own[0].start
-    rest = asked[shared_length(rendering.text[:start], asked) :].strip()
-    return not rest or rest not in rendering.text[start : own[-1].stop]
+    rest = asked[shared_length(rendering.text[:start], asked) :]
+    return {*tokens.findall(rest)}.isdisjoint(tokens.findall(rendering.text, start, own[-1].stop))
 
 
 def behind(asked: Rendering, rendering: Rendering) -> Rendering:
@@ -26,9 +28,7 @@ def behind(asked: Rendering, rendering: Rendering) -> Rendering:
         return [(begin + by, after + by) for begin, after in places if start <= begin and after <= stop]
 
     spans = [span for span in rendering.spans[: -len(own)] if span.stop <= same]
-    spans += [
-        replace(span, start=span.start + by, stop=span.stop + by, turn=span.start + by, missing="") for span in own
-    ]
+    spans += [replace(span, start=span.start + by, stop=span.stop + by, turn=span.start + by) for span in own]
     return replace(
         rendering,
         text=asked.text + rendering.text[start:stop],

@@ -26,7 +26,6 @@ class Span:
     start: int  # code points
     stop: int
     turn: int  # where the header begins; the same as start if there is none
-    missing: str | None = ""  # what the prompt has behind the header; None: the turn does not begin with the prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,9 @@ class Rendering:
     forged: tuple[Stretch, ...] = ()  # text of messages, tools or variables that spells a control token, in text order
     adapted: bool = False  # whether the template took the conversation in another variant than its own only
     silent: tuple[int, ...] = ()  # indices of messages that have something to say, of which nothing is printed: no span
+    # Indices of the assistant's messages that stand behind another text than a model sees which is asked for them, or are
+    # another text than they are while they come last. None: not known.
+    others: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,10 +54,10 @@ class SpanPlaces:
     last: tuple[int, ...]  # (K,) index of the control token that the span ends with
     unplaced: bool  # True: some span does not lie between control tokens in this way (its entries are -1, "", -1)
     silent: tuple[int, ...] = ()  # as in the rendering
-    missing: tuple[str | None, ...] = ()  # (K,) as in the rendering
+    others: tuple[int, ...] | None = None  # as in the rendering
 
 
-NO_PLACES = SpanPlaces((), (), (), (), (), unplaced=False)
+NO_PLACES = SpanPlaces((), (), (), (), (), unplaced=False, others=())
 
 
 def places_of(rendering: Rendering) -> SpanPlaces:
@@ -84,14 +86,8 @@ def places_of(rendering: Rendering) -> SpanPlaces:
         last=tuple(last),
         unplaced=-1 in first,
         silent=rendering.silent,
-        missing=tuple(span.missing for span in rendering.spans),
+        others=rendering.others,
     )
-
-
-def context_end(places: SpanPlaces, span: int) -> str:
-    """The last of the text before a span: from a control token on, if it is placed."""
-    first = places.first[span]
-    return places.controls[first] + places.header[span] if first >= 0 else ""
 
 
 def rendering_of(text: str, marks: SpanPlaces, controls: re.Pattern[str]) -> Rendering | None:
@@ -104,13 +100,12 @@ def rendering_of(text: str, marks: SpanPlaces, controls: re.Pattern[str]) -> Ren
     if marks.unplaced or tuple(text[start:stop] for start, stop in places) != marks.controls:
         return None
     spans = []
-    columns = (marks.message, marks.first, marks.header, marks.last, marks.missing)
-    for message, first, header, last, missing in zip(*columns, strict=True):
+    for message, first, header, last in zip(marks.message, marks.first, marks.header, marks.last, strict=True):
         turn, begin = places[first]
         if not text.startswith(header, begin):
             return None
-        spans.append(Span(message, begin + len(header), places[last][1], turn, missing))
-    return Rendering(text, tuple(spans), tuple(places), silent=marks.silent)
+        spans.append(Span(message, begin + len(header), places[last][1], turn))
+    return Rendering(text, tuple(spans), tuple(places), silent=marks.silent, others=marks.others)
 
 
 def token_pattern(tokens: Collection[str]) -> re.Pattern[str]:

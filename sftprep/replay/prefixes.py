@@ -1,0 +1,162 @@
+"""Which turns stand in another context than they are asked for in, in every conversation that takes one way?
+
+What the template prints when it asks for a turn, and what it prints while a turn comes last, are ways of shorter shapes. They
+are looked up, or recorded, for the conversation at hand; what they depend on is observed here too, so they are taken by all
+that take this way. Then texts are compared step by step; what steps do not tell is observed: whether the texts are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from sftprep.records.conversation import Conversation
+from sftprep.replay.proof import concatenation
+from sftprep.replay.steps import Recording, Untraceable
+from sftprep.template.turns import Rendering, Span, rendering_of, shared_length
+
+if TYPE_CHECKING:
+    from sftprep.replay.replay_template import ReplayTemplate
+
+_MOST_TURNS = 16  # the time to record a conversation grows with their square
+Item = str | int  # literal text, or a step
+Items = list[Item]
+
+
+class Prefixes:
+    """The shorter conversations that one begins with, while it is recorded.
+
+    template: by which it is recorded. pieces: steps that print it. rendering: what they print.
+    """
+
+    def __init__(
+        self,
+        template: ReplayTemplate,
+        conversation: Conversation,
+        recording: Recording,
+        pieces: Sequence[int],
+        rendering: Rendering,
+    ) -> None:
+        self._template, self._conversation, self._recording = template, conversation, recording
+        self._items, self._rendering = self._read(pieces), rendering
+
+    def others(self) -> tuple[int, ...] | None:
+        """The turns of the assistant that are trained in another context, or as another text; None where that cannot be seen."""
+        turns = [at for at, message in enumerate(self._conversation.messages) if message["role"] == "assistant"]
+        if len(turns) > _MOST_TURNS:
+            return None
+        try:
+            return tuple(turn for turn in turns if not self._is_served(turn))
+        except Untraceable:
+            return None
+
+    def _is_served(self, turn: int) -> bool:
+        """As `batches.contexts` has it, for all conversations. Raises Untraceable."""
+        asked = self._printed(self._template.asking, turn)
+        spans = _spans(self._rendering, turn)
+        if asked is None or not asked[0]:
+            return True  # nobody is asked so
+        if spans and not self._is_equal(asked[0], self._cut(self._items, 0, spans[0].start)):
+            return False
+        if turn == len(self._conversation.messages) - 1:
+            return True
+        then = self._printed(self._template, turn + 1)
+        if then is None:
+            return True
+        spans_then = _spans(then[1], turn)
+        if len(spans) != len(spans_then):
+            return False
+        pairs = [
+            _rests(self._cut(self._items, now.start, now.stop), self._cut(then[0], before.start, before.stop))
+            for now, before in zip(spans, spans_then, strict=True)
+        ]
+        if pairs and not pairs[-1][1] and pairs[-1][0] in [[token] for token in self._template.template.control_tokens]:
+            pairs.pop()  # a template may end a turn by the next message's first token
+        return all(self._is_equal(now, before) for now, before in pairs)
+
+    def _printed(self, template: ReplayTemplate, count: int) -> tuple[Items, Rendering] | None:
+        """What a template prints of the first messages; None where it refuses them."""
+        tree, observed, program = template.way(self._conversation.until(count))
+        for step, value in observed.items():
+            if self._recording.observe(self._recording.adopt(tree.steps, step)) != value:
+                raise Untraceable
+        if isinstance(program.result, str):
+            return None
+        items = self._read(self._recording.adopt(tree.steps, piece) for piece in program.pieces)
+        text = "".join(map(self._value, items))
+        rendering = rendering_of(text, program.result, self._template.template.controls)
+        if rendering is None:
+            raise Untraceable
+        return items, rendering
+
+    def _read(self, pieces: Iterable[int]) -> Items:
+        """Steps as items, neighbouring literals as one."""
+        items: Items = []
+        for piece in pieces:
+            item = self._recording.steps.constants.get(piece, piece)
+            if isinstance(item, str) and items and isinstance(items[-1], str):
+                items[-1] += item
+            else:
+                items.append(item)
+        return items
+
+    def _value(self, item: Item) -> str:
+        return item if isinstance(item, str) else str(self._recording.values[item])
+
+    def _cut(self, items: Items, start: int, stop: int) -> Items:
+        """The items between two code points."""
+        return self._split(self._split(items, stop)[0], start)[1]
+
+    def _split(self, items: Items, at: int) -> tuple[Items, Items]:
+        """What is before a code point, and what is behind it. Raises Untraceable where it is not in, or at the end of, literal
+        text, nor at the beginning or the end of all."""
+        end = 0
+        for number, item in enumerate(items if at else ()):
+            length = len(self._value(item))
+            if isinstance(item, str) and end < at <= end + length:
+                before, behind = item[: at - end], item[at - end :]
+                return [*items[:number], before], [*([behind] if behind else []), *items[number + 1 :]]
+            end += length
+        if at != end:
+            raise Untraceable
+        return (list(items), []) if at else ([], list(items))
+
+    def _is_equal(self, one: Items, other: Items) -> bool:
+        """Whether both are the same text; what that depends on is observed."""
+        one, other = _rests(one, other)
+        if not one or not other:
+            left = one or other
+            if not left or any(isinstance(item, str) for item in left):
+                return not left
+        elif isinstance(one[0], str) and isinstance(other[0], str):
+            return False
+        recording = self._recording
+        texts = [
+            concatenation(
+                recording, tuple(recording.constant(item) if isinstance(item, str) else item for item in items)
+            )
+            for items in (one, other)
+        ]
+        return bool(recording.observe(recording.step("{0} == {1}", *texts)))
+
+
+def _rests(one: Sequence[Item], other: Sequence[Item]) -> tuple[Items, Items]:
+    """What is left of both behind what they begin with alike; no two literals begin alike."""
+    one, other = list(one), list(other)
+    while one and other:
+        first, second = one[0], other[0]
+        if isinstance(first, str) and isinstance(second, str):
+            shared = shared_length(first, second)
+            one[0], other[0] = first[shared:], second[shared:]
+            one, other = one[one[0] == "" :], other[other[0] == "" :]
+            if shared == 0:
+                break
+        elif first == second:
+            one, other = one[1:], other[1:]
+        else:
+            break
+    return one, other
+
+
+def _spans(rendering: Rendering, message: int) -> list[Span]:
+    return [span for span in rendering.spans if span.message == message]
