@@ -12,10 +12,13 @@ from sftprep.template.turns import Rendering, Span, Stretch, shared_length
 def is_answer(rendering: Rendering, asked: str, tokens: re.Pattern[str]) -> bool:
     """Whether the last turn may be put behind what is asked: no token with which the prompt ends is in what is trained of it, as
     where a prompt has ended all thinking and the turn thinks."""
-    own = last_turn(rendering)
+    own, text = last_turn(rendering), rendering.text
     start = own[0].start
-    rest = asked[shared_length(rendering.text[:start], asked) :]
-    return {*tokens.findall(rest)}.isdisjoint(tokens.findall(rendering.text, start, own[-1].stop))
+    header = text[own[0].turn : start]
+    _, found, rest = asked.rpartition(header) if header else (asked, "", "")
+    if header and not found:  # other white space
+        rest = asked[shared_length(text[:start], asked) :]
+    return {*tokens.findall(rest)}.isdisjoint(tokens.findall(text, start, own[-1].stop))
 
 
 def behind(asked: Rendering, rendering: Rendering) -> Rendering:
@@ -28,7 +31,8 @@ def behind(asked: Rendering, rendering: Rendering) -> Rendering:
         return [(begin + by, after + by) for begin, after in places if start <= begin and after <= stop]
 
     spans = [span for span in rendering.spans[: -len(own)] if span.stop <= same]
-    spans += [replace(span, start=span.start + by, stop=span.stop + by, turn=span.start + by) for span in own]
+    spans += [replace(span, start=span.start + by, stop=span.stop + by, turn=span.turn + by) for span in own]
+    spans[-len(own)] = replace(spans[-len(own)], turn=min(own[0].turn, same))
     return replace(
         rendering,
         text=asked.text + rendering.text[start:stop],
