@@ -157,7 +157,7 @@ class _Check:
         found = {**self._found, **{kind: rejects[kind] for kind in REJECT_KINDS}}
         found["records"] = self._found["conversations"] + rejects.total()
         for name, count in found.items():
-            if totals[name] != count:
+            if totals.get(name, count) != count:
                 self.problems.append(Problem(MANIFEST, f"totals: {name} {totals[name]:,}; the files hold {count:,}"))
 
 

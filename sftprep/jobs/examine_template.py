@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from sftprep.batches.contexts import Contexts
+from sftprep.batches.exact_way import weights_of
 from sftprep.batches.templates import Templates, probe, template_text
 from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.jobs.plan import dated
 from sftprep.records.conversation import Conversation
 from sftprep.template.probes import EXAMINED, Messages, with_tools
-from sftprep.template.turns import Rendering
 from sftprep.tokens.resolve import ResolvedTokenizer, resolve_tokenizer
 from sftprep.workers.limits import LimitError
 from sftprep.workers.trial import run_apart
 
 _EARLIER = " of an earlier turn"
-_RUNS, _SECONDS = 300, 0.1  # of a conversation, to say what one costs: at most
+_RUNS, _FEW_RUNS, _SECONDS = 300, 8, 0.1  # of a conversation, to say what one costs: at most, but a few at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,10 @@ class Examined:
     refused: str | None  # why, in words
     ends: tuple[str, ...]  # control tokens that its trained turns end with
     left_out: tuple[str, ...]  # what is said in it and not printed, such as "reasoning"
-    other_context: int  # turns trained behind another text than the template prints when it asks for them
-    written_anew: int  # turns trained as another text than the template prints while they are last
+    other_context: (
+        int  # turns that stand in another context than they are asked for in, or are another text than when last
+    )
+    not_served: int  # those of which that is so with `--contexts served` too
     replayed: bool  # whether the template's run is recorded, and repeated without Jinja
     seconds: float  # for one, once it is known
 
@@ -82,7 +88,7 @@ def _examine(config: BuildConfig, resolved: ResolvedTokenizer) -> TemplateReport
     source = template_text(config, resolved)
     config = dated(config, source)
     templates = Templates(config, resolved, probe(config, resolved))
-    conversations = tuple(_look(templates, name, messages) for name, messages in EXAMINED.items())
+    conversations = tuple(_look(config, templates, name, messages) for name, messages in EXAMINED.items())
     asks_for_date = "strftime_now" in source
     return TemplateReport(
         hashlib.sha256(source.encode()).hexdigest(),
@@ -94,7 +100,7 @@ def _examine(config: BuildConfig, resolved: ResolvedTokenizer) -> TemplateReport
     )
 
 
-def _look(templates: Templates, name: str, messages: Messages) -> Examined:
+def _look(config: BuildConfig, templates: Templates, name: str, messages: Messages) -> Examined:
     conversation = Conversation(messages, with_tools(messages), {}, None)
     try:
         rendering = templates.render_exactly(conversation)
@@ -111,7 +117,7 @@ def _look(templates: Templates, name: str, messages: Messages) -> Examined:
         None,
         tuple(sorted({rendering.text[begin:end] for begin, end in rendering.controls if end in ends})),
         tuple(sorted(_left_out(messages, conversation.tools, rendering.text))),
-        *_changed_later(templates, conversation, rendering),
+        *_contexts(templates, conversation, weights_of(conversation, config)),
         replayed,
         seconds,
     )
@@ -120,11 +126,11 @@ def _look(templates: Templates, name: str, messages: Messages) -> Examined:
 def _cost(templates: Templates, conversation: Conversation) -> tuple[bool, float]:
     """Whether it is replayed, and the seconds that one takes: the least of some."""
     begin, least = perf_counter(), float("inf")
-    for _ in range(_RUNS):  # what is common is recorded
+    for run in range(_RUNS):  # what is common is recorded
         before, start = templates.replayed, perf_counter()
         templates.render_fast(conversation)
         least = min(least, perf_counter() - start)
-        if perf_counter() - begin > _SECONDS:
+        if run >= _FEW_RUNS and perf_counter() - begin > _SECONDS:
             break
     return templates.replayed > before, least
 
@@ -145,22 +151,17 @@ def _left_out(messages: Messages, tools: list[dict[str, Any]] | None, text: str)
                 yield "call of a tool"
 
 
-def _changed_later(templates: Templates, conversation: Conversation, rendering: Rendering) -> tuple[int, int]:
-    """How many trained turns stand behind another text than a model sees when it is asked for them, and how many are another
-    text than they were while they came last."""
-    contexts = texts = 0
-    for span in rendering.spans:
-        before = replace(conversation, messages=conversation.messages[: span.message + 1])
-        try:
-            contexts += templates.asked_for(conversation, span.message) != rendering.text[: span.start]
-            then = templates.render_exactly(before)
-        except LimitError:
-            raise
-        except ConversationError:  # it may not end so, though it may go on so
-            continue
-        as_last = [then.text[each.start : each.stop] for each in then.spans if each.message == span.message]
-        texts += as_last != [rendering.text[span.start : span.stop]]
-    return contexts, texts
+def _contexts(templates: Templates, conversation: Conversation, weights: npt.NDArray[np.float32]) -> tuple[int, int]:
+    """How many trained turns stand in another context than they are asked for in, or are another text; and how many do so,
+    too, when the conversation is trained as it is served."""
+    try:
+        text, places, _ = templates.render_fast(conversation)
+        others = len(Contexts(templates, conversation).others(weights, (text, places)))
+        return others, Contexts(templates, conversation).examples(weights).others
+    except LimitError:
+        raise
+    except ConversationError:
+        return 0, 0
 
 
 def _advice(conversations: Sequence[Examined], asks_for_date: bool) -> Iterator[Advice]:
@@ -175,12 +176,12 @@ def _advice(conversations: Sequence[Examined], asks_for_date: bool) -> Iterator[
         where = ", ".join(each.name for each in taken if name in each.left_out)
         if not name.endswith(_EARLIER) or name.removesuffix(_EARLIER) not in every:
             yield Advice(f"prints no {name} ({where})", "--chat-template FILE")
-    if other := [each.name for each in taken if each.other_context]:
-        what = "trains turns behind another text than a model sees when it is asked for them"
-        yield Advice(f"{what} ({', '.join(other)})", "--train-on last")
-    if anew := [each.name for each in taken if each.written_anew]:
-        what = "writes earlier turns anew, so that they are trained as another text than when they came last"
-        yield Advice(f"{what} ({', '.join(anew)})", "--train-on last")
+    if other := [each.name for each in taken if each.other_context > each.not_served]:
+        what = "prints earlier turns, or what is before them, in another way than when they are asked for"
+        yield Advice(f"{what} ({', '.join(other)})", "--contexts served")
+    if never := [each.name for each in taken if each.not_served]:
+        what = "asks for an answer by a prompt that some turns are no answers to"
+        yield Advice(f"{what} ({', '.join(never)})", "--template-kwarg NAME=VALUE")
     if silent := [each.name for each in taken if not each.trained]:
         yield Advice(f"trains nothing ({', '.join(silent)})", "--header TEXT")
     if unended := [each.name for each in taken if each.trained and not each.ends]:

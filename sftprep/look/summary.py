@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,6 +61,7 @@ def show_summary(
         table.add_row("adapted", _warn(adapted), what)
     if empty := totals.get("empty_turns", 0):
         table.add_row("empty turns", _warn(empty), "the template prints nothing that they say; not trained")
+    _contexts(table, totals, str(manifest.config.get("contexts")))
     if unended := totals.get("unended_turns", 0):
         table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")
     if work is not None:
@@ -77,6 +78,23 @@ def show_summary(
         )
     with suppress(OSError):
         QuietConsole(stderr=True).print(table)
+
+
+def _contexts(table: Table, totals: Mapping[str, int], contexts: str) -> None:
+    """What is trained in another context than a model is asked in."""
+    if totals.get("examples", 0) > totals["conversations"]:
+        table.add_row(
+            "examples", f"{totals['examples']:,}", "of the conversations, as many as it takes to serve each turn"
+        )
+    if dropped := totals.get("dropped_examples", 0):
+        table.add_row("examples dropped", _warn(dropped), "longer than a row, so that nothing of the answer is left")
+    if other := totals.get("other_context", 0):
+        what = "--contexts served trains them behind just what a server shows"
+        if contexts == "served":
+            what = "the template asks for an answer by a prompt that they are no answers to"
+        table.add_row("turns in another context", _warn(other), f"than they are asked for in; {what}")
+    if unknown := totals.get("unknown_context", 0):
+        table.add_row("context not known", _warn(unknown), "of turns of long conversations: it takes too long to look")
 
 
 def _warn(count: int) -> str:

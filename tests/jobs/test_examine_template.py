@@ -41,7 +41,7 @@ def test_one_that_prints_role_and_content() -> None:
         "Answer two.<|im_end|>",
         "Answer four.<|im_end|>",
     ]
-    assert (talk.left_out, talk.other_context, talk.written_anew, talk.replayed) == ((), 0, 0, True)
+    assert (talk.left_out, talk.other_context, talk.not_served, talk.replayed) == ((), 0, 0, True)
     assert 0 < talk.seconds < 1
     assert report.control_tokens == ("<|im_end|>", "<|im_start|>")
     assert report.ends == ("<|im_end|>",)
@@ -64,7 +64,7 @@ def test_one_that_drops_reasoning_later() -> None:
         "<t>Thought four.</t>Answer four.<|im_end|>",
     ]
     assert turns.left_out == ("reasoning of an earlier turn",)
-    assert (turns.other_context, turns.written_anew) == (0, 1)
+    assert (turns.other_context, turns.not_served) == (1, 0)
     assert ("--train-on last", True) in [
         (each.option, "written anew" in each.what or "writes" in each.what) for each in report.advice
     ]
@@ -76,7 +76,7 @@ def test_one_whose_past_depends_on_what_follows() -> None:
         BARE.replace("{{ m.content }}", "{{ m.content if m.role != 'user' or loop.revindex < 3 else '...' }}")
     )
     talk = of(report, "several turns")
-    assert (talk.left_out, talk.other_context, talk.written_anew) == (("user message",), 1, 0)
+    assert (talk.left_out, talk.other_context, talk.not_served) == (("user message",), 1, 0)
     assert of(report, "one question").other_context == 0
 
 

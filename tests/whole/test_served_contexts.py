@@ -30,6 +30,7 @@ from sftprep.records.conversation import parse_conversation
 EVERY_TEMPLATE, EVERY_KIND = (1, 1) if FULL else (3, 9)
 REASONED = {"role": "assistant", "content": "Granite hides it.", "reasoning_content": "Think of feldspar first."}
 AGAIN = {"role": "assistant", "content": "Basalt shows it.", "reasoning_content": "Olivine comes second."}
+NOT_ASKING = "trl/diffusion_gemma"  # asks for nothing after a tool's result, though its turns have a header there
 THOUGHT = {"reasoning_content", "reasoning", "thinking"}
 MORE = {
     "reasoning in two turns": {
@@ -110,6 +111,10 @@ def faults(oracle: Oracle, record: Record, runs: list[Run]) -> Iterator[str]:
         yield f"trained behind what nobody is asked: {left}"
 
 
+def is_result(message: dict[str, Any]) -> bool:
+    return bool(message["role"] == "tool")
+
+
 def shared(one: str, other: str) -> str:
     """What two texts begin with."""
     return one[: next((at for at in range(len(one)) if one[at : at + 1] != other[at : at + 1]), len(one))]
@@ -141,6 +146,8 @@ def served(template: Published, words: str, kinds: dict[str, Record]) -> Iterato
             if oracle.tell(record) is None:
                 continue
             asked = oracle.render([{"role": "user", "content": "?"}], None, prompt=True) or ""
+            if others and template.name.startswith(NOT_ASKING) and any(map(is_result, record["messages"])):
+                continue
             if others and asked.rstrip().endswith(("</think>", "<channel|>")):
                 assert "think" in json.dumps(record) or any(THOUGHT & message.keys() for message in record["messages"])
             else:
