@@ -20,6 +20,8 @@ from forms_of_record import forms_of, words_of
 from kinds_of_conversation import KINDS, Record
 from prefix_oracle import Oracle
 from published_templates import TODAY, Published, minimind_words, open_both_ways, published, save_tokenizer
+from small_builds import build, conversations
+from tokenizers import Tokenizer
 
 from sftprep.batches.both_ways import BothWays
 from sftprep.batches.contexts import Contexts
@@ -166,3 +168,33 @@ def test_published_templates_serve_what_transformers_renders(shared_data: Path) 
                 wrong.append(f"{template.name}, {kind}: " + "; ".join(found))
     assert several > 10
     assert wrong == [], "\n".join(wrong)
+
+
+def trained_texts(folder: Path, decode: Any) -> str:
+    """All that a dataset trains, each run on a line."""
+    found = []
+    for _, y, mask in conversations(folder):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], mask != 0, [False]]))).reshape(-1, 2).tolist()
+        found += [decode(y[first:last].tolist()) for first, last in edges]
+    return "\n".join(found)
+
+
+def test_all_reasoning_of_real_conversations_is_trained_as_it_is_served(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "conversations" / "reason_tool_use_demo_50.jsonl"
+    folder = str(shared_data / "tokenizers" / "qwen3")
+    decode = Tokenizer.from_file(f"{folder}/tokenizer.json").decode
+    thoughts = [
+        part["value"].strip()
+        for line in source.read_text(encoding="utf-8").splitlines()
+        for message in json.loads(line)["messages"]
+        for part in message["content"]
+        if part["type"] == "reasoning"
+    ]
+    found = {}
+    for contexts in ("whole", "served"):
+        manifest = build(tmp_path / contexts, str(source), tokenizer=folder, max_length=1 << 15, contexts=contexts)
+        text = trained_texts(tmp_path / contexts, lambda ids: decode(ids, skip_special_tokens=False))
+        found[contexts] = sum(thought in text for thought in thoughts), manifest.totals
+    assert (len(thoughts), found["served"][0], found["whole"][0]) == (112, 112, 72)
+    assert found["whole"][1]["other_context"] > found["served"][1]["other_context"] == 0
+    assert found["served"][1]["examples"] > found["served"][1]["conversations"] == found["whole"][1]["conversations"]
