@@ -71,26 +71,26 @@ class Contexts:
         rest, found, others, size = set(np.flatnonzero(weights).tolist()), [], 0, 0
         while rest:
             last, served = max(rest), None
-            if (printed := self._tell(last + 1)) is None:  # it may not end so: what is left is trained as it is
-                here, stop, printed = rest, count, self._told[count]
-                others += len(self._others(_only(weights, rest), count))
-            else:
-                differing, stop = set(self._others(weights, last + 1)), last + 1
+            stop = last + 1 if self._tell(last + 1) else count  # where it may not end so, the rest is trained as it is
+            text, places = self._told[stop] or ("", NO_PLACES)
+            differing = set(self._others(weights, stop))
+            if stop == last + 1:
                 served = self._served(last, differs=last in differing)
                 others += last in differing and served is None
                 here = rest - differing | {last}
                 if served and served.asked:
                     here = {turn for turn in here if turn == last or self._is_within(turn, last)}
-            size += len(printed[0]) if printed else 0
+            else:
+                here, others = rest, others + len(rest & differing)
+            size += len(text)
             if size > MOST_CHARS:
                 raise ConversationError(
                     f"to serve all of its turns takes more than {MOST_CHARS:,} characters; --contexts whole takes it"
                 )
-            example = whole.until(stop)
-            messages = [dict(message) for message in example.messages]  # one may be forgotten before another
-            given = tuple(_only(weights, here)[:stop].tolist())
-            if here & self._spoken(stop):
-                found.append(replace(example, messages=messages, weights=given, served=served))
+            if not here.isdisjoint(places.message):
+                given = tuple(float(weights[turn]) if turn in here else 0.0 for turn in range(stop))
+                messages = [dict(message) for message in whole.messages[:stop]]  # one may be forgotten before another
+                found.append(replace(whole.until(stop), messages=messages, weights=given, served=served))
             rest = rest - here
         return Examples(tuple(reversed(found)), others, size)
 
@@ -128,7 +128,8 @@ class Contexts:
 
     def _served(self, turn: int, *, differs: bool) -> Served | None:
         """What it takes to have a turn, which comes last, as it is served; None where it takes nothing, or cannot be."""
-        if turn not in self._spoken(turn + 1):
+        _, places = self._told[turn + 1] or ("", NO_PLACES)
+        if turn not in places.message or not (differs or places.unplaced):
             return None
         rendering, end = self._rendering(turn + 1), ""
         if not _end_of(rendering, turn) and turn + 2 <= len(self._conversation.messages) and self._tell(turn + 2):
@@ -143,11 +144,6 @@ class Contexts:
         """Whether a turn stands the same in what a server shows that asks for a later one."""
         rendering, asked = self._rendering(last + 1), self._ask(last) or ""
         return all(asked.startswith(rendering.text[: span.stop]) for span in rendering.spans if span.message == turn)
-
-    def _spoken(self, count: int) -> set[int]:
-        """The messages of which anything is trained in the text of the first `count`."""
-        printed = self._tell(count)
-        return set(printed[1].message) if printed else set()
 
     def _ask(self, turn: int) -> str | None:
         """What a model sees that is asked for a turn; None where the template refuses."""
@@ -171,10 +167,6 @@ class Contexts:
         """Of the first messages, which the template does not refuse."""
         text, marks = self._told[count] or ("", NO_PLACES)
         return self._templates.rendering_of(self._conversation.until(count), text, marks)
-
-
-def _only(weights: Weights, messages: set[int]) -> Weights:
-    return np.where(np.isin(np.arange(len(weights)), list(messages)), weights, np.float32(0))
 
 
 def _texts(rendering: Rendering, message: int) -> list[str]:

@@ -137,11 +137,10 @@ class ChatTemplate:
                     spans.append(Span(message, start, stop, begin))
         spans.sort(key=lambda span: span.start)
         silent = sorted(saying - {span.message for span in spans})
-        looked_at, first = self.compiled.looked_at, min((span.message for span in spans), default=0)
-        return replace(
-            self._rendering(marked.text, spans, controls, silent),
-            others=tuple(sorted(others)) if looked_at is not None and first >= looked_at else None,
-        )
+        looked_at, printed = self.compiled.looked_at, {span.message for span in spans}
+        is_known = looked_at is not None and min(printed, default=looked_at) >= looked_at
+        known = tuple(sorted(printed.intersection(others))) if is_known else None
+        return replace(self._rendering(marked.text, spans, controls, silent), others=known)
 
     def render_blocks(self, conversation: Conversation) -> Rendering:
         """The text, and the template's `{% generation %}` blocks as spans: (start, stop) as Transformers counts them.
