@@ -8,19 +8,32 @@ that take this way. Then texts are compared step by step; what steps do not tell
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from sftprep.records.conversation import Conversation
+from sftprep.replay.decision_tree import Program, Tree
 from sftprep.replay.proof import concatenation
 from sftprep.replay.steps import Recording, Untraceable
+from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.turns import Rendering, Span, rendering_of, shared_length
-
-if TYPE_CHECKING:
-    from sftprep.replay.replay_template import ReplayTemplate
 
 _MOST_TURNS = 16  # the time to record a conversation grows with their square
 Item = str | int  # literal text, or a step
 Items = list[Item]
+
+
+class Ways(Protocol):
+    """A template with what is known of its ways."""
+
+    template: ChatTemplate
+
+    @property
+    def asking(self) -> Ways:
+        """The same template, asking for an answer behind a conversation."""
+
+    def way(self, conversation: Conversation) -> tuple[Tree[Any], dict[int, Any], Program[Any]]:
+        """The way that a conversation takes: its shape's tree, what is observed there, and what prints it, or a reason why the
+        template refuses. Raises Untraceable."""
 
 
 class Prefixes:
@@ -31,7 +44,7 @@ class Prefixes:
 
     def __init__(
         self,
-        template: ReplayTemplate,
+        template: Ways,
         conversation: Conversation,
         recording: Recording,
         pieces: Sequence[int],
@@ -74,7 +87,7 @@ class Prefixes:
             pairs.pop()  # a template may end a turn by the next message's first token
         return all(self._is_equal(now, before) for now, before in pairs)
 
-    def _printed(self, template: ReplayTemplate, count: int) -> tuple[Items, Rendering] | None:
+    def _printed(self, template: Ways, count: int) -> tuple[Items, Rendering] | None:
         """What a template prints of the first messages; None where it refuses them."""
         tree, observed, program = template.way(self._conversation.until(count))
         for step, value in observed.items():
