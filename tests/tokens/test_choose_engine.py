@@ -20,6 +20,7 @@ from sftprep.tokens.batch import TokenBatch, split_rows
 from sftprep.tokens.cache import write_entry
 from sftprep.tokens.choose_engine import SAMPLE, check_equal, choose_engine, unsafe_trait
 from sftprep.tokens.engines import FastEngine, HfEngine
+from sftprep.tokens.hostile_texts import hostile_texts
 from sftprep.tokens.resolve import ResolvedTokenizer
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -33,15 +34,15 @@ GPT4O = (
 
 
 class Wrong:
-    """An engine that is wrong about texts with a `q`."""
+    """An engine that is wrong about texts with a `q`, or with something else."""
 
     name = "wrong"
 
-    def __init__(self, reference: HfEngine) -> None:
-        self._reference = reference
+    def __init__(self, reference: HfEngine, wrong: str = "q", right: str = "k") -> None:
+        self._reference, self._wrong, self._right = reference, wrong, right
 
     def encode(self, texts: Sequence[str]) -> TokenBatch:
-        return self._reference.encode([text.replace("q", "k") for text in texts])
+        return self._reference.encode([text.replace(self._wrong, self._right) for text in texts])
 
 
 def test_a_difference_names_the_first_text(resolved: ResolvedTokenizer) -> None:
@@ -186,6 +187,24 @@ def test_a_difference_in_the_conversations_is_hf(resolved: ResolvedTokenizer, mo
     engine, reason = choose_engine(resolved, "auto", ["fox", "quick"])
     assert engine.name == "hf"
     assert "different ids for text 1" in reason
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("\u07fd", ""), ("a\u1acf\u0334", "a\u0334"), ("1\U0001e134", "1"), (" \u08cf", " "), ("\U0001e6f5" * 2, "")],
+)
+def test_an_engine_that_is_wrong_about_one_new_mark_is_not_fast(
+    wrong: str, right: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = resolve(train(LLAMA, normalizer=normalizers.NFC()), tmp_path)
+    assert choose_engine(resolved)[0].name == "fast"
+    known = hostile_texts([token.content for token in resolved.added_tokens])
+    assert sum(wrong in text for text in known) == 1  # nothing but the text of this mark brings it out
+    monkeypatch.setattr(FastEngine, "encode", lambda self, texts: Wrong(self.reference, wrong, right).encode(texts))
+    for entry in cache.glob("engines-*"):
+        entry.unlink()
+    engine, reason = choose_engine(resolved)
+    assert (engine.name, "different ids" in reason) == ("hf", True)
 
 
 def test_without_fastokens_hf_does_the_job(tmp_path: Path) -> None:
