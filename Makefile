@@ -27,7 +27,7 @@ check: $(VENV)/.dev strace
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/bench.py
 
 faults: $(VENV)/.dev strace
@@ -41,11 +41,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(INSTALL) "$(TORCH)"
-	$(INSTALL_SFTPREP) ".[dev,torch]"
-	touch $@
-
-$(VENV)/.bench: $(VENV)/.dev
-	$(INSTALL_SFTPREP) ".[dev,torch,bench]"
+	$(INSTALL_SFTPREP) ".[dev,torch,peers]"
 	touch $@
 
 # the fault tests use strace: the one thing that is ever installed outside this folder, and only by root

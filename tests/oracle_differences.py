@@ -49,7 +49,7 @@ def outcomes(template: Published, words: str, kinds: Iterable[str]) -> Iterator[
         for kind in kinds:
             told = oracle.tell(KINDS[kind])
             try:
-                given = _given(both_ways, KINDS[kind])
+                given = ids_and_mask(both_ways, KINDS[kind])
             except SftprepError as error:
                 both = "refused by both" if told is None else "refused by sftprep"
                 yield Outcome(template.name, kind, both, str(error))
@@ -67,7 +67,7 @@ def outcomes(template: Published, words: str, kinds: Iterable[str]) -> Iterator[
             yield Outcome(template.name, kind, "other ids", f"[{told.form}] {shown}")
 
 
-def _given(both_ways: BothWays, record: Record) -> tuple[list[int], list[bool]]:
+def ids_and_mask(both_ways: BothWays, record: Record) -> tuple[list[int], list[bool]]:
     """Ids and mask, by Jinja, by what was recorded of it, and by characters: the same each time. Raises SftprepError."""
     conversation = parse_conversation(json.dumps(record).encode())
     exact = both_ways._exact.mask([conversation])

@@ -1,9 +1,10 @@
-"""The published chat templates of the shared data, each with a small tokenizer that has its tokens."""
+"""Published chat templates, such as those of the shared data, each with a small tokenizer that has its tokens."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,14 +53,18 @@ def published(shared_data: Path) -> list[Published]:
     """All templates, by name."""
     folder = shared_data / "templates"
     stated = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
-    return [_published(folder, name, stated[name]) for name in sorted(stated)]
+    return [
+        with_tokens(name, (folder / name).read_text(encoding="utf-8"), stated[name], stated[name]["plain"])
+        for name in sorted(stated)
+    ]
 
 
-def _published(folder: Path, name: str, stated: dict[str, Any]) -> Published:
-    source = (folder / name).read_text(encoding="utf-8")
+def with_tokens(name: str, source: str, stated: Mapping[str, Any], known_plain: Collection[str] = ()) -> Published:
+    """A template with the tokens that stand in it. stated: bos, eos (or None), and eot, the tokens that end a turn;
+    known_plain: tokens that are not special though they look it."""
     special = {f"{each}_token": stated[each] for each in ("bos", "eos") if stated[each]}
     ends = _ENDS.get(name, tuple(stated["eot"]))
-    found = {*_SPECIAL.findall(source), *ends, *_MADE.get(name, ())} - {*stated["plain"]} - _WORDS.get(name, set())
+    found = {*_SPECIAL.findall(source), *ends, *_MADE.get(name, ())} - {*known_plain} - _WORDS.get(name, set())
     deepseek = {token for token in found if token.startswith("<｜")} - {
         *special.values()
     }  # calls none of these special
