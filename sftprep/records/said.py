@@ -16,9 +16,17 @@ from typing import Any
 
 SAID = frozenset({"content", "reasoning_content", "thinking", "reasoning", "arguments"})  # keys of a message's own text
 TOOLS, OF_NO_MESSAGE = "tools", -1
-KINDS = (
-    "reasoning", "tool_calls", TOOLS, "system", "developer", "user", "assistant", "tool_results", "names"
-)  # fmt: skip
+KINDS = {  # of what is said, in words
+    "reasoning": "reasoning",
+    "tool_calls": "call of a tool",
+    "tool_results": "result of a tool",
+    TOOLS: "list of tools",
+    "system": "system message",
+    "developer": "developer message",
+    "user": "user message",
+    "assistant": "assistant message",
+    "names": "name",
+}
 LeftOut = tuple[str, int]  # of KINDS, and the index of the message; OF_NO_MESSAGE for the list of tools
 _WORD = re.compile(r"\S")
 _BY_KEY = {"tool_calls": "tool_calls", **dict.fromkeys(("reasoning_content", "thinking", "reasoning"), "reasoning")}
@@ -32,6 +40,13 @@ class Saying:
     message: int  # index; OF_NO_MESSAGE
     has_words: bool
     printed: bool = False  # whether any of it is in the text
+
+
+def in_words(left: LeftOut) -> str:
+    """Why a record is rejected of which this is left out."""
+    kind, message = left
+    where = "" if message == OF_NO_MESSAGE else f": messages[{message}]"
+    return f"{KINDS[kind]} that the chat template does not print{where}"
 
 
 def left_out(sayings: Iterable[Saying]) -> tuple[LeftOut, ...]:
