@@ -24,6 +24,7 @@ from sftprep.workers.runners import RUNNERS
 CONTROL_TOKENS = ("split", "reject", "allow")
 TOOL_ARGUMENTS = ("auto", "as-is", "object")
 CONTEXTS = ("whole", "served")
+ON_UNPRINTED = ("count", "reject")
 TOKENIZER_ENGINES = ("auto", "fast", "hf")
 DEFAULT_MAX_LENGTH = 1024
 MOST_LEVELS = 100  # of a value, as of a record
@@ -76,6 +77,7 @@ class BuildConfig:
     control_tokens: str = "split"
     tool_arguments: str = "auto"
     contexts: str = "whole"
+    on_unprinted: str = "count"
     date: str | None = None  # YYYY-MM-DD that the template's strftime_now sees; None where the template asks for none
     trust_remote_code: bool = False
     tokenizer_engine: str = "auto"
@@ -94,6 +96,7 @@ class BuildConfig:
         _one_of("--control-tokens", self.control_tokens, CONTROL_TOKENS)
         _one_of("--tool-arguments", self.tool_arguments, TOOL_ARGUMENTS)
         _one_of("--contexts", self.contexts, CONTEXTS)
+        _one_of("--on-unprinted", self.on_unprinted, ON_UNPRINTED)
         _one_of("--tokenizer-engine", self.tokenizer_engine, TOKENIZER_ENGINES)
         _one_of("--format", self.record_format, ("auto", *FORMS))
         _one_of("--layout", self.layout, LAYOUTS)

@@ -12,7 +12,7 @@ from sftprep.replay.replay_template import ReplayTemplate
 from sftprep.template.chat_template import open_template
 from sftprep.template.turns import SpanPlaces, places_of
 
-FIELDS = ("controls", "message", "first", "header", "last", "unplaced", "silent")
+FIELDS = ("controls", "message", "first", "header", "last", "unplaced", "silent", "unprinted")
 
 
 def breed_template(breed: Breed, **options: Any) -> ReplayTemplate:

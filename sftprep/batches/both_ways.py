@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -33,6 +33,7 @@ from sftprep.masks.by_controls import (
 from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
 from sftprep.records.conversation import Conversation
+from sftprep.records.said import LeftOut
 from sftprep.template.turns import NO_PLACES, SpanPlaces
 from sftprep.tokens.batch import TokenBatch, split_rows
 from sftprep.tokens.engines import encode_apart
@@ -65,11 +66,14 @@ class Findings:
     unended: npt.NDArray[np.int64]  # (B,) trained turns without an end-of-turn token
     other_context: npt.NDArray[np.int64]  # (B,) trained turns that stand in another context than they are asked for in
     unknown_context: npt.NDArray[np.int64]  # (B,) trained turns of which that is not known
+    unprinted: list[tuple[LeftOut, ...]] = field(default_factory=list)  # (B,) what the template leaves out of it
 
     @classmethod
     def none(cls, size: int) -> Findings:
         """Nothing to say of any of so many conversations."""
-        return cls(*np.zeros((4, size), np.bool_), *np.zeros((5, size), np.int64))
+        found = cls(*np.zeros((4, size), np.bool_), *np.zeros((5, size), np.int64))
+        found.unprinted.extend([()] * size)
+        return found
 
 
 class BothWays:
@@ -102,9 +106,11 @@ class BothWays:
                 exact = self._exact.mask(conversations)
             found.forged[:], found.adapted[:] = exact.forged, exact.adapted
             found.unended[:] = unended_runs(exact.batch, exact.mask, self._control_ids)
+            found.unprinted[:] = exact.unprinted
             return Masked(exact.batch, exact.mask, exact.failed, found)
         with self._stage("rendering"):
             texts, marks, failed = self._render(conversations, found)
+        found.unprinted[:] = [mark.unprinted for mark in marks]
         if self._config.contexts == "whole" and self._config.mask_kind.spans == "turns":
             with self._stage("contexts"):
                 for index in range(len(conversations)):
@@ -121,9 +127,8 @@ class BothWays:
         with self._stage("by characters"):
             exact = self._exact.mask([conversations[index] for index in rest], known)
         failed |= {rest[index]: reason for index, reason in exact.failed.items()}
-        self._compare(
-            conversations, [index for index in sampled if ok[index] and index not in failed], texts, batch, mask
-        )
+        sampled = [index for index in sampled if ok[index] and index not in failed]
+        self._compare(conversations, sampled, texts, batch, mask, found)
         batch, mask = _put_in(batch, mask, rest, exact, failed)
         found.forged[rest], found.boundary_tokens[rest] = exact.forged, exact.boundary_tokens
         if not self._rule:
@@ -206,9 +211,16 @@ class BothWays:
         return weights_of(conversation, self._config)
 
     def _compare(
-        self, conversations: Sequence[Conversation], sampled: list[int], texts: list[str], batch: TokenBatch, mask: Mask
+        self,
+        conversations: Sequence[Conversation],
+        sampled: list[int],
+        texts: list[str],
+        batch: TokenBatch,
+        mask: Mask,
+        found: Findings,
     ) -> None:
-        """Raise where the exact way gives another text, other ids or another mask than the fast way did."""
+        """Raise where the exact way gives another text, other ids, another mask or leaves out other things than the fast way
+        did."""
         if self._engine is not self._engine.reference:
             with self._stage("checks"):
                 chosen = [index for number, index in enumerate(sampled, self._sampled) if number % _TOKENIZED == 0]
@@ -223,6 +235,8 @@ class BothWays:
                 raise DisagreementError(index, "two ways of masking give different ids")
             if not self._rule and not np.array_equal(mask[here], exact.mask[there]):
                 raise DisagreementError(index, "masks by control tokens and by characters differ")
+            if found.unprinted[index] != exact.unprinted[at]:
+                raise DisagreementError(index, "two ways of rendering differ on what the chat template leaves out")
 
     def _compare_engines(self, sampled: list[int], texts: list[str], batch: TokenBatch) -> None:
         """Of a text that would take the reference too much memory, both encode the start."""

@@ -21,6 +21,7 @@ from sftprep.masks.paint import Mask
 from sftprep.masks.spans import CharSpans, char_spans, span_mask
 from sftprep.masks.weights import message_weights
 from sftprep.records.conversation import Conversation
+from sftprep.records.said import LeftOut
 from sftprep.template.turns import Rendering, SpanPlaces
 from sftprep.tokens.batch import TokenBatch
 
@@ -38,6 +39,7 @@ class ByCharacters:
     forged: npt.NDArray[np.bool_]  # (B,) True: its text spells a control token
     boundary_tokens: npt.NDArray[np.int64]  # (B,) tokens that hold both header and answer
     adapted: npt.NDArray[np.bool_]  # (B,) True: the template took it in another variant than its own only
+    unprinted: list[tuple[LeftOut, ...]]  # (B,) as in the renderings
 
 
 class ExactWay:
@@ -55,7 +57,7 @@ class ExactWay:
         replayed: the conversations' texts and marks, to be taken for Jinja's where no text spells a control token.
         """
         if not conversations:
-            return ByCharacters(_NO_TOKENS, _NONE, {}, _NONE, _NONE.astype(np.int64), _NONE)
+            return ByCharacters(_NO_TOKENS, _NONE, {}, _NONE, _NONE.astype(np.int64), _NONE, [])
         renderings, failed = self._render(conversations, replayed)
         for conversation, rendering in zip(conversations, renderings, strict=True):
             if len(rendering.text) >= LONG:
@@ -68,7 +70,8 @@ class ExactWay:
         placed = self._encode(renderings)
         mask, boundary_tokens = self._mask(conversations, renderings, placed)
         adapted = np.array([rendering.adapted for rendering in renderings], np.bool_)
-        return ByCharacters(placed.tokens, mask, failed, forged, boundary_tokens, adapted)
+        unprinted = [rendering.unprinted for rendering in renderings]
+        return ByCharacters(placed.tokens, mask, failed, forged, boundary_tokens, adapted, unprinted)
 
     def _render(
         self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None]

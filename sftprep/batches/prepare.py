@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from math import inf
 from time import perf_counter
 
@@ -26,6 +27,7 @@ from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.records.json_text import Record
+from sftprep.records.said import KINDS, LeftOut, in_words
 from sftprep.tokens.batch import TokenBatch, dtype_for
 
 _LONG = 1 << 18  # bytes: less is nothing to save memory of
@@ -86,7 +88,10 @@ class Preparer:
         except DisagreementError as error:
             raise TokenizerError(f"{self._where(places[error.index])}: {error}") from error
         reasons = {int(owner[index]): reason for index, reason in reversed(masked.failed.items())}
-        rejects = rejects + [self._reject(read[index].record, reason) for index, reason in reasons.items()]
+        left_out = _left_out(masked.found.unprinted, examples, owner)
+        if self._config.on_unprinted == "reject":
+            reasons = {index: in_words(left[0]) for index, left in left_out.items()} | reasons
+        rejects = rejects + [self._reject(read[index].record, reason) for index, reason in sorted(reasons.items())]
         good = np.flatnonzero(~np.isin(owner, list(reasons)))  # a record is trained whole or not at all
         with self.stage("rows"):
             batch, mask = _chosen(masked.batch, masked.mask, good)
@@ -108,6 +113,7 @@ class Preparer:
         rejects += [self._dropped(places[index], examples[index], masked, index) for index in firsts.tolist()]
         rejects.sort(key=lambda reject: reject.place)
         found = masked.found
+        unprinted = Counter(kind for index in shown for kind, _ in left_out.get(index, ()))
         totals = Totals(
             records=len(read) + len(rejects) - len(reasons) - len(dropped),
             conversations=len(shown),
@@ -127,6 +133,7 @@ class Preparer:
             dropped_examples=int(np.isin(owner, list(shown)).sum()) - len(kept),
             other_context=int(found.other_context[good].sum()) + sum(each.other_context for each in read),
             unknown_context=int(found.unknown_context[good].sum()),
+            **{f"unprinted_{kind}": unprinted[kind] for kind in KINDS},
         )
         replayed = len(read) - len(np.unique(owner[~found.replayed]))
         return Prepared(rows, provenance, rejects, totals, size, replayed)
@@ -201,6 +208,22 @@ def _chosen(
     tokens = np.repeat(np.isin(np.arange(len(lengths)), chosen), lengths)
     offsets = np.cumsum([0, *lengths[chosen]], dtype=np.int64)
     return TokenBatch(batch.ids[tokens], offsets), mask if isinstance(mask, ScanRule) else mask[tokens]
+
+
+def _left_out(
+    unprinted: Sequence[tuple[LeftOut, ...]], examples: Sequence[Conversation], owner: npt.NDArray[np.intp]
+) -> dict[int, list[LeftOut]]:
+    """By index of the record, what none of its examples prints that have the message. owner: (E,) index of each example's record."""
+    found = {}
+    for record in dict.fromkeys(int(owner[index]) for index, left in enumerate(unprinted) if left):
+        own = range(*np.searchsorted(owner, (record, record + 1)).tolist())
+        some = dict.fromkeys(chain.from_iterable(unprinted[index] for index in own))
+        found[record] = [
+            left
+            for left in some
+            if all(left in unprinted[index] or left[1] >= len(examples[index].messages) for index in own)
+        ]
+    return {record: left for record, left in found.items() if left}
 
 
 def _parts(read: list[_Read]) -> Iterator[list[_Read]]:

@@ -158,6 +158,11 @@ build_options = _options(
         "Train each turn where it stands in the whole conversation, or behind just what a server shows that asks for it.",
         choices=config.CONTEXTS,
     ),
+    _option(
+        "on_unprinted",
+        "A record of which the template leaves something out, such as reasoning or a call of a tool, is counted or listed and left out.",
+        choices=config.ON_UNPRINTED,
+    ),
     _option("strict", "Refuse folders and globs with files in them that are not read, other than hidden ones."),
     _ON_ERROR,
     _MAX_REJECTS,

@@ -59,6 +59,16 @@ class Totals:
     dropped_examples: int = 0  # of conversations: without a trained token
     other_context: int = 0  # turns trained in another context than they are asked for in, or as another text
     unknown_context: int = 0  # turns that it would have taken too long to know that of
+    # Messages of which the template leaves something out, by kind (`said.KINDS`); of lists of tools, conversations.
+    unprinted_reasoning: int = 0
+    unprinted_tool_calls: int = 0
+    unprinted_tool_results: int = 0
+    unprinted_tools: int = 0
+    unprinted_system: int = 0
+    unprinted_developer: int = 0
+    unprinted_user: int = 0
+    unprinted_assistant: int = 0
+    unprinted_names: int = 0
 
     def add(self, other: Totals) -> None:
         """Add another split's numbers to these."""

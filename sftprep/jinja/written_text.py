@@ -15,10 +15,10 @@ from typing import Any
 
 from jinja2.runtime import Undefined
 
-# Messages by index, NOBODY, and texts of the template that may be in it, too; None: the template alone.
+# What of the conversation, by number; NOBODY; and texts of the template that may be in it, too. None: the template alone.
 Writer = frozenset[int | str] | None
 Run = tuple[int, Writer]  # length in code points, and who wrote it
-NOBODY = -1  # the conversation wrote it, but no message says it
+NOBODY = -1  # the conversation has it, but does not say it
 _NO_TEXT = (bool, int, float, type(None), Undefined)
 
 

@@ -1,8 +1,8 @@
 """What a chat template trains, seen on conversations made for it: to be known before anything is built.
 
-Each conversation asks for one thing: talk, a system message, tools, reasoning, ... Its words are found again in the text, so it
-is seen what the template leaves out; and every trained turn's beginning is compared with what the template prints when it asks
-for that turn, so it is seen whether the past is written anew.
+Each conversation asks for one thing: talk, a system message, tools, reasoning, ... It is seen what of it the template leaves out;
+and every trained turn's beginning is compared with what the template prints when it asks for that turn, so it is seen whether
+the past is written anew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.jobs.plan import dated
 from sftprep.records.conversation import Conversation
+from sftprep.records.said import KINDS, LeftOut
 from sftprep.template.probes import EXAMINED, Messages, with_tools
 from sftprep.tokens.resolve import ResolvedTokenizer, resolve_tokenizer
 from sftprep.workers.limits import LimitError
@@ -116,7 +116,7 @@ def _look(config: BuildConfig, templates: Templates, name: str, messages: Messag
         tuple((span.start, span.stop) for span in rendering.spans),
         None,
         tuple(sorted({rendering.text[begin:end] for begin, end in rendering.controls if end in ends})),
-        tuple(sorted(_left_out(messages, conversation.tools, rendering.text))),
+        tuple(sorted({*_left_out(messages, rendering.unprinted)})),
         *_contexts(templates, conversation, weights_of(conversation, config)),
         replayed,
         seconds,
@@ -135,20 +135,11 @@ def _cost(templates: Templates, conversation: Conversation) -> tuple[bool, float
     return templates.replayed > before, least
 
 
-def _left_out(messages: Messages, tools: list[dict[str, Any]] | None, text: str) -> Iterator[str]:
-    """What is said in the messages and not printed. Every text in them is said once only."""
-    if tools and tools[0]["function"]["name"] not in text:
-        yield "list of tools"
+def _left_out(messages: Messages, unprinted: Sequence[LeftOut]) -> Iterator[str]:
+    """What is said in the messages and not printed, in words."""
     last = max(index for index, message in enumerate(messages) if message["role"] == "assistant")
-    for index, message in enumerate(messages):
-        earlier = _EARLIER if index < last else ""
-        if (said := message["content"]) and said not in text:
-            yield {"tool": "result of a tool"}.get(message["role"], f"{message['role']} message")
-        if (thought := message.get("reasoning_content")) and thought not in text:
-            yield f"reasoning{earlier}"
-        for call in message.get("tool_calls", ()):
-            if not all(city in text for city in call["function"]["arguments"].values()):
-                yield "call of a tool"
+    for kind, message in unprinted:
+        yield KINDS[kind] + (_EARLIER if kind == "reasoning" and message < last else "")
 
 
 def _contexts(templates: Templates, conversation: Conversation, weights: npt.NDArray[np.float32]) -> tuple[int, int]:

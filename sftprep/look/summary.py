@@ -23,6 +23,19 @@ _FORGED = {
 }
 
 
+LEFT_OUT = {  # `records.said.KINDS`, each with the rest of a sentence that begins with a number
+    "reasoning": "messages whose reasoning is not in the text",
+    "tool_calls": "messages with a call of a tool that is not in the text",
+    "tool_results": "results of tools that are not in the text",
+    "tools": "conversations whose list of tools is not in the text",
+    "system": "system messages that are not in the text",
+    "developer": "developer messages that are not in the text",
+    "user": "user messages that are not in the text",
+    "assistant": "assistant messages whose content is not in the text",
+    "names": "messages whose name is not in the text",
+}
+
+
 def show_summary(
     manifest: Manifest,
     folder: Path,
@@ -61,6 +74,9 @@ def show_summary(
         table.add_row("adapted", _warn(adapted), what)
     if empty := totals.get("empty_turns", 0):
         table.add_row("empty turns", _warn(empty), "the template prints nothing that they say; not trained")
+    for kind, what in LEFT_OUT.items():
+        if left_out := totals.get(f"unprinted_{kind}", 0):
+            table.add_row("left out", _warn(left_out), what)
     _contexts(table, totals, str(manifest.config.get("contexts")))
     if unended := totals.get("unended_turns", 0):
         table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")

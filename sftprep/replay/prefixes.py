@@ -7,14 +7,21 @@ that take this way. Then texts are compared step by step; what steps do not tell
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jinja2
+
+from sftprep.jinja.sandbox import Refusal
 from sftprep.records.conversation import Conversation
 from sftprep.replay.decision_tree import Program, Tree
-from sftprep.replay.proof import concatenation
+from sftprep.replay.proof import concatenation, merged
+from sftprep.replay.recorder import Printed, RecordingTemplate
+from sftprep.replay.stand_ins import Traced, TracedNumber
 from sftprep.replay.steps import Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
+from sftprep.template.probes import QUESTION
 from sftprep.template.turns import Rendering, Span, rendering_of, shared_length
 
 _MOST_TURNS = 16  # the time to record a conversation grows with their square
@@ -173,3 +180,53 @@ def _rests(one: Sequence[Item], other: Sequence[Item]) -> tuple[Items, Items]:
 
 def _spans(rendering: Rendering, message: int) -> list[Span]:
     return [span for span in rendering.spans if span.message == message]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of a conversation that is being recorded.
+
+    variables, traced: what the template sees, and the same in stand-ins.
+    """
+
+    template: ChatTemplate
+    recorder: RecordingTemplate
+    recording: Recording
+    variables: Mapping[str, Any]
+    traced: Mapping[str, Any]
+
+    def before(self, message: int) -> str:
+        """The prompt that a message answers. What it depends on is observed. Raises Untraceable."""
+        template = self.template
+        if template.header is not None:
+            return template.header
+        if template.compiled.epilogue is None:
+            return self._ask_after(message)
+        for name in template.compiled.epilogue.names:
+            value = self.traced.get(name)
+            if isinstance(value, TracedNumber):
+                value.settle()
+            elif isinstance(value, Traced):
+                raise Untraceable
+        return template.prompts.after(self.variables, message)
+
+    def _ask_after(self, message: int) -> str:
+        """As `GenerationPrompts` asks after `messages[:message]`, over stand-ins. Raises Untraceable where the prompt is not
+        literal, or may begin at the last message."""
+        for messages in (self.traced["messages"][:message], [dict(said) for said in QUESTION]):
+            variables = {**self.traced, "messages": messages}
+            try:
+                asked = self._printed({**variables, "add_generation_prompt": True})
+                over = len(asked.parts) if asked.over is None else asked.over
+                after = asked.literal(over, len(asked.parts))
+                if after.strip():
+                    return after
+                told = self._printed(variables)
+            except (Refusal, jinja2.UndefinedError):  # it refuses to begin so, and would in every such conversation
+                continue
+            if after or merged(asked) != merged(told)[: len(merged(asked))]:
+                raise Untraceable  # the prompt begins at the last message, perhaps
+        return ""
+
+    def _printed(self, variables: Mapping[str, Any]) -> Printed:
+        return self.recorder.printed(variables, self.recording)

@@ -1,35 +1,27 @@
-"""Are the turn marks of one conversation those of all that take the same way through the template?
+"""Is what is known of one conversation's text so of all that take the same way through the template?
 
-`ChatTemplate.render` finds spans in a text. Here, with the text as literals and steps, each of its decisions is shown
+`ChatTemplate.render` finds spans in a text, and what is left out of it. Here, with the text as literals and steps, each of its decisions is shown
 to depend on literals alone, or what it depends on is observed, or the recording ends (Untraceable).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
-import jinja2
-
-from sftprep.jinja.sandbox import Refusal
-from sftprep.replay.recorder import Printed, RecordingTemplate
-from sftprep.replay.stand_ins import Traced, TracedNumber
-from sftprep.replay.steps import Recording, Steps, Untraceable
+from sftprep.records.conversation import Conversation
+from sftprep.records.said import OF_NO_MESSAGE, SAID, TOOLS, kind_of
+from sftprep.replay.recorder import Printed
+from sftprep.replay.steps import Origin, Recording, Steps, Untraceable, origins_of
 from sftprep.template.chat_template import ChatTemplate
-from sftprep.template.probes import QUESTION
 from sftprep.template.turns import Rendering, Span, pieces_of, stretches
-from sftprep.template.writers import SAID
 
-_MADE_OF = re.compile(r"(?:to_json|str)\(\{0\}.*\)|[\[({].*, (?:[\])]|\}\})")  # holds the texts of its operands
-_CUT = re.compile(
-    r"\{0\}(?:\[.*\]|\.(?:l|r)?(?:strip|split|partition)\(.*\)|\.(?:splitlines|removeprefix|removesuffix)\(.*\))|\[\*\{0\}.*\]"
-)
 _STRIP = re.compile(r"\{0\}\.l?strip\((\{1\})?\)")
+_Prints = Mapping[int, Sequence[tuple[int, Sequence[Origin]]]]  # by source: parts of the text, and what of it they hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +61,7 @@ def check_owners(printed: Printed, stays: Iterable[Stay], assistants: Collection
     holders = {part: stay.message for stay in stays for part in range(stay.start, stay.stop)}
     for part, step in enumerate(printed.parts):
         holder = holders.get(part, -1)
-        for owner in printed.recording.steps.owners[step]:
+        for owner in printed.recording.steps.owners(step):
             if owner != holder and (owner in assistants or holder in assistants):
                 raise Untraceable
 
@@ -105,32 +97,95 @@ def _spoken(printed: Printed, message: int, turn: Stay) -> int | None:
 
     It is so in every conversation that agrees on what is observed. Raises Untraceable where that cannot be seen.
     """
-    recording, unsure = printed.recording, False
+    recording, unsure, spoken = printed.recording, False, {(message, key) for key in (*SAID, "tool_calls")}
     for part in range(turn.start, turn.stop):
         step = printed.parts[part]
-        if message in recording.steps.owners[step]:
-            origins = _origins(recording.steps, step)
-            if any(recording.observe(recording.step("has_words({0})", origin)) for origin in origins):
+        if message in recording.steps.owners(step):
+            said = [each.step for each in origins_of(recording.steps, step) if each.of_what in spoken]
+            if any(has_words(recording, each) for each in said):
                 return part
-            unsure |= origins != [step]
+            unsure |= said != [step]
     if unsure:
         raise Untraceable  # white space is said, too, where it is made part of something
     return None
 
 
-def _origins(steps: Steps, step: int) -> list[int]:
-    """Steps below this one: if one of them has words, these are printed, and are what a message says or names in a call.
+def check_unprinted(printed: Printed, rendering: Rendering, conversation: Conversation) -> None:
+    """The same of what they say is left out of the text of every conversation that comes here."""
+    prints: dict[int, list[tuple[int, list[Origin]]]] = {}
+    steps = printed.recording.steps
+    for part in dict.fromkeys(printed.parts):
+        origins = origins_of(steps, part)
+        for source in steps.sources[part]:
+            own = [origin for origin in origins if origin.source == source]
+            prints.setdefault(source, []).append((part, own))
+    found = {
+        (message, kind)
+        for kind, message, values in _sayings(printed.recording, conversation, prints)
+        if _is_left_out(printed.recording, values, prints)
+    }
+    if rendering.unprinted != tuple((kind, message) for message, kind in sorted(found)):
+        raise Untraceable
 
-    The step itself, if it is nothing but cut out of such.
-    """
-    if _MADE_OF.fullmatch(steps.forms[step]):
-        return [origin for operand in steps.operands[step] for origin in _origins(steps, operand)]
-    source = step
-    while _CUT.fullmatch(steps.forms[source]):
-        if key := _key_of(steps, source):
-            return [step] if key in (*SAID, "tool_calls") else []
-        source = steps.operands[source][0]
-    return []
+
+def _sayings(recording: Recording, conversation: Conversation, prints: _Prints) -> Iterator[tuple[str, int, list[int]]]:
+    """What every conversation that comes here says: kind, message, and the steps that are its values."""
+    if conversation.tools is not None:
+        yield TOOLS, OF_NO_MESSAGE, [recording.input("tools")]
+    root = recording.input("messages")
+    for index, message in enumerate(conversation.messages):
+        at, thoughts = recording.part("{0}[{1}]", root, recording.constant(index)), []
+        for key, value in message.items():
+            kind = kind_of(message["role"], key)
+            if kind is None:
+                continue
+            step = recording.part("{0}[{1}]", at, recording.constant(key))
+            if kind == "reasoning":
+                thoughts.append(step)
+            elif type(value) is list and step in prints:
+                many = recording.observe(recording.step("len({0})", step))
+                for item in range(many):
+                    yield kind, index, [recording.part("{0}[{1}]", step, recording.constant(item))]
+            else:
+                yield kind, index, [step]
+        if thoughts:
+            yield "reasoning", index, thoughts
+
+
+def _is_left_out(recording: Recording, values: Sequence[int], prints: _Prints) -> bool:
+    """Whether these values, which are one saying, have words and none of them is printed."""
+    steps, unsure = recording.steps, False
+    looked_at: list[tuple[Origin, bool]] = []
+    for value in values:
+        (source,) = steps.sources[value]
+        for part, origins in prints.get(source, ()):
+            unsure |= not origins
+            for origin in origins:
+                if origin.whole in (value, source) and len(values) == 1:
+                    return False  # all that it says, if it says anything, is printed
+                if value in (source, origin.item):
+                    looked_at.append((origin, origin.step == part))
+                unsure |= value != source and origin.item is None
+    for origin, bare in looked_at:
+        if has_words(recording, origin.step):
+            return False
+        unsure |= not bare  # white space is printed as something else where it is made part of it
+    if not any(has_words(recording, value) for value in values):
+        return False
+    if unsure:
+        raise Untraceable
+    return True
+
+
+def has_words(recording: Recording, step: int) -> bool:
+    """Whether a value has words, which is observed."""
+    return bool(recording.observe(recording.step("has_words({0})", step)))
+
+
+def is_said(steps: Steps, step: int) -> bool:
+    """Whether a step is a text that a message says."""
+    key = steps.key_of(step)
+    return key is not None and key[1] in SAID
 
 
 def check_controls(printed: Printed, template: ChatTemplate, rendering: Rendering) -> None:
@@ -195,9 +250,9 @@ def _says_words(printed: Printed, part: int) -> bool:
     """Whether a part of an answer is known to hold a word that its message says; what it depends on is observed."""
     recording, step = printed.recording, printed.parts[part]
     steps, form = recording.steps, recording.steps.forms[step]
-    if _key_of(steps, steps.operands[step][0] if _STRIP.fullmatch(form) else step) in SAID:
+    if is_said(steps, steps.operands[step][0] if _STRIP.fullmatch(form) else step):
         return bool(recording.observe(recording.step("{0}.strip() != ''", step)))
-    if not form.startswith("to_json(") or not steps.owners[step]:
+    if not form.startswith("to_json(") or not steps.owners(step):
         return False
     given = steps.operands[step][0]
     if steps.forms[given] != "{0}[{1}]" or steps.constants.get(steps.operands[given][1]) != "arguments":
@@ -244,19 +299,8 @@ def check_point(printed: Printed, stay: Stay, control: int) -> None:
         raise Untraceable
     recording, step = printed.recording, printed.parts[part]
     text = recording.steps.operands[step][0] if _STRIP.fullmatch(recording.steps.forms[step]) else step
-    if _key_of(recording.steps, text) not in SAID or not recording.observe(
-        recording.step("{0}[:1].strip() != ''", step)
-    ):
+    if not is_said(recording.steps, text) or not recording.observe(recording.step("{0}[:1].strip() != ''", step)):
         raise Untraceable
-
-
-def _key_of(steps: Steps, step: int) -> Any:
-    """The key of a message that the step is the value of; None if it is no such value."""
-    if steps.forms[step] != "{0}[{1}]":
-        return None
-    message, key = steps.operands[step]
-    is_message = steps.forms[message] == "{0}[{1}]" and steps.forms[steps.operands[message][0]] == "messages"
-    return steps.constants.get(key) if is_message else None
 
 
 def check_end(printed: Printed, stay: Stay, span: Span, rendering: Rendering, template: ChatTemplate) -> None:
@@ -291,53 +335,3 @@ def merged(printed: Printed) -> tuple[int, ...]:
         steps += [*printed.parts[done:start], recording.constant(printed.literal(start, stop))]
         done = stop
     return (*steps, *printed.parts[done:])
-
-
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """The prompts of a conversation that is being recorded.
-
-    variables, traced: what the template sees, and the same in stand-ins.
-    """
-
-    template: ChatTemplate
-    recorder: RecordingTemplate
-    recording: Recording
-    variables: Mapping[str, Any]
-    traced: Mapping[str, Any]
-
-    def before(self, message: int) -> str:
-        """The prompt that a message answers. What it depends on is observed. Raises Untraceable."""
-        template = self.template
-        if template.header is not None:
-            return template.header
-        if template.compiled.epilogue is None:
-            return self._ask_after(message)
-        for name in template.compiled.epilogue.names:
-            value = self.traced.get(name)
-            if isinstance(value, TracedNumber):
-                value.settle()
-            elif isinstance(value, Traced):
-                raise Untraceable
-        return template.prompts.after(self.variables, message)
-
-    def _ask_after(self, message: int) -> str:
-        """As `GenerationPrompts` asks after `messages[:message]`, over stand-ins. Raises Untraceable where the prompt is not
-        literal, or may begin at the last message."""
-        for messages in (self.traced["messages"][:message], [dict(said) for said in QUESTION]):
-            variables = {**self.traced, "messages": messages}
-            try:
-                asked = self._printed({**variables, "add_generation_prompt": True})
-                over = len(asked.parts) if asked.over is None else asked.over
-                after = asked.literal(over, len(asked.parts))
-                if after.strip():
-                    return after
-                told = self._printed(variables)
-            except (Refusal, jinja2.UndefinedError):  # it refuses to begin so, and would in every such conversation
-                continue
-            if after or merged(asked) != merged(told)[: len(merged(asked))]:
-                raise Untraceable  # the prompt begins at the last message, perhaps
-        return ""
-
-    def _printed(self, variables: Mapping[str, Any]) -> Printed:
-        return self.recorder.printed(variables, self.recording)

@@ -22,16 +22,17 @@ from typing import Any
 
 from sftprep.errors import RefusedError
 from sftprep.records.conversation import PLAIN, Conversation
+from sftprep.records.said import has_words, says
 from sftprep.replay.decision_tree import Program, Replay, Tree
-from sftprep.replay.prefixes import Prefixes
+from sftprep.replay.prefixes import Prefixes, Prompts
 from sftprep.replay.proof import (
-    Prompts,
     check_controls,
     check_end,
     check_header,
     check_owners,
     check_point,
     check_silence,
+    check_unprinted,
     merged,
     recorded_turns,
     stays_of,
@@ -40,7 +41,6 @@ from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_c
 from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.turns import Rendering, SpanPlaces, header_of, places_of
-from sftprep.template.writers import has_words, says
 
 _Outcome = SpanPlaces | str  # where spans lie, or why the template refuses
 Guard = Callable[[Conversation], AbstractContextManager[None]]
@@ -190,6 +190,7 @@ class ReplayTemplate:
         printed = self._recorder.printed(traced, recording, held_back=self._held_back)
         if printed.text != rendering.text:
             raise Untraceable
+        check_unprinted(printed, rendering, conversation)
         if self._asking:
             check_controls(printed, self.template, rendering)
             marks = places_of(rendering)

@@ -9,7 +9,9 @@ all observations take the same way through the template, so what it prints for t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2.filters import do_title
@@ -19,6 +21,12 @@ from sftprep.jinja.sandbox import to_json
 FUNCTIONS: Mapping[str, Any] = {"to_json": to_json, "title": do_title, "NoneType": type(None)}
 MAX_STEPS = 20_000
 MAX_REPEATS = 32  # how often one input may come out again: what bounds a replayed text by its conversation's size
+# Forms of steps: of those that hold all that their operands say, that hold a part of it, and that take from its ends.
+_MADE_OF = re.compile(r"(?:to_json|str)\(\{0\}.*\)|[\[({].*, (?:[\])]|\}\})|''\.join\(\(.*\)\)")
+_CUT = re.compile(
+    r"\{0\}(?:\[.*\]|\.(?:l|r)?(?:strip|split|partition)\(.*\)|\.(?:splitlines|removeprefix|removesuffix)\(.*\))|\[\*\{0\}.*\]"
+)
+_STRIP = re.compile(r"\{0\}\.[lr]?strip\((\{1\})?\)")
 
 
 class Untraceable(BaseException):
@@ -57,7 +65,7 @@ class Steps:
         self.operands: list[tuple[int, ...]] = []  # numbers of earlier steps
         self.constants: dict[int, Any] = {}
         self.weights: list[Mapping[int, int]] = []  # how often each input may come out of a step, at most, in length
-        self.owners: list[frozenset[int]] = []  # the messages that a step is made of
+        self.sources: list[frozenset[int]] = []  # steps that it is made of: the tools, the values of messages' keys
         self._known: dict[tuple[Any, ...], int] = {}
 
     def constant(self, value: Any) -> int:
@@ -107,16 +115,30 @@ class Steps:
             self.forms.append(form)
             self.operands.append(operands)
             self.weights.append({number: 1} if weights is None else weights)
-            self.owners.append(self._owners(form, operands))
+            self.sources.append(self._sources(number, form, operands))
             if not form:
                 self.constants[number] = value
                 self.weights[-1] = {}
         return number
 
-    def _owners(self, form: str, operands: tuple[int, ...]) -> frozenset[int]:
-        if form == "{0}[{1}]" and self.forms[operands[0]] == "messages":
-            return frozenset({self.constants[operands[1]]})
-        return frozenset().union(*map(self.owners.__getitem__, operands))
+    def _sources(self, number: int, form: str, operands: tuple[int, ...]) -> frozenset[int]:
+        if form == "tools" or (form == "{0}[{1}]" and self._is_message(operands[0])):
+            return frozenset({number})
+        return frozenset().union(*map(self.sources.__getitem__, operands))
+
+    def _is_message(self, step: int) -> bool:
+        return self.forms[step] == "{0}[{1}]" and self.forms[self.operands[step][0]] == "messages"
+
+    def key_of(self, step: int) -> tuple[int, Any] | None:
+        """(message, key) of which the step is the value; None if it is no such value."""
+        if self.forms[step] != "{0}[{1}]" or not self._is_message(self.operands[step][0]):
+            return None
+        message, key = self.operands[step]
+        return self.constants[self.operands[message][1]], self.constants.get(key)
+
+    def owners(self, step: int) -> set[int]:
+        """The messages that a step is made of."""
+        return {key[0] for source in self.sources[step] if (key := self.key_of(source))}
 
     def function(self, step: int) -> Callable[..., Any]:
         """A step's form as a function of its operands."""
@@ -192,3 +214,47 @@ class Recording:
 def growth(old: str, new: str) -> int:
     """How many times longer `text.replace(old, new)` can be than the text."""
     return max(1, math.ceil(len(new) / len(old))) if old else 1 + 2 * len(new)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A step whose words, if it has any, are printed. It is cut out of one thing that the conversation says."""
+
+    step: int
+    source: int  # the step that it is cut out of: the value of a key of a message, or the tools
+    of_what: tuple[int, Any] | None  # message and key
+    item: int | None  # the step that is the item of the source that it is cut out of, if that can be told
+    whole: int  # the step itself before white space was taken from its ends
+
+
+def origins_of(steps: Steps, step: int) -> list[Origin]:
+    """Steps below this one, which makes what it says of them: if one of them has words, these are printed.
+
+    The step itself, if it is nothing but cut out of a source.
+    """
+    whole = _untrimmed(steps, step)
+    if _MADE_OF.fullmatch(steps.forms[whole]):
+        return [origin for operand in steps.operands[whole] for origin in origins_of(steps, operand)]
+    source, item = step, None
+    while steps.sources[source] != {source}:
+        if not _CUT.fullmatch(steps.forms[source]):
+            return []
+        source, item = steps.operands[source][0], source
+    if item is not None and (steps.forms[item] != "{0}[{1}]" or not _is_index(steps, steps.operands[item][1])):
+        item = None
+    return [Origin(step, source, steps.key_of(source), item, whole)]
+
+
+def _untrimmed(steps: Steps, step: int) -> int:
+    """The step before white space was taken from its ends."""
+    while _STRIP.fullmatch(steps.forms[step]):
+        text, *characters = steps.operands[step]
+        if any(str(steps.constants.get(each, ".") or "").strip() for each in characters):
+            break
+        step = text
+    return step
+
+
+def _is_index(steps: Steps, step: int) -> bool:
+    number = steps.constants.get(step)
+    return type(number) is int and number >= 0

@@ -21,13 +21,14 @@ from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.compiled import CompiledTemplate, MarkedText
 from sftprep.jinja.message_marks import Mark
 from sftprep.records.conversation import Conversation
+from sftprep.records.said import says
 from sftprep.template.control_tokens import ending_tokens, structural_tokens
 from sftprep.template.misplaced import Misplaced, goes_on, holder_of, turns_of
 from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
 from sftprep.template.turns import Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
 from sftprep.template.variables import Variables
-from sftprep.template.writers import Writers, says, utf_8, writers_of
+from sftprep.template.writers import Writers, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 
@@ -140,7 +141,7 @@ class ChatTemplate:
         looked_at, printed = self.compiled.looked_at, {span.message for span in spans}
         is_known = looked_at is not None and min(printed, default=looked_at) >= looked_at
         known = tuple(sorted(printed.intersection(others))) if is_known else None
-        return replace(self._rendering(marked.text, spans, controls, silent), others=known)
+        return replace(self._rendering(marked.text, spans, controls, writers, silent), others=known)
 
     def render_blocks(self, conversation: Conversation) -> Rendering:
         """The text, and the template's `{% generation %}` blocks as spans: (start, stop) as Transformers counts them.
@@ -151,12 +152,12 @@ class ChatTemplate:
             raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
         _, marked, writers = self._run(conversation, held_back=True)
         spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
-        return self._rendering(marked.text, spans, writers.controls(self.controls, marked.text))
+        return self._rendering(marked.text, spans, writers.controls(self.controls, marked.text), writers)
 
     def ask(self, conversation: Conversation) -> Rendering:
         """The text that a model sees which is to answer a conversation. Raises ConversationError if the template refuses."""
         _, marked, writers = self._run(conversation, held_back=False, asking=True)
-        return self._rendering(marked.text, (), writers.controls(self.controls, marked.text))
+        return self._rendering(marked.text, (), writers.controls(self.controls, marked.text), writers)
 
     def _run(
         self, conversation: Conversation, *, held_back: bool, asking: bool = False
@@ -188,11 +189,18 @@ class ChatTemplate:
         return mark.start, places[at] if said else len(text), True  # where nothing is said, nothing is trained
 
     def _rendering(
-        self, text: str, spans: Sequence[Span], controls: Sequence[Stretch], silent: Sequence[int] = ()
+        self,
+        text: str,
+        spans: Sequence[Span],
+        controls: Sequence[Stretch],
+        writers: Writers,
+        silent: Sequence[int] = (),
     ) -> Rendering:
         """controls: the control tokens that the template wrote; others in the text are forged."""
-        forged = set(stretches(self.controls, text)).difference(controls)
-        return Rendering(text, tuple(spans), tuple(controls), tuple(sorted(forged)), silent=tuple(silent))
+        forged = sorted(set(stretches(self.controls, text)).difference(controls))
+        return Rendering(
+            text, tuple(spans), tuple(controls), tuple(forged), silent=tuple(silent), unprinted=writers.unprinted
+        )
 
     @cached_property
     def _follows_talk(self) -> bool:

@@ -17,10 +17,11 @@ from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja.compiled import CompiledTemplate, MarkedText
 from sftprep.jinja.message_marks import Mark, Region, append_mark
 from sftprep.records.conversation import Conversation
+from sftprep.records.said import says
 from sftprep.template.probes import ONE_TOOL, OTHERS, TALK, Messages, with_tools
 from sftprep.template.turns import NOT_BLANK, Stretch
 from sftprep.template.variables import Variables
-from sftprep.template.writers import Writers, says, utf_8, writers_of
+from sftprep.template.writers import Writers, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 Message = Mapping[str, Any]

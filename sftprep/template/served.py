@@ -39,6 +39,7 @@ def behind(asked: Rendering, rendering: Rendering) -> Rendering:
         spans=tuple(spans),
         controls=(*asked.controls, *moved(rendering.controls)),
         forged=(*asked.forged, *moved(rendering.forged)),
+        unprinted=(*asked.unprinted, *(each for each in rendering.unprinted if each[1] == own[0].message)),
     )
 
 

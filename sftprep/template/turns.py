@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
 
+from sftprep.records.said import LeftOut
+
 Stretch = tuple[int, int]  # (start, stop) in code points
 NOT_BLANK = re.compile(r"\S")  # finds whether there is more than white space in a stretch without copying it
 
@@ -38,6 +40,7 @@ class Rendering:
     forged: tuple[Stretch, ...] = ()  # text of messages, tools or variables that spells a control token, in text order
     adapted: bool = False  # whether the template took the conversation in another variant than its own only
     silent: tuple[int, ...] = ()  # indices of messages that have something to say, of which nothing is printed: no span
+    unprinted: tuple[LeftOut, ...] = ()  # what the conversation says of which nothing is printed, by message
     # Indices of the assistant's messages that stand behind another text than a model sees which is asked for them, or are
     # another text than they are while they come last. None: not known.
     others: tuple[int, ...] | None = None
@@ -54,6 +57,7 @@ class SpanPlaces:
     last: tuple[int, ...]  # (K,) index of the control token that the span ends with
     unplaced: bool  # True: some span does not lie between control tokens in this way (its entries are -1, "", -1)
     silent: tuple[int, ...] = ()  # as in the rendering
+    unprinted: tuple[LeftOut, ...] = ()
     others: tuple[int, ...] | None = None  # as in the rendering
 
 
@@ -86,6 +90,7 @@ def places_of(rendering: Rendering) -> SpanPlaces:
         last=tuple(last),
         unplaced=-1 in first,
         silent=rendering.silent,
+        unprinted=rendering.unprinted,
         others=rendering.others,
     )
 
@@ -105,7 +110,9 @@ def rendering_of(text: str, marks: SpanPlaces, controls: re.Pattern[str]) -> Ren
         if not text.startswith(header, begin):
             return None
         spans.append(Span(message, begin + len(header), places[last][1], turn))
-    return Rendering(text, tuple(spans), tuple(places), silent=marks.silent, others=marks.others)
+    return Rendering(
+        text, tuple(spans), tuple(places), silent=marks.silent, unprinted=marks.unprinted, others=marks.others
+    )
 
 
 def token_pattern(tokens: Collection[str]) -> re.Pattern[str]:

@@ -17,12 +17,12 @@ from sftprep.errors import ConversationError
 from sftprep.jinja.compiled import CompiledTemplate
 from sftprep.jinja.written_text import NOBODY, Writer, Written, parts_of
 from sftprep.records.conversation import Conversation, set_aside
+from sftprep.records.said import OF_NO_MESSAGE, SAID, TOOLS, LeftOut, Saying, has_words, kind_of, left_out
 from sftprep.template.turns import NOT_BLANK, Stretch
 from sftprep.workers.limits import LimitError
 
-SAID = frozenset({"content", "reasoning_content", "thinking", "reasoning", "arguments"})  # keys of a message's own text
-_GIVEN = ("tools", "documents")
 _LONG = 1 << 18  # bytes: less is nothing to save memory of
+_NOBODY: Writer = frozenset({NOBODY})
 UNTRACEABLE = "what the chat template prints cannot be traced to the messages"
 
 
@@ -32,6 +32,12 @@ class Pieces:
 
     places: array[int] = field(default_factory=lambda: array("i"))
     owners: array[int] = field(default_factory=lambda: array("i"))
+
+    def add(self, place: int, owner: int) -> None:
+        """Note a piece, the next in the text; once for each of the messages that it is of, in their order."""
+        if not self.places or (self.places[-1], self.owners[-1]) != (place, owner):
+            self.places.append(place)
+            self.owners.append(owner)
 
     def owners_in(self, start: int, stop: int) -> set[int]:
         """Whose pieces begin in text[start:stop]."""
@@ -48,13 +54,20 @@ class Writers:
     """Who wrote a text; all in text order, in code points.
 
     own: what the template wrote and nothing else is in. unclear: stretches that texts of the template may be in, with
-    them. said: what messages say. named: what else is theirs of calls of tools, such as names.
+    them. said: what messages say. named: what else is theirs of calls of tools, such as names. sayings: all that the
+    conversation says, printed or not.
     """
 
     own: list[Stretch] = field(default_factory=list)
     unclear: list[tuple[Stretch, set[str]]] = field(default_factory=list)
     said: Pieces = field(default_factory=Pieces)
     named: Pieces = field(default_factory=Pieces)
+    sayings: list[Saying] = field(default_factory=list)
+
+    @property
+    def unprinted(self) -> tuple[LeftOut, ...]:
+        """What the conversation says of which nothing is in the text."""
+        return left_out(self.sayings)
 
     def speaks(self, message: int, start: int, stop: int) -> bool:
         """Whether anything that the message has to say is in text[start:stop]."""
@@ -89,7 +102,8 @@ def writers_of(
     found, done, at, read = Writers(), 0, 0, 0
     long = (conversation.messages, variables["messages"]) if len(text) >= _LONG else ()
     try:
-        given = _written_by(variables, conversation.template_kwargs)
+        sources = _Sources(found)
+        given = sources.written(variables, conversation.template_kwargs)
         with set_aside(*long):
             for piece in compiled.follow(given):
                 data = utf_8(piece)
@@ -100,7 +114,7 @@ def writers_of(
                     if writer is not None:
                         found.own.append((done, at))
                         done = at + len(part)
-                        _note(found, part, at, writer)
+                        sources.note(part, at, writer)
                     at += len(part)
     except (LimitError, MemoryError):
         raise
@@ -112,53 +126,71 @@ def writers_of(
     return found
 
 
-def _note(found: Writers, part: str, at: int, writer: frozenset[int | str]) -> None:
-    if said := NOT_BLANK.search(part):
-        for each in sorted(each for each in writer if isinstance(each, int)):
-            if each != NOBODY:
-                pieces, message = (found.said, each) if each >= 0 else (found.named, _namer(each))
-                pieces.places.append(at + said.start())
-                pieces.owners.append(message)
-    if texts := {each for each in writer if isinstance(each, str)}:
-        found.unclear.append(((at, at + len(part)), texts))
-
-
-def says(message: Mapping[str, Any]) -> bool:
-    """Whether a message has something to say: more than white space, or a call of a tool."""
-    return bool(message.get("tool_calls")) or any(has_words(message[key]) for key in SAID if key in message)
-
-
-def has_words(value: Any) -> bool:
-    """Whether text, or text in parts, is more than white space."""
-    if isinstance(value, dict):
-        return any(has_words(item) for key, item in value.items() if key != "type")
-    return (
-        any(map(has_words, value))
-        if isinstance(value, list)
-        else isinstance(value, str) and bool(NOT_BLANK.search(value))
-    )
-
-
 def utf_8(text: str) -> bytes:
     """A text in less memory: Python takes up to four bytes for each of its characters."""
     return text.encode("utf-8", "surrogatepass")
 
 
-def _written_by(variables: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
-    """The variables with writers in the conversation's: `messages`, `tools`, `documents` and its `own`. Roles are the template's."""
-    nobody = frozenset({NOBODY})
-    made = {name: _by(nobody, nobody, value) if name in (*_GIVEN, *own) else value for name, value in variables.items()}
-    made["messages"] = []
-    for index, message in enumerate(variables["messages"]):
-        speaker, namer = frozenset({index}), frozenset({_namer(index)})
-        calls = {"tool_calls": _by(namer, speaker, message["tool_calls"])} if "tool_calls" in message else {}
-        made["messages"].append({**_by(nobody, speaker, message), **calls, "role": message["role"]})
-    return made
+class _Sources:
+    """The strings of a conversation, which know by number what of it they are of, and what is printed of them."""
 
+    def __init__(self, found: Writers) -> None:
+        self._found = found
+        self._sources: list[tuple[Saying, Pieces | None]] = []  # by number; where it is noted, if anywhere
 
-def _namer(message: int) -> int:
-    """The writer of what a message names in its calls; of such a writer, the message."""
-    return NOBODY - 1 - message
+    def written(self, variables: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+        """The variables with writers in the conversation's: `messages`, `tools`, `documents` and its `own`. Roles are the
+        template's."""
+        theirs = ("documents", *own)
+        made = {name: _by(_NOBODY, _NOBODY, value) if name in theirs else value for name, value in variables.items()}
+        tools = self._writer(self._saying(TOOLS, OF_NO_MESSAGE, variables["tools"]))
+        made["tools"] = _by(tools, tools, variables["tools"])
+        made["messages"] = [self._message(index, message) for index, message in enumerate(variables["messages"])]
+        return made
+
+    def note(self, part: str, at: int, writer: frozenset[int | str]) -> None:
+        """A part of the text, its place in code points, and who wrote it."""
+        if said := NOT_BLANK.search(part):
+            for number in sorted(each for each in writer if isinstance(each, int) and each != NOBODY):
+                saying, pieces = self._sources[number]
+                saying.printed = True
+                if pieces is not None:
+                    pieces.add(at + said.start(), saying.message)
+        if texts := {each for each in writer if isinstance(each, str)}:
+            self._found.unclear.append(((at, at + len(part)), texts))
+
+    def _message(self, index: int, message: Mapping[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        known: dict[str, Saying] = {}
+        for key, value in message.items():
+            kind = kind_of(message["role"], key)
+            if kind is None:
+                speaker = self._writer(Saying("", index, has_words=False), self._found.said)
+                made[Written(key)] = value if key == "role" else _by(_NOBODY, speaker, value)
+            elif kind == "reasoning":  # has several names
+                saying = known[kind] = known.get(kind) or self._saying(kind, index, "")
+                saying.has_words |= has_words(value)
+                made[Written(key)] = self._of(saying, value)
+            elif isinstance(value, list):
+                made[Written(key)] = [self._of(self._saying(kind, index, item), item) for item in value]
+            else:
+                made[Written(key)] = self._of(self._saying(kind, index, value), value)
+        return made
+
+    def _saying(self, kind: str, message: int, value: Any) -> Saying:
+        saying = Saying(kind, message, has_words(value))
+        self._found.sayings.append(saying)
+        return saying
+
+    def _of(self, saying: Saying, value: Any) -> Any:
+        """The value, written by what is said in it."""
+        said = None if saying.kind == "names" else self._found.said
+        speaker = self._writer(saying, said)
+        return _by(self._writer(saying, self._found.named) if saying.kind == "tool_calls" else speaker, speaker, value)
+
+    def _writer(self, saying: Saying, pieces: Pieces | None = None) -> Writer:
+        self._sources.append((saying, pieces))
+        return frozenset({len(self._sources) - 1})
 
 
 def _by(writer: Writer, speaker: Writer, value: Any) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Steps, Untraceable, growth
+from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Steps, Untraceable, growth, origins_of
 
 
 def test_constants_are_told_apart_by_type() -> None:
@@ -27,12 +28,53 @@ def test_the_same_step_is_kept_once() -> None:
     assert [steps.forms[step] for step in (text, trimmed)] == ["text", "{0}.strip()"]
 
 
-def test_messages_own_what_is_made_of_them() -> None:
+def test_steps_know_what_they_are_made_of() -> None:
     steps = Steps(Forms({}))
+    tools, zero = steps.input("tools"), steps.constant(0)
     first, second = (steps.part("{0}[{1}]", (steps.input("messages"), steps.constant(n))) for n in (0, 1))
-    both = steps.step("{0} + {1}", (steps.part("{0}['content']", (first,)), second))
-    assert [steps.owners[step] for step in (first, second, both)] == [{0}, {1}, {0, 1}]
-    assert steps.owners[steps.constant("a")] == frozenset()
+    content, name = (
+        steps.part("{0}[{1}]", (message, steps.constant(key)))
+        for message, key in ((first, "content"), (second, "name"))
+    )
+    part = steps.part("{0}[{1}]", (content, zero))
+    both = steps.step("{0} + {1}", (part, name))
+    assert [steps.sources[step] for step in (content, part, both, tools)] == [
+        {content},
+        {content},
+        {content, name},
+        {tools},
+    ]
+    assert [steps.owners(step) for step in (content, part, both, tools)] == [{0}, {0}, {0, 1}, set()]
+    assert [steps.key_of(step) for step in (content, name)] == [(0, "content"), (1, "name")]
+    assert [steps.key_of(step) for step in (first, part, both, tools, zero)] == [None] * 5
+    assert steps.sources[zero] == steps.sources[steps.part("{0}[{1}]", (steps.input("template_kwargs"), zero))] == set()
+
+
+def test_what_steps_are_cut_out_of() -> None:
+    steps = Steps(Forms({}))
+    message = steps.part("{0}[{1}]", (steps.input("messages"), steps.constant(3)))
+    content, calls = (steps.part("{0}[{1}]", (message, steps.constant(key))) for key in ("content", "tool_calls"))
+    call = steps.part("{0}[{1}]", (calls, steps.constant(1)))
+    name = steps.part("{0}[{1}]", (call, steps.constant("name")))
+    trimmed = steps.step("{0}.strip()", (content,))
+    dotless = steps.step("{0}.strip({1})", (content, steps.constant(".")))
+    shown = steps.step("to_json({0})", (call,))
+    sliced = steps.part("{0}[{1}:{2}:{3}]", (calls, *map(steps.constant, (1, None, None))))
+    later = steps.part("{0}[{1}]", (sliced, steps.constant(0)))
+    both = steps.step("''.join(({0}, {1}, ))", (trimmed, name))
+
+    def found(step: int) -> list[tuple[Any, ...]]:
+        return [(each.step, each.of_what, each.item, each.whole) for each in origins_of(steps, step)]
+
+    assert found(content) == [(content, (3, "content"), None, content)]
+    assert found(trimmed) == [(trimmed, (3, "content"), None, content)]
+    assert found(dotless) == [(dotless, (3, "content"), None, dotless)]
+    assert found(name) == [(name, (3, "tool_calls"), call, name)]
+    assert found(shown) == [(call, (3, "tool_calls"), call, call)]
+    assert found(later) == [(later, (3, "tool_calls"), None, later)]
+    assert found(both) == found(trimmed) + found(name)
+    assert found(steps.step("{0}[{1}]", (shown, steps.constant(0)))) == []
+    assert found(steps.constant("a")) == found(steps.input("template_kwargs")) == []
 
 
 def test_what_would_multiply_an_input_ends_the_recording() -> None:
