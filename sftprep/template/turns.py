@@ -124,7 +124,7 @@ class Piece:
     """A prompt's words up to the next place where a header may end: a token's edge, a line's end, the prompt's end."""
 
     words: re.Pattern[str]  # with any white space between them
-    blanks: tuple[str, ...]  # what a header may hold of the white space behind them, the longest first
+    blank: str  # white space behind them, of which a header holds what the turn has, too
 
 
 @lru_cache(maxsize=256)
@@ -137,9 +137,9 @@ def pieces_of(prompt: str, tokens: re.Pattern[str]) -> tuple[Piece, ...]:
         if words := prompt[start:stop].split():
             end = start + len(prompt[start:stop].rstrip())
             following = NOT_BLANK.search(prompt, end)
-            blanks = [prompt[end:at] for at in bounds if end < at <= (following.start() if following else len(prompt))]
-            edge = r"\b" if blanks and words[-1][-1].isalnum() else ""
-            pieces.append(Piece(re.compile(r"\s*".join(map(re.escape, words)) + edge), (*blanks[::-1], "")))
+            blank = prompt[end : following.start() if following else len(prompt)]
+            edge = r"\b" if blank and words[-1][-1].isalnum() else ""
+            pieces.append(Piece(re.compile(r"\s*".join(map(re.escape, words)) + edge), blank))
     return tuple(pieces)
 
 
@@ -192,7 +192,7 @@ def _row(text: str, start: int, stop: int, pieces: Sequence[Piece]) -> tuple[int
         if found is None:
             break
         reached = found.end()
-        end = reached + len(next(blank for blank in piece.blanks if text.startswith(blank, reached, stop)))
+        end = reached + shared_length(piece.blank, text[reached : min(reached + len(piece.blank), stop)])
         count += 1
     return count, end
 
@@ -210,15 +210,17 @@ def end_of_turn(
     """Where training ends in a turn whose header ends at start and whose text ends at stop.
 
     After the first EOS, where generation stops; else after the last control token of the turn, if only white space
-    follows. A turn without one is trained whole, and where the next text begins with a control token (GLM 4 ends a turn
-    by the next one's first token) that is trained too; so it is behind a control token that is none of `ends`, those known
+    follows. A turn without one is trained whole, and where the next text begins with a control token, white space before it
+    or not (GLM 4 ends a turn by the next one's first token), that is trained too; so it is behind a control token that is none of `ends`, those known
     to end turns, if it is one itself (Gemma 4 ends a call by the first token of its result).
     With `token`, the last such token of the turn, whatever follows.
     """
     low, high = bisect_left(controls, (start, start)), bisect_left(controls, (stop, stop))
     inside = [(end, text[begin:end]) for begin, end in controls[low:high] if end <= stop]
-    following = controls[high] if controls[high : high + 1] and controls[high][0] == stop else (stop, stop)
-    late = text[slice(*following)]
+    begin, end = controls[high] if high < len(controls) else (stop, stop)
+    if NOT_BLANK.search(text, stop, begin):
+        begin = end = stop
+    following, late = (stop, end), text[begin:end]
     if token is not None:
         found = [end for end, each in inside if each == token]
         return found[-1] if found else following[late == token]
