@@ -114,7 +114,7 @@ class RunLog:
     def _enter(self, value: Any, lists: tuple[Any, ...]) -> None:
         found = value if type(value) is tuple else (value,)
         if type(value) is int:
-            found = [items[value] for items in lists if type(items) is list and 0 <= value < len(items)]
+            found = tuple(items[value] for items in lists if type(items) is list and 0 <= value < len(items))
         for item in found:
             message = self.message_of.get(id(item))
             if message is not None:

@@ -24,7 +24,9 @@ from sftprep.template.writers import Writers, says, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 Message = Mapping[str, Any]
-REMEDY = "; use --mask generation, with such blocks in the template, or --mask scan"
+REMEDY = (
+    "; use --mask scan with --scan-header and --scan-end, or --mask generation if blocks of it can tell turns apart"
+)
 
 
 def strays(
@@ -159,7 +161,9 @@ def holder_of(marks: Sequence[Mark], place: int) -> int:
     for mark in marks:
         if mark.start <= place <= mark.stop:
             return mark.message
-    raise TemplateError("chat template: a {% generation %} block outside every loop over messages; use --mask scan")
+    raise TemplateError(
+        "chat template: a {% generation %} block outside every loop over messages; use --mask scan with --scan-header and --scan-end"
+    )
 
 
 class Misplaced:

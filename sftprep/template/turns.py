@@ -124,22 +124,23 @@ class Piece:
     """A prompt's words up to the next place where a header may end: a token's edge, a line's end, the prompt's end."""
 
     words: re.Pattern[str]  # with any white space between them
-    blank: str  # white space behind them, of which a header holds what the turn has, too
+    blanks: tuple[str, ...]  # what a header may hold of the white space behind them, the longest first
 
 
 @lru_cache(maxsize=256)
 def pieces_of(prompt: str, tokens: re.Pattern[str]) -> tuple[Piece, ...]:
     """The prompt in pieces. A word that white space follows is not the beginning of a longer one."""
     lines = (at + 1 for at, character in enumerate(prompt) if character == "\n")
-    bounds = sorted({0, len(prompt), *lines, *(end for pair in stretches(tokens, prompt) for end in pair)})
+    last = range(len(prompt.rstrip()), len(prompt))  # any part of the white space that it ends with
+    bounds = sorted({0, len(prompt), *last, *lines, *(end for pair in stretches(tokens, prompt) for end in pair)})
     pieces = []
     for start, stop in pairwise(bounds):
         if words := prompt[start:stop].split():
             end = start + len(prompt[start:stop].rstrip())
             following = NOT_BLANK.search(prompt, end)
-            blank = prompt[end : following.start() if following else len(prompt)]
-            edge = r"\b" if blank and words[-1][-1].isalnum() else ""
-            pieces.append(Piece(re.compile(r"\s*".join(map(re.escape, words)) + edge), blank))
+            blanks = [prompt[end:at] for at in bounds if end < at <= (following.start() if following else len(prompt))]
+            edge = r"\b" if blanks and words[-1][-1].isalnum() else ""
+            pieces.append(Piece(re.compile(r"\s*".join(map(re.escape, words)) + edge), (*blanks[::-1], "")))
     return tuple(pieces)
 
 
@@ -192,7 +193,7 @@ def _row(text: str, start: int, stop: int, pieces: Sequence[Piece]) -> tuple[int
         if found is None:
             break
         reached = found.end()
-        end = reached + shared_length(piece.blank, text[reached : min(reached + len(piece.blank), stop)])
+        end = reached + len(next(blank for blank in piece.blanks if text.startswith(blank, reached, stop)))
         count += 1
     return count, end
 
@@ -210,17 +211,16 @@ def end_of_turn(
     """Where training ends in a turn whose header ends at start and whose text ends at stop.
 
     After the first EOS, where generation stops; else after the last control token of the turn, if only white space
-    follows. A turn without one is trained whole, and where the next text begins with a control token, white space before it
-    or not (GLM 4 ends a turn by the next one's first token), that is trained too; so it is behind a control token that is none of `ends`, those known
-    to end turns, if it is one itself (Gemma 4 ends a call by the first token of its result).
+    follows. A turn without one is trained whole, and where the next text begins with a control token, behind white space or
+    not (GLM 4 ends a turn by the next one's first token), up to that token's end; so it is where the turn ends with a
+    control token that is none of `ends`, those known to end turns, and one of them follows at once (Gemma 4 ends a call by
+    the first token of its result).
     With `token`, the last such token of the turn, whatever follows.
     """
     low, high = bisect_left(controls, (start, start)), bisect_left(controls, (stop, stop))
     inside = [(end, text[begin:end]) for begin, end in controls[low:high] if end <= stop]
-    begin, end = controls[high] if high < len(controls) else (stop, stop)
-    if NOT_BLANK.search(text, stop, begin):
-        begin = end = stop
-    following, late = (stop, end), text[begin:end]
+    following = controls[high] if controls[high : high + 1] and controls[high][0] == stop else (stop, stop)
+    late = text[slice(*following)]
     if token is not None:
         found = [end for end, each in inside if each == token]
         return found[-1] if found else following[late == token]
@@ -228,7 +228,9 @@ def end_of_turn(
         return early[0]
     if inside and not NOT_BLANK.search(text, inside[-1][0], stop):
         return following[1] if late in ends and inside[-1][1] not in ends else inside[-1][0]
-    return following[1]
+    if high < len(controls) and not NOT_BLANK.search(text, stop, controls[high][0]):
+        return controls[high][1]
+    return stop
 
 
 def shared_length(one: str, other: str) -> int:

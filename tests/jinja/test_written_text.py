@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 import pytest
-
 from markupsafe import Markup
 
 from sftprep.jinja.written_text import (
