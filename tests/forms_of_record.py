@@ -17,7 +17,7 @@ _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 def forms_of(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
     """The messages as Transformers gives them to the template, then as one may help it: arguments decoded (objects as
-    JSON), missing content null or empty, parts joined."""
+    JSON), missing content null or empty, parts joined, texts made parts."""
     plain = chat_template_utils._normalize_chat_messages(messages)
     arguments = [("", plain)]
     if (decoded := [_with_arguments(message, json.loads, str) for message in plain]) != plain:
@@ -40,6 +40,7 @@ def forms_of(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
                 given["content"] = "".join(part["text"] for part in given["content"])
             changed.append(given)
         yield ", ".join(filter(None, (read, filled, said))), changed
+    yield "texts as parts", [_in_parts(message) for message in plain]
 
 
 def _with_arguments(message: Message, change: Callable[[Any], Any], kind: type) -> Message:
@@ -51,6 +52,11 @@ def _with_arguments(message: Message, change: Callable[[Any], Any], kind: type) 
         return {**call, "function": {**call["function"], "arguments": value}}
 
     return {**message, "tool_calls": [*map(changed, message["tool_calls"])]} if "tool_calls" in message else message
+
+
+def _in_parts(message: Message) -> Message:
+    content = message.get("content")
+    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 
 def is_proper(text: str, messages: list[Message]) -> bool:

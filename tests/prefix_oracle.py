@@ -66,15 +66,12 @@ class Oracle:
             for form, messages in forms_of(record["messages"])
             if (text := self.render(messages, tools)) is not None
         ]
-        if not rendered:
-            return None
-        good = [
-            each for each in rendered if is_proper(each[2], record["messages"]) and not shows_null(each[0], each[2])
-        ]
-        form, messages, text = (good or rendered)[0]
         words = [word for message in record["messages"] for word in words_of(message)]
-        if words and not any(word in text for word in words):
+        said = [each for each in rendered if not words or any(word in each[2] for word in words)]
+        if not said:
             return None
+        good = [each for each in said if is_proper(each[2], record["messages"]) and not shows_null(each[0], each[2])]
+        form, messages, text = (good or said)[0]
         return _Telling(self, messages, tools, text).told(form)
 
 

@@ -14,7 +14,7 @@ from small_tokenizer import save
 from tokenizers import AddedToken, Tokenizer
 
 from sftprep.batches.both_ways import BothWays
-from sftprep.batches.templates import Templates
+from sftprep.batches.templates import Templates, probe
 from sftprep.batches.toolbox import Toolbox
 from sftprep.characters.offsets import ExactEncoder
 from sftprep.characters.tiling import TiledEncoder
@@ -87,9 +87,11 @@ def save_tokenizer(template: Published, words: str, folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def open_both_ways(folder: Path) -> BothWays:
-    """What a build with this tokenizer masks with."""
-    config, resolved = BuildConfig(("unused",), str(folder), date=TODAY), resolve_here(str(folder))
+def open_both_ways(folder: Path, **options: Any) -> BothWays:
+    """What a build with this tokenizer masks with. Raises SftprepError where it would end while it is planned."""
+    config, resolved = BuildConfig(("unused",), str(folder), date=TODAY, **options), resolve_here(str(folder))
+    if options:
+        probe(config, resolved)
     engine = choose_engine(resolved, "fast")[0]
     templates = Templates(config, resolved)
     exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)

@@ -227,6 +227,7 @@ class Templates:
                     end_of_turn=config.end_of_turn,
                     header=config.header,
                     roles=roles,
+                    forgeable=config.control_tokens != "allow",
                     template_kwargs=config.template_kwargs,
                     now=datetime.fromisoformat(config.date) if config.date else None,
                 )

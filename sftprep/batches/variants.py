@@ -5,7 +5,8 @@ server gives it the same in another variant then. Tried in this order, the first
 content parts as they are, then joined to a text; missing content as it is, then null, then ""; tool arguments as they
 are, then decoded (or, for a template that refuses objects, as JSON). Printed badly are: arguments that are quoted a second
 time, parts that are shown as code or left out. Where the template prints no variant well, the first that it does not
-refuse is taken. Which one depends on the conversation and the template alone.
+refuse is taken. A template that looks into a text as into parts, or prints no word, gets each text as one part.
+Which one depends on the conversation and the template alone.
 Cost: a rendering for each variant tried; conversations with neither parts nor calls have one variant.
 """
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _CODE = ("'text': ", '"text": ', '"text":"')  # how a part's text is introduced where it is shown as code
 _NULL = re.compile(r"\b(?:None|null)\b")
+_LOOKS_INTO_TEXT = "str object"  # Jinja's name of a text of which a template wants an attribute or an item, as of parts
 _MOST_LINES = 10_000  # of a conversation, that are looked for
 _BEGINNING = 24  # characters of a line: a template may cut or wrap what is longer
 
@@ -49,13 +51,37 @@ def take(
     the variant taken, or for the first where the template refuses all; ConversationError where the text holds no word of
     the conversation.
     """
-    if varies(conversation):
-        text, rest, variant = _first_good(conversation, tool_arguments, render, text_of)
+    reason = ConversationError("the chat template prints none of its words; give another one with --chat-template")
+    try:
+        text, rest, variant = _taken(conversation, tool_arguments, render, text_of)
+    except RefusedError as error:
+        if _LOOKS_INTO_TEXT not in str(error):
+            raise
+        reason = error
     else:
-        (text, rest), variant = render(conversation), conversation
-    if not has_words(text, conversation) and not speaks(variant, text):
-        raise ConversationError("the chat template prints none of its words")
-    return text, rest, variant is not conversation
+        if has_words(text, conversation) or speaks(variant, text):
+            return text, rest, variant is not conversation
+    given = in_parts(conversation)
+    try:
+        text, rest, variant = _taken(given, tool_arguments, render, text_of)
+    except LimitError:
+        raise
+    except ConversationError:
+        raise reason from None
+    if not has_words(text, given) or not is_well_printed(text, given, variant, arguments=tool_arguments == "auto"):
+        raise reason
+    return text, rest, True
+
+
+def _taken(
+    conversation: Conversation,
+    tool_arguments: str,
+    render: Callable[[Conversation], tuple[str, T]],
+    text_of: Callable[[Conversation], str],
+) -> tuple[str, T, Conversation]:
+    if varies(conversation):
+        return _first_good(conversation, tool_arguments, render, text_of)
+    return *render(conversation), conversation
 
 
 def _first_good(
@@ -130,6 +156,17 @@ def _arguments_of(message: Message) -> list[Any]:
 def _joined(message: Message) -> Message:
     """Parts without anything between them, as most templates that take parts print them."""
     return {**message, "content": "".join(texts_of(message))} if type(message.get("content")) is list else message
+
+
+def in_parts(conversation: Conversation) -> Conversation:
+    """The conversation, each text a list of one part."""
+    messages = [
+        {**message, "content": [{"type": "text", "text": message["content"]}]}
+        if type(message.get("content")) is str
+        else message
+        for message in conversation.messages
+    ]
+    return replace(conversation, messages=messages, plain_roles=None)
 
 
 def _decoded(message: Message) -> Message:

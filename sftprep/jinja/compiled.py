@@ -55,7 +55,9 @@ class CompiledTemplate:
             self.printed = frozenset(node.data for node in parts if isinstance(node, nodes.TemplateData))
             self.has_blocks = any(map(_is_generation, parts))
             if any(isinstance(node, nodes.EvalContextModifier) for node in parts):
-                raise TemplateError("the chat template has {% autoescape %}, which hides whose text is whose")
+                raise TemplateError(
+                    "the chat template has {% autoescape %}, which hides whose text is whose; give one without it, with --chat-template"
+                )
             self.epilogue = epilogue_of(tree)
             # how many messages may have a part in what is printed before they come; None: perhaps all
             self.looked_at = None if self.epilogue is None else first_looked_at(tree)
@@ -126,12 +128,15 @@ class CompiledTemplate:
 
     def _compare(self, text: str, plain: str) -> None:
         if TEXT_MARKS.search(plain):
-            raise ConversationError("the text holds noncharacters (U+1FFFE to U+6FFFF), which are used to mark it")
+            raise ConversationError(
+                "the text holds noncharacters (U+1FFFE to U+6FFFF), which are used to mark it; use --mask scan"
+            )
         if text != plain:
             lines = ", ".join(map(str, dict.fromkeys(self.held_back_lines)))
             raise TemplateError(
                 f"chat template, line {lines}: a loop over messages inside a macro or `set` block, or text gathered in a "
-                "variable, that is changed afterwards (trimmed, measured, replaced), so that turns cannot be told apart; use --mask scan"
+                "variable, that is changed afterwards (trimmed, measured, replaced), so that turns cannot be told apart; use --mask scan with "
+                "--scan-header and --scan-end"
             )
 
     def _reason(self, error: Exception) -> str:

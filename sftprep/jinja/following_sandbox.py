@@ -19,9 +19,10 @@ from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.utils import Cycler, Joiner
+from markupsafe import Markup
 
 from sftprep.jinja.sandbox import SCOPES, NothingAhead, Sandbox
-from sftprep.jinja.written_text import Written, formatted, joined, mixed, percent, written
+from sftprep.jinja.written_text import Written, formatted, joined, mixed, percent, safe, written
 
 # Filters of jinja2 that hand out what they are given, numbers, or what an iterator or slice of it gives.
 _KEEPING = frozenset((
@@ -90,7 +91,9 @@ class FollowingSandbox(Sandbox):
             if name in _FILTERS:
                 return _FILTERS[name](self, *given, **kwargs)
             made = call(*args, **kwargs)
-            return made if name in _KEEPING else mixed(made, given, kwargs)
+            if name in _KEEPING:
+                return made
+            return safe(mixed(str(made), given, kwargs)) if isinstance(made, Markup) else mixed(made, given, kwargs)
 
         return guarded
 
@@ -114,7 +117,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "trim": lambda env, value, chars=None: written(env.text(value)).strip(chars),
     "replace": _replace,
     "join": _join,
-    "safe": FollowingSandbox.text,
+    "safe": lambda env, value: safe(env.text(value)),
     "string": FollowingSandbox.text,
     "format": lambda env, value, *args, **kwargs: percent(env.text(value), kwargs or args),
 }

@@ -36,10 +36,8 @@ def _told(step: Callable[..., Any]) -> Callable[..., Any]:
 MARK_FILTERS = {  # names a template cannot spell
     " begin": _told(RunLog.begin),
     " enter": _told(RunLog.enter),
-    " take": _told(RunLog.take),
     " end": _told(RunLog.end),
     " enter text": _told(RunLog.enter_text),
-    " take text": _told(RunLog.take_text),
     " end text": _told(RunLog.end_text),
     " open text": _told(RunLog.open_text),
     " close text": _told(RunLog.close_text),
@@ -52,8 +50,8 @@ MARK_FILTERS = {  # names a template cannot spell
 class Instrument(NodeTransformer):
     """Puts marks around and into every loop of a syntax tree, and into the branches of every `if` where asked.
 
-    A loop over indices is at a message from where it takes it: `set message = messages[i]`. Text that is gathered in one of
-    the `gathered` attributes of namespaces, `set ns.out = ns.out ~ ...`, is held back in it.
+    A loop over indices is at the message that it looks up by its index, `messages[i]`. Text that is gathered in one of the
+    `gathered` attributes of namespaces, `set ns.out = ns.out ~ ...`, is held back in it.
 
     Loop control cannot skip a mark: a turn ends where the next begins or where the loop is left, and nothing is printed
     in between. The tree's environment needs `MARK_FILTERS`, and a run's variables a `RunLog` under `TRAIL`.
@@ -63,7 +61,6 @@ class Instrument(NodeTransformer):
         self.branches, self.gathered = branches, gathered
         self.places = 0
         self.held_back = 0
-        self.index: str | None = None  # the name that the loop around assigns to
         self.held_back_lines: list[int] = []  # of loops whose marks are in the text
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
@@ -79,28 +76,24 @@ class Instrument(NodeTransformer):
         line, text = node.lineno, " text" if self.held_back else ""
         if text:
             self.held_back_lines.append(line)
-        around, self.index = self.index, node.target.name if isinstance(node.target, nodes.Name) else None
+        lists = [nodes.Name(name, "load", lineno=line) for name in _looked_up(node)]
         self.generic_visit(node)
-        self.index = around
         if self.branches and not text:
             node.body = self._in_branch(node.body, line)
-        node.body.insert(0, _statement(" enter" + text, _load(node.target), line, printed=bool(text)))
+        node.body.insert(0, _statement(" enter" + text, _load(node.target), line, *lists, printed=bool(text)))
         nothing = nodes.Const(None)
         return [_statement(" begin", nothing, line), node, _statement(" end" + text, nothing, line, printed=bool(text))]
 
-    def visit_Assign(self, node: nodes.Assign) -> list[nodes.Node]:  # noqa: N802
-        """An assignment, which may take a message by the index of the loop around, or gather text."""
-        given, text = node.node, " text" if self.held_back else ""
+    def visit_Assign(self, node: nodes.Assign) -> nodes.Assign:  # noqa: N802
+        """An assignment, which may gather text."""
+        given = node.node
         if isinstance(node.target, nodes.NSRef) and isinstance(given, nodes.Concat):
             name = (node.target.name, node.target.attr)
             if name in self.gathered and name == _attribute(given.nodes[0]):
                 self.held_back_lines.append(node.lineno)
                 marks = [_call(f" {each} text", nodes.Const(None), node.lineno) for each in ("open", "close")]
                 given.nodes[1:] = [marks[0], *given.nodes[1:], marks[1]]
-        taken = isinstance(given, nodes.Getitem) and isinstance(given.arg, nodes.Name) and given.arg.name == self.index
-        if not taken or self.index is None or not isinstance(node.target, nodes.Name):
-            return [node]
-        return [node, _statement(" take" + text, _load(node.target), node.lineno, printed=bool(text))]
+        return node
 
     def visit_If(self, node: nodes.If) -> nodes.If:  # noqa: N802
         """A choice; its `elif` branches are choices of their own."""
@@ -116,6 +109,18 @@ class Instrument(NodeTransformer):
         place = nodes.Const(self.places)
         begin = _statement(" branch", place, line, nodes.Const(line))
         return [begin, *body, _statement(" leave branch", place, line)]
+
+
+def _looked_up(loop: nodes.For) -> list[str]:
+    """Names in which a loop over indices looks up what it is at, `items[i]`, if it assigns to none of them."""
+    body, index = nodes.Template(loop.body), getattr(loop.target, "name", None)
+    assigned = {name.name for name in body.find_all(nodes.Name) if name.ctx == "store"}
+    found = [
+        item.node.name
+        for item in body.find_all(nodes.Getitem)
+        if isinstance(item.node, nodes.Name) and isinstance(item.arg, nodes.Name) and item.arg.name == index
+    ]
+    return [name for name in dict.fromkeys(found) if name not in assigned]
 
 
 def gathered_in(tree: nodes.Template) -> set[tuple[str, str]]:

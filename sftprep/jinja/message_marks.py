@@ -68,36 +68,26 @@ class RunLog:
         """A loop begins."""
         self.frames.append(None)
 
-    def enter(self, value: Any) -> None:
-        """A loop begins a turn over value."""
+    def enter(self, value: Any, *lists: Any) -> None:
+        """A loop begins a turn over value, which may be an index into the lists."""
         self._leave()
-        self.take(value)
-
-    def take(self, value: Any) -> None:
-        """In a loop over indices, the message at this index is taken."""
-        if self.frames[-1] is None:
-            self._enter(value)
-            if self.frames[-1] is not None:
-                self.events.append((len(self.pieces), self.frames[-1]))
+        self._enter(value, lists)
+        if self.frames[-1] is not None:
+            self.events.append((len(self.pieces), self.frames[-1]))
 
     def end(self, _: None = None) -> None:
         """A loop ends."""
         self._leave()
         self.frames.pop()
 
-    def enter_text(self, value: Any) -> str:
+    def enter_text(self, value: Any, *lists: Any) -> str:
         """`enter` where text is held back: the mark to put into it."""
-        return self._leave_text() + self.take_text(value)
-
-    def take_text(self, value: Any) -> str:
-        """`take` where text is held back: the mark to put into it."""
-        if self.frames[-1] is not None:
-            return ""
-        self._enter(value)
+        close = self._leave_text()
+        self._enter(value, lists)
         if self.frames[-1] is None or not self.textual:
-            return ""
+            return close
         self.texts += 1
-        return _opening(self.frames[-1])
+        return close + _opening(self.frames[-1])
 
     def end_text(self, _: None = None) -> str:
         """`end` where text is held back: the mark to put into it."""
@@ -121,8 +111,11 @@ class RunLog:
         """From here on no message has a part in what is printed."""
         self.over = len(self.pieces)
 
-    def _enter(self, value: Any) -> None:
-        for item in value if type(value) is tuple else (value,):
+    def _enter(self, value: Any, lists: tuple[Any, ...]) -> None:
+        found = value if type(value) is tuple else (value,)
+        if type(value) is int:
+            found = tuple(items[value] for items in lists if type(items) is list and 0 <= value < len(items))
+        for item in found:
             message = self.message_of.get(id(item))
             if message is not None:
                 self.frames[-1] = message

@@ -14,6 +14,7 @@ from string import Formatter
 from typing import Any
 
 from jinja2.runtime import Undefined
+from markupsafe import escape
 
 # What of the conversation, by number; NOBODY; and texts of the template that may be in it, too. None: the template alone.
 Writer = frozenset[int | str] | None
@@ -121,6 +122,37 @@ for _name in ("upper", "lower", "title", "capitalize", "swapcase", "casefold"):
     setattr(Written, _name, _changing_case(_name))
 for _name in ["strip", "lstrip", "rstrip", "removesuffix", "split", "rsplit", "splitlines", "partition", "rpartition"]:
     setattr(Written, _name, _cutting(_name))
+
+
+class Safe(Written):
+    """A text that passes for HTML, as the filters `safe` and `escape` give it: what is added to it is escaped."""
+
+    __slots__ = ()
+
+    def __html__(self) -> Safe:
+        return self
+
+    def __str__(self) -> Written:
+        return self[:]
+
+    def __add__(self, other: Any) -> Any:
+        return safe(joined((self, escaped(other)))) if isinstance(other, str) else NotImplemented
+
+    def __radd__(self, other: Any) -> Any:
+        return safe(joined((escaped(other), self))) if isinstance(other, str) else NotImplemented
+
+
+def safe(text: str) -> Safe:
+    """The text as HTML, with its writers."""
+    return Safe(str.__str__(text), _runs_of(text))
+
+
+def escaped(text: str) -> str:
+    """The text as HTML: its special characters as entities of the same writers, unless it is HTML already."""
+    if hasattr(text, "__html__"):
+        return text
+    parts = [(str(escape(part)), writer) for part, writer in parts_of(text)]
+    return Written("".join(part for part, _ in parts), ((len(part), writer) for part, writer in parts))
 
 
 def written(text: str) -> Written:

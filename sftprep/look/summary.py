@@ -70,7 +70,7 @@ def show_summary(
             "spell control tokens", _warn(forged), _FORGED.get(str(manifest.config.get("control_tokens")), "")
         )
     if adapted := totals.get("adapted", 0):
-        what = "tool arguments decoded, missing content filled in or parts joined, as the template wants them"
+        what = "tool arguments decoded, missing content filled in, parts joined or made, as the template wants them"
         table.add_row("adapted", _warn(adapted), what)
     if empty := totals.get("empty_turns", 0):
         table.add_row("empty turns", _warn(empty), "the template prints nothing that they say; not trained")

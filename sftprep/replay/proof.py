@@ -319,8 +319,9 @@ def check_end(printed: Printed, stay: Stay, span: Span, rendering: Rendering, te
             return
         if not ends and not any(own and not own.isspace() for own in rest):
             raise Untraceable
-    if stay.stop < len(printed.parts) and not printed.is_literal(stay.stop):
-        raise Untraceable  # it depends on what stands there whether the next control token follows at once
+    following = max(printed.run_at(stay.stop)[1], stay.stop)
+    if following < len(printed.parts) and not printed.literal(stay.stop, following).strip():
+        raise Untraceable  # it depends on what stands there whether the next control token follows
 
 
 def concatenation(recording: Recording, steps: tuple[int, ...]) -> int:

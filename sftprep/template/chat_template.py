@@ -42,6 +42,7 @@ def open_template(
     end_of_turn: str | None = None,
     header: str | None = None,
     roles: Collection[str] = ("assistant",),
+    forgeable: bool = True,
     template_kwargs: Mapping[str, Any] | None = None,
     now: datetime | None = None,
 ) -> ChatTemplate:
@@ -64,7 +65,14 @@ def open_template(
         prompts = GenerationPrompts(compiled, misplaced, tokens)
         known_controls = named | structural_tokens(compiled, variables, prompts, added_tokens)
     return ChatTemplate(
-        compiled, variables, tokens, frozenset(known_controls), end_of_turn=end_of_turn, header=header, roles=roles
+        compiled,
+        variables,
+        tokens,
+        frozenset(known_controls),
+        end_of_turn=end_of_turn,
+        header=header,
+        roles=roles,
+        forgeable=forgeable,
     )
 
 
@@ -73,7 +81,8 @@ class ChatTemplate:
 
     tokens: finds the tokenizer's tokens. control_tokens: those that no message may forge. end_of_turn, header: texts that
     override what is found. roles: whose messages get spans; with none, templates whose turns cannot be told apart are good
-    enough.
+    enough. forgeable: whether it matters that messages spell control tokens; if not, templates that cannot be traced are
+    good enough for what needs no turns.
     """
 
     def __init__(
@@ -86,10 +95,12 @@ class ChatTemplate:
         end_of_turn: str | None,
         header: str | None,
         roles: Collection[str],
+        forgeable: bool,
     ) -> None:
         self.compiled, self.variables, self.tokens = compiled, variables, tokens
         self.control_tokens, self.controls = control_tokens, token_pattern(control_tokens)
         self.end_of_turn, self.header, self.roles = end_of_turn, header, frozenset(roles)
+        self.forgeable = forgeable
         self.misplaced = Misplaced(compiled, variables)
         self.prompts = GenerationPrompts(compiled, self.misplaced, tokens)
 
@@ -117,8 +128,8 @@ class ChatTemplate:
             raise
 
     def _render(self, conversation: Conversation) -> Rendering:
-        variables, marked, writers = self._run(conversation, held_back=bool(self.roles))
-        controls = writers.controls(self.controls, marked.text)
+        by_turns = bool(self.roles)
+        variables, marked, writers, controls = self._run(conversation, held_back=by_turns, traced=by_turns)
         marks = self.misplaced.attributed(variables, marked, writers) if self.roles else marked.marks
         messages, spans, others = variables["messages"], [], []
         saying = {index for index, message in enumerate(messages) if message["role"] in self.roles and says(message)}
@@ -150,24 +161,34 @@ class ChatTemplate:
         """
         if not self.compiled.has_blocks:
             raise TemplateError("the chat template has no {% generation %} blocks; add them, or use --mask turns")
-        _, marked, writers = self._run(conversation, held_back=True)
+        _, marked, writers, controls = self._run(conversation, held_back=True, traced=False)
         spans = [Span(holder_of(marked.marks, start), start, stop, start) for start, stop in marked.blocks]
-        return self._rendering(marked.text, spans, writers.controls(self.controls, marked.text), writers)
+        return self._rendering(marked.text, spans, controls, writers)
 
     def ask(self, conversation: Conversation) -> Rendering:
         """The text that a model sees which is to answer a conversation. Raises ConversationError if the template refuses."""
-        _, marked, writers = self._run(conversation, held_back=False, asking=True)
-        return self._rendering(marked.text, (), writers.controls(self.controls, marked.text), writers)
+        _, marked, writers, controls = self._run(conversation, held_back=False, traced=False, asking=True)
+        return self._rendering(marked.text, (), controls, writers)
 
     def _run(
-        self, conversation: Conversation, *, held_back: bool, asking: bool = False
-    ) -> tuple[dict[str, Any], MarkedText, Writers]:
-        """The variables of a run, and both runs."""
+        self, conversation: Conversation, *, held_back: bool, traced: bool, asking: bool = False
+    ) -> tuple[dict[str, Any], MarkedText, Writers, list[Stretch]]:
+        """The variables of a run, both runs, and the control tokens that the template wrote: where that cannot be told all of
+        them, if the text neither has to be `traced` for its turns nor for forged tokens."""
+        traced |= self.forgeable
         variables = {**self.variables.of(conversation), "add_generation_prompt": asking}
         marked = self.compiled.mark(variables, held_back=held_back)
         text, marked = utf_8(marked.text), replace(marked, text="")
-        writers = writers_of(self.compiled, conversation, variables, text)
-        return variables, replace(marked, text=text.decode("utf-8", "surrogatepass")), writers
+        try:
+            writers = writers_of(self.compiled, conversation, variables, text)
+        except LimitError:
+            raise
+        except ConversationError:
+            if traced:
+                raise
+            writers = Writers([(0, len(text))])
+        marked = replace(marked, text=text.decode("utf-8", "surrogatepass"))
+        return variables, marked, writers, writers.controls(self.controls, marked.text, certain=traced)
 
     def speaks(self, conversation: Conversation, text: str) -> bool:
         """Whether any message says something in the text that was made of the conversation. Raises ConversationError where

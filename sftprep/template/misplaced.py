@@ -25,7 +25,9 @@ from sftprep.template.writers import Writers, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 Message = Mapping[str, Any]
-REMEDY = "; use --mask generation, with such blocks in the template, or --mask scan"
+REMEDY = (
+    "; use --mask scan with --scan-header and --scan-end, or --mask generation if blocks of it can tell turns apart"
+)
 
 
 def strays(
@@ -160,7 +162,9 @@ def holder_of(marks: Sequence[Mark], place: int) -> int:
     for mark in marks:
         if mark.start <= place <= mark.stop:
             return mark.message
-    raise TemplateError("chat template: a {% generation %} block outside every loop over messages; use --mask scan")
+    raise TemplateError(
+        "chat template: a {% generation %} block outside every loop over messages; use --mask scan with --scan-header and --scan-end"
+    )
 
 
 class Misplaced:
@@ -181,11 +185,22 @@ class Misplaced:
             printed = {mark.message for mark in marks if NOT_BLANK.search(marked.text, mark.start, mark.stop)}
             wordless = {index for index, message in enumerate(messages) if not says(message)}
             lost = {index for index in wordless - printed if index >= min(assistants, default=index + 1)}
+            lost = {index for index in lost if self._text_without(variables, index) != marked.text}
             if lost:  # it may have been printed at an assistant's place, or an assistant's at another's
                 raise ConversationError(
                     f"message {min(lost)} has no text by which to find it in what the chat template prints{REMEDY}"
                 )
         return marks
+
+    def _text_without(self, variables: Mapping[str, Any], message: int) -> str | None:
+        """What the template prints where this message is left out; None where it refuses that."""
+        others = [each for index, each in enumerate(variables["messages"]) if index != message]
+        try:
+            return self._compiled.mark({**variables, "messages": others}, held_back=False).text
+        except LimitError:
+            raise
+        except ConversationError:
+            return None
 
     @cached_property
     def _detailed(self) -> CompiledTemplate:

@@ -138,7 +138,8 @@ class Piece:
 def pieces_of(prompt: str, tokens: re.Pattern[str]) -> tuple[Piece, ...]:
     """The prompt in pieces. A word that white space follows is not the beginning of a longer one."""
     lines = (at + 1 for at, character in enumerate(prompt) if character == "\n")
-    bounds = sorted({0, len(prompt), *lines, *(end for pair in stretches(tokens, prompt) for end in pair)})
+    last = range(len(prompt.rstrip()), len(prompt))  # any part of the white space that it ends with
+    bounds = sorted({0, len(prompt), *last, *lines, *(end for pair in stretches(tokens, prompt) for end in pair)})
     pieces = []
     for start, stop in pairwise(bounds):
         if words := prompt[start:stop].split():
@@ -217,9 +218,10 @@ def end_of_turn(
     """Where training ends in a turn whose header ends at start and whose text ends at stop.
 
     After the first EOS, where generation stops; else after the last control token of the turn, if only white space
-    follows. A turn without one is trained whole, and where the next text begins with a control token (GLM 4 ends a turn
-    by the next one's first token) that is trained too; so it is behind a control token that is none of `ends`, those known
-    to end turns, if it is one itself (Gemma 4 ends a call by the first token of its result).
+    follows. A turn without one is trained whole, and where the next text begins with a control token, behind white space or
+    not (GLM 4 ends a turn by the next one's first token), up to that token's end; so it is where the turn ends with a
+    control token that is none of `ends`, those known to end turns, and one of them follows at once (Gemma 4 ends a call by
+    the first token of its result).
     With `token`, the last such token of the turn, whatever follows.
     """
     low, high = bisect_left(controls, (start, start)), bisect_left(controls, (stop, stop))
@@ -233,7 +235,9 @@ def end_of_turn(
         return early[0]
     if inside and not NOT_BLANK.search(text, inside[-1][0], stop):
         return following[1] if late in ends and inside[-1][1] not in ends else inside[-1][0]
-    return following[1]
+    if high < len(controls) and not NOT_BLANK.search(text, stop, controls[high][0]):
+        return controls[high][1]
+    return stop
 
 
 def shared_length(one: str, other: str) -> int:

@@ -23,7 +23,10 @@ from sftprep.workers.limits import LimitError
 
 _LONG = 1 << 18  # bytes: less is nothing to save memory of
 _NOBODY: Writer = frozenset({NOBODY})
-UNTRACEABLE = "what the chat template prints cannot be traced to the messages"
+UNTRACEABLE = (
+    "what the chat template prints cannot be traced to the messages; use --mask scan with --scan-header, --scan-end and "
+    "--control-tokens allow"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,9 @@ class Writers:
         high = low + 1 if said is None else bisect_left(self.own, (said, said))
         return [(max(begin, start), min(end, stop)) for begin, end in self.own[low:high]]
 
-    def controls(self, tokens: re.Pattern[str], text: str) -> list[Stretch]:
-        """The control tokens that the template wrote. Raises ConversationError where that is not clear."""
-        for (start, stop), texts in self.unclear:
+    def controls(self, tokens: re.Pattern[str], text: str, *, certain: bool = True) -> list[Stretch]:
+        """The control tokens that the template wrote. certain: raises ConversationError where that is not clear."""
+        for (start, stop), texts in self.unclear if certain else ():
             if tokens.search(text, start, stop) and any(map(tokens.search, texts)):
                 raise ConversationError(UNTRACEABLE)
         return [found.span() for start, stop in self.own for found in tokens.finditer(text, start, stop)]

@@ -232,7 +232,7 @@ def test_changed_conversations_are_counted_and_said(tmp_path: Path) -> None:
     options = ["-t", TOKENIZER, "--chat-template", str(path)]
     done = sftprep("build", source, "-o", str(tmp_path / "out"), *options)
     assert done.returncode == 0, done.stderr
-    assert "adapted 2 tool arguments decoded, missing content filled in or parts joined" in " ".join(
+    assert "adapted 2 tool arguments decoded, missing content filled in, parts joined or made" in " ".join(
         done.stderr.split()
     )
     kept = sftprep("build", source, "-o", str(tmp_path / "kept"), *options, "--tool-arguments", "as-is")
@@ -250,8 +250,30 @@ def test_blocks_are_of_the_variant_that_is_taken(tmp_path: Path) -> None:
     assert load(tmp_path / "out", "mask").any(axis=1).tolist() == [True, True]
 
 
-def test_a_record_of_which_nothing_is_printed_is_rejected(tmp_path: Path) -> None:
+def test_texts_become_parts_where_the_template_knows_nothing_else(tmp_path: Path) -> None:
     records = [{"messages": messages} for messages in (parts("Granite."), parts())]
-    build(tmp_path / "out", write(tmp_path / "a.jsonl", *records), chat_template=template(ONLY_PARTS))
+    out = build(tmp_path / "out", write(tmp_path / "a.jsonl", *records), chat_template=template(ONLY_PARTS))
+    assert (out.totals["conversations"], out.totals["adapted"]) == (2, 1)
+    assert load(tmp_path / "out", "mask").sum(axis=1).min() > 1  # words and end
+    for source, given, adapted in (
+        (ONLY_PARTS, "Granite.", True),
+        (ONLY_PARTS, PARTS, False),
+        (TAKES_PARTS, "x", False),
+    ):
+        assert rendered(template(source), "auto", parts(given))[1] == adapted
+
+
+def test_a_record_of_which_nothing_is_printed_is_rejected(tmp_path: Path) -> None:
+    named = [{**message, "name": "x"} for message in parts("Granite.")]
+    records = [{"messages": messages} for messages in (parts("Granite."), named)]
+    no_words = template("{{ m.content if m.name }}")
+    build(tmp_path / "out", write(tmp_path / "a.jsonl", *records), chat_template=no_words)
     reasons = [(each["line"], each["reason"]) for each in rejects(tmp_path / "out")]
-    assert reasons == [(1, "the chat template prints none of its words")]
+    reason = "the chat template prints none of its words; give another one with --chat-template"
+    assert reasons == [(1, reason)]
+    for content in (
+        "{{ m.content.upper()[:0] }}",
+        "{{ m.content if m.content is not string }}",
+    ):  # parts it refuses, or shows as code
+        with pytest.raises(ConversationError, match="none of its words"):
+            rendered(template(content), "auto", parts("Granite."))

@@ -12,7 +12,14 @@ SAID = "\N{GREEK SMALL LETTER LAMDA}"  # printed as it is, in other case, in HTM
 SHOWN = (SAID, SAID.upper(), "%CE%BB", "bb", "3bb", "u03bb")
 VALUES = ["t", "[t, 1]", "{t: t}", "d", "d.items()", "d.values()", "d.keys()", "[d]", "namespace(a=t)", "(t,)", "'a%s{}b'", "t ~ 'x'", "t | list"]  # fmt: skip
 ARGUMENTS = ["", "(t)", "(2)", "('a')", "('a', t)", "(t, t)", "(attribute='k')", "('upper')", "('k', 'x')", "(2, t)", "(indent=1)", "([t, t])", "({'a': t})"]  # fmt: skip
-TAILS = ["{{ X }}", "{{ X | list }}", "{{ 'x' ~ X }}", "{% for i in X %}{{ i }}{% endfor %}", "{{ '%s' % (X,) }}"]
+TAILS = [
+    "{{ X }}",
+    "{{ X | list }}",
+    "{{ 'x' ~ X }}",
+    "{% for i in X %}{{ i }}{% endfor %}",
+    "{{ '%s' % (X,) }}",
+    "{{ X + t }}",
+]
 OWNERS = ["t", "'a%s{}b'", "(t ~ 'x')", "('x' ~ t)", "t[0]"]
 KINDS = CompiledTemplate("")
 FILTERS = sorted(name for name in KINDS.environment.filters if not name.startswith(" "))
@@ -60,6 +67,7 @@ def test_no_filter_or_method_makes_a_said_text_the_templates(kind: str) -> None:
         "{% for k, v in d.items() recursive %}{{ k }}{{ v }}{% endfor %}{% set a, b = t, t %}{{ a ~ b }}",
         "{{ dict(a=t) }}{{ dict(d).a }}{{ namespace(a=t).a }}{{ cycler(t).next() }}{% set j = joiner(t) %}{{ j() }}{{ j() }}",
         "{% block x %}{{ t }}{% endblock %}{{ self.x() }}{{ t if t else '' }}{{ t * 2 }}{{ [t] * 2 }}{{ t[::-1] }}",
+        "{{ ('<x>' | e) + t + '<y>' }}{{ t + ('<' | safe) }}{{ (t | safe) ~ t }}{{ '<' + (t | e | safe) }}{{ ('x' | forceescape) + t }}",
         "{{ ('a' ~ t) | tojson }}{{ {'a': t} | tojson(indent=2) }}{{ [t, t] | join(t) }}{{ '-'.join([t, 'x']) }}",
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from breeds import conversation, talk, template_of
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -39,3 +40,24 @@ def test_branches_taken_are_written_down() -> None:
         *[(1, "<c>"), (1, "<c>"), (2, "-"), (1, "-")],
     ]
     assert CompiledTemplate(source).mark({"messages": talk("a")}).regions == ()
+
+
+LOOKED_UP = "{% for i in range(all | length) %}{{ '<' }}{{ all[i].content }}{{ none_such[i] if off }}{% endfor %}"
+ASSIGNED = "{% for i in range(2) %}{% set all = messages[1:] %}{{ all[i].content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{% set all = messages %}" + LOOKED_UP, [(0, "<a"), (1, "<b"), (2, "<c")]),
+        ("{% set all = messages[1:] | list %}" + LOOKED_UP, [(1, "<b"), (2, "<c")]),
+        ("{% macro f(all) %}" + LOOKED_UP + "{% endmacro %}{{ f(messages) }}", [(0, "<a"), (1, "<b"), (2, "<c")]),
+        (ASSIGNED, []),  # what the list is changes in the loop
+        ("{% for i in [2, 9, -1, 'x', none] %}{{ messages[i].content if i == 2 }}{% endfor %}", [(2, "c")]),
+        ("{% for i in ['content'] %}{{ messages[0][i] }}{% endfor %}", []),
+    ],
+)
+def test_a_loop_over_indices_is_at_the_message_that_it_looks_up(source: str, expected: list[tuple[int, str]]) -> None:
+    found = CompiledTemplate(source).mark({"messages": talk("a", "b", "c")})
+
+    assert [(mark.message, found.text[mark.start : mark.stop]) for mark in found.marks] == expected

@@ -7,8 +7,20 @@ from random import Random
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 
-from sftprep.jinja.written_text import NOBODY, UnfollowedError, Writer, Written, formatted, mixed, parts_of, percent
+from sftprep.jinja.written_text import (
+    NOBODY,
+    UnfollowedError,
+    Writer,
+    Written,
+    escaped,
+    formatted,
+    mixed,
+    parts_of,
+    percent,
+    safe,
+)
 
 CHARACTERS = "abcdefghijklm \n\t\u2028<|_>éλж答"  # none of them twice in a text, so that each tells its writer
 WRITERS: list[Writer] = [None, frozenset({0}), frozenset({1}), frozenset({NOBODY})]
@@ -99,6 +111,20 @@ def test_equal_characters_are_told_apart(operation: Any, given: str, expected: l
         letters, _, digits = wanted.rpartition(" ")
         found = "".join(str(*writer) * len(piece) for piece, writer in parts_of(part) if writer is not None)
         assert (part, found) == (letters, digits)
+
+
+def test_what_is_added_to_html_is_escaped_and_keeps_its_writers() -> None:
+    said, form = Written("a<b", ((1, frozenset({0})), (2, frozenset({1})))), Markup("<i>")
+
+    for made, expected in (
+        (safe("<i>") + said, form + "a<b"),
+        (said + safe("<i>"), "a<b" + form),
+        (safe("<i>") + safe(said), form + Markup("a<b")),
+    ):
+        assert (made, hasattr(made, "__html__")) == (expected, True)
+    assert list(parts_of(safe("<i>") + said)) == [("<i>", None), ("a", frozenset({0})), ("&lt;b", frozenset({1}))]
+    assert list(parts_of(said + safe("<i>")))[-1] == ("<i>", None)
+    assert (str(safe(said)) + "<", escaped(safe(said))) == ("a<b<", "a<b")  # a str again; HTML already
 
 
 def test_what_was_mixed_may_be_of_any_writer() -> None:

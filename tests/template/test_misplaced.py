@@ -23,7 +23,7 @@ from sftprep.errors import ConversationError, TemplateError
     ],
 )
 def test_text_in_no_place_of_its_own_is_refused(source: str) -> None:
-    with pytest.raises(TemplateError, match=r"in no branch of its own; use --mask generation.* or --mask scan"):
+    with pytest.raises(TemplateError, match=r"in no branch of its own; use --mask scan with --scan-header"):
         template_of(source).render(conversation(talk("Hello there.", "Good day.", "Fine?", "Sure.")))
 
 
@@ -132,6 +132,32 @@ def test_messages_by_index_are_found_without_words(text: str) -> None:
     assert stretches(Breed(indexed, controls=zoo.CHATML.controls), ASKED, {"role": "assistant", "content": text}) == [
         (1, text + "<|im_end|>")
     ]
+
+
+@pytest.mark.parametrize("text", ["Ciao.", ""])
+def test_messages_that_are_never_named_are_found_by_their_index(text: str) -> None:
+    template = template_of(odd.BY_INDEX)
+    rendering = template.render(conversation(talk("Hi", text, "Bye", "Ciao.")))
+
+    assert [(span.message, rendering.text[span.start : span.stop]) for span in rendering.spans] == [
+        (1, text + "<|im_end|>"),
+        (3, "Ciao.<|im_end|>"),
+    ]
+    assert not template.misplaced.has_strays
+
+
+LAST_APART = """\
+{%- set last = messages[-1].content | trim if messages[-1].role == 'assistant' else '' %}
+{%- for m in (messages[:-1] if messages[-1].role == 'assistant' else messages) %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endfor %}
+{%- if add_generation_prompt or last %}{{ '<|im_start|>assistant\n' }}{% endif %}
+{%- if last %}{{ last + '<|im_end|>' }}{% endif %}"""
+
+
+def test_a_message_without_which_the_text_is_the_same_is_not_lost() -> None:
+    apart = Breed(LAST_APART, controls=zoo.CHATML.controls)
+
+    assert stretches(apart, ASKED, {"role": "assistant", "content": "Ciao."}) == [(1, "Ciao.<|im_end|>")]
+    assert stretches(apart, *talk("Hi", "Good.", "Bye", "  ")) == [(1, "Good.<|im_end|>")]
 
 
 @pytest.mark.parametrize("how", ["macro", "loop"])
