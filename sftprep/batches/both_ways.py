@@ -66,12 +66,13 @@ class Findings:
     unended: npt.NDArray[np.int64]  # (B,) trained turns without an end-of-turn token
     other_context: npt.NDArray[np.int64]  # (B,) trained turns that stand in another context than they are asked for in
     unknown_context: npt.NDArray[np.int64]  # (B,) trained turns of which that is not known
+    dropped_reasoning: npt.NDArray[np.int64]  # (B,) trained turns whose reasoning is printed only while they come last
     unprinted: list[tuple[LeftOut, ...]] = field(default_factory=list)  # (B,) what the template leaves out of it
 
     @classmethod
     def none(cls, size: int) -> Findings:
         """Nothing to say of any of so many conversations."""
-        found = cls(*np.zeros((4, size), np.bool_), *np.zeros((5, size), np.int64))
+        found = cls(*np.zeros((4, size), np.bool_), *np.zeros((6, size), np.int64))
         found.unprinted.extend([()] * size)
         return found
 
@@ -162,8 +163,9 @@ class BothWays:
     ) -> None:
         if marks.others is None or marks.others:
             contexts = Contexts(self._templates, conversation)
-            found.other_context[index] = len(contexts.others(self._weights(conversation), (text, marks)))
-            found.unknown_context[index] = contexts.unknown
+            others = contexts.others(self._weights(conversation), (text, marks))
+            found.other_context[index], found.unknown_context[index] = len(others), contexts.unknown
+            found.dropped_reasoning[index] = contexts.dropped_reasoning(others, (text, marks))
 
     def _encode(self, texts: list[str]) -> tuple[TokenBatch, list[int]]:
         try:

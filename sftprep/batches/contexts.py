@@ -58,6 +58,12 @@ class Contexts:
         self._told[len(self._conversation.messages)] = printed
         return self._others(weights, len(self._conversation.messages), most)
 
+    def dropped_reasoning(self, turns: list[int], printed: Printed) -> int:
+        """How many of these turns are printed without their reasoning, and with it while they come last."""
+        without = [turn for turn in turns if ("reasoning", turn) in printed[1].unprinted]
+        told = [(turn, self._tell(turn + 1)) for turn in without]
+        return sum(then is not None and ("reasoning", turn) not in then[1].unprinted for turn, then in told)
+
     def examples(self, weights: Weights) -> Examples:
         """What serves each turn that has a weight, and trains it once.
 

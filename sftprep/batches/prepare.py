@@ -133,6 +133,7 @@ class Preparer:
             dropped_examples=int(np.isin(owner, list(shown)).sum()) - len(kept),
             other_context=int(found.other_context[good].sum()) + sum(each.other_context for each in read),
             unknown_context=int(found.unknown_context[good].sum()),
+            dropped_reasoning=int(found.dropped_reasoning[good].sum()),
             **{f"unprinted_{kind}": unprinted[kind] for kind in KINDS},
         )
         replayed = len(read) - len(np.unique(owner[~found.replayed]))

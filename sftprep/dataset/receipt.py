@@ -59,6 +59,7 @@ class Totals:
     dropped_examples: int = 0  # of conversations: without a trained token
     other_context: int = 0  # turns trained in another context than they are asked for in, or as another text
     unknown_context: int = 0  # turns that it would have taken too long to know that of
+    dropped_reasoning: int = 0  # turns of which the template prints the reasoning only while they come last
     # Messages of which the template leaves something out, by kind (`said.KINDS`); of lists of tools, conversations.
     unprinted_reasoning: int = 0
     unprinted_tool_calls: int = 0

@@ -75,7 +75,10 @@ def show_summary(
     if empty := totals.get("empty_turns", 0):
         table.add_row("empty turns", _warn(empty), "the template prints nothing that they say; not trained")
     for kind, what in LEFT_OUT.items():
-        if left_out := totals.get(f"unprinted_{kind}", 0):
+        left_out = totals.get(f"unprinted_{kind}", 0)
+        if kind == "reasoning":
+            left_out -= totals.get("dropped_reasoning", 0)
+        if left_out > 0:
             table.add_row("left out", _warn(left_out), what)
     _contexts(table, totals, str(manifest.config.get("contexts")))
     if unended := totals.get("unended_turns", 0):
@@ -109,6 +112,9 @@ def _contexts(table: Table, totals: Mapping[str, int], contexts: str) -> None:
         if contexts == "served":
             what = "the template asks for an answer by a prompt that they are no answers to"
         table.add_row("turns in another context", _warn(other), f"than they are asked for in; {what}")
+    if dropped := totals.get("dropped_reasoning", 0):
+        what = "of earlier turns, by this template; --contexts served keeps it"
+        table.add_row("reasoning dropped", _warn(dropped), what)
     if unknown := totals.get("unknown_context", 0):
         table.add_row("context not known", _warn(unknown), "of turns of long conversations: it takes too long to look")
 

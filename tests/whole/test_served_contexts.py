@@ -197,4 +197,5 @@ def test_all_reasoning_of_real_conversations_is_trained_as_it_is_served(shared_d
         found[contexts] = sum(thought in text for thought in thoughts), manifest.totals
     assert (len(thoughts), found["served"][0], found["whole"][0]) == (112, 112, 72)
     assert found["whole"][1]["other_context"] > found["served"][1]["other_context"] == 0
+    assert [found[each][1]["dropped_reasoning"] for each in ("whole", "served")] == [40, 0]
     assert found["served"][1]["examples"] > found["served"][1]["conversations"] == found["whole"][1]["conversations"]
