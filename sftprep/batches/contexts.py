@@ -110,7 +110,7 @@ class Contexts:
             return [turn for turn in known if weights[turn]]
         found = []
         for turn in np.flatnonzero(weights[:count]).tolist():
-            if messages[turn]["role"] == "assistant":
+            if turn > 0 and messages[turn]["role"] == "assistant":  # nobody is asked for a first message
                 if most is not None and self._templates.by_jinja > most:
                     self.unknown += 1
                 elif not self._is_served(turn, count):

@@ -43,6 +43,7 @@ class Examined:
     refused: str | None  # why, in words
     ends: tuple[str, ...]  # control tokens that its trained turns end with
     left_out: tuple[str, ...]  # what is said in it and not printed, such as "reasoning"
+    adapted: bool  # whether the template takes it only with something changed: parts joined, arguments decoded, ...
     other_context: (
         int  # turns that stand in another context than they are asked for in, or are another text than when last
     )
@@ -107,7 +108,7 @@ def _look(config: BuildConfig, templates: Templates, name: str, messages: Messag
     except LimitError:
         raise
     except (ConversationError, TemplateError) as error:
-        return Examined(name, "", (), str(error), (), (), 0, 0, replayed=False, seconds=0.0)
+        return Examined(name, "", (), str(error), (), (), False, 0, 0, replayed=False, seconds=0.0)
     ends = {span.stop for span in rendering.spans}
     replayed, seconds = _cost(templates, conversation)
     return Examined(
@@ -117,6 +118,7 @@ def _look(config: BuildConfig, templates: Templates, name: str, messages: Messag
         None,
         tuple(sorted({rendering.text[begin:end] for begin, end in rendering.controls if end in ends})),
         tuple(sorted({*_left_out(messages, rendering.unprinted)})),
+        rendering.adapted,
         *_contexts(templates, conversation, weights_of(conversation, config)),
         replayed,
         seconds,
@@ -166,7 +168,8 @@ def _advice(conversations: Sequence[Examined], asks_for_date: bool) -> Iterator[
     for name in every:
         where = ", ".join(each.name for each in taken if name in each.left_out)
         if not name.endswith(_EARLIER) or name.removesuffix(_EARLIER) not in every:
-            yield Advice(f"prints no {name} ({where})", "--chat-template FILE")
+            option = "--contexts served" if name.endswith(_EARLIER) else "--chat-template FILE"
+            yield Advice(f"prints no {name} ({where})", option)
     if other := [each.name for each in taken if each.other_context > each.not_served]:
         what = "prints earlier turns, or what is before them, in another way than when they are asked for"
         yield Advice(f"{what} ({', '.join(other)})", "--contexts served")

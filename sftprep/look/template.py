@@ -49,6 +49,14 @@ def _lines(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
+def _of(report: TemplateReport, name: str, adapted: str, as_is: str) -> str:
+    """How the template takes what a conversation asks for."""
+    examined = next(each for each in report.conversations if each.name == name)
+    if examined.refused is not None:
+        return "refused"
+    return ", ".join([adapted if examined.adapted else as_is, *(f"without {each}" for each in examined.left_out)])
+
+
 def _facts(report: TemplateReport) -> Table:
     taken = [each for each in report.conversations if each.refused is None]
     costs = [each.seconds * 1e6 for each in taken] or [0.0]
@@ -57,6 +65,9 @@ def _facts(report: TemplateReport) -> Table:
     for name, value in {
         "control tokens": " ".join(report.control_tokens),
         "ends of answers": " ".join(report.ends) or "none",
+        "earlier turns": "rewritten" if any(each.other_context for each in taken) else "as they were",
+        "content in parts": _of(report, "content in parts", "joined to a text", "as it is"),
+        "tools": _of(report, "a call of a tool", "with something changed", "as they are"),
         "takes": f"{len(taken)} of {len(report.conversations)} kinds of conversation",
         "runs without Jinja": f"{replayed} of {len(taken)}; {min(costs):,.0f} to {max(costs):,.0f} µs a conversation",
     }.items():

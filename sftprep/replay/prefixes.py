@@ -62,7 +62,8 @@ class Prefixes:
 
     def others(self) -> tuple[int, ...] | None:
         """The turns of the assistant that are trained in another context, or as another text; None where that cannot be seen."""
-        turns = [at for at, message in enumerate(self._conversation.messages) if message["role"] == "assistant"]
+        messages = self._conversation.messages
+        turns = [at for at, message in enumerate(messages) if at and message["role"] == "assistant"]
         if len(turns) > _MOST_TURNS:
             return None
         try:

@@ -137,7 +137,7 @@ class ChatTemplate:
             for mark in turn:
                 if mark is turn[0]:
                     begin, start, is_prompt = self._header(variables, mark, marked.text, writers)
-                    others += [] if is_prompt else [message]
+                    others += [] if is_prompt or message == 0 else [message]  # nobody is asked for a first message
                 elif (goes_on_at := goes_on(mark, writers, controls)) is None:
                     continue
                 else:

@@ -82,6 +82,10 @@ EXAMINED: dict[str, Messages] = {  # what each asks for -> a conversation in whi
         _say("user", "Question three?"),
         _say("assistant", "Answer four."),
     ],
+    "content in parts": [
+        {"role": "user", "content": [{"type": "text", "text": "Part one."}, {"type": "text", "text": "Part two."}]},
+        _say("assistant", "Answer two."),
+    ],
     "reasoning": [*QUESTION, _say("assistant", "Answer two.", **_thought("Thought two."))],
     "reasoning in several turns": [
         *QUESTION,

@@ -32,7 +32,7 @@ def texts(template: ChatTemplate, conversation: Conversation, message: int) -> t
 
 def others(template: ChatTemplate, conversation: Conversation) -> tuple[int, ...]:
     found = []
-    for turn in (at for at, message in enumerate(conversation.messages) if message["role"] == "assistant"):
+    for turn in (at for at, message in enumerate(conversation.messages) if at and message["role"] == "assistant"):
         try:
             asked = template.ask(conversation.until(turn)).text
         except ConversationError:

@@ -96,6 +96,9 @@ def faults(oracle: Oracle, record: Record, runs: list[Run]) -> Iterator[str]:
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
+        if index == 0:  # nobody is asked for a first message
+            unknown += 1
+            continue
         asked, last = (oracle.render(messages[: index + more], tools, prompt=not more) for more in (0, 1))
         if not asked or last is None:
             unknown += 1
