@@ -8,7 +8,7 @@ the past is written anew.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -97,7 +97,7 @@ def _examine(config: BuildConfig, resolved: ResolvedTokenizer) -> TemplateReport
         conversations,
         tuple(sorted({end for each in conversations for end in each.ends})),
         asks_for_date,
-        tuple(_advice(conversations, asks_for_date)),
+        tuple(_advice(conversations, templates.control_tokens, asks_for_date)),
     )
 
 
@@ -157,8 +157,8 @@ def _contexts(templates: Templates, conversation: Conversation, weights: npt.NDA
         return 0, 0
 
 
-def _advice(conversations: Sequence[Examined], asks_for_date: bool) -> Iterator[Advice]:
-    """What to beware of, the gravest first."""
+def _advice(conversations: Sequence[Examined], controls: Collection[str], asks_for_date: bool) -> Iterator[Advice]:
+    """What to beware of, the gravest first. controls: the control tokens."""
     taken = [each for each in conversations if each.refused is None]
     for reason in dict.fromkeys(each.refused for each in conversations if each.refused):
         yield Advice(
@@ -178,10 +178,13 @@ def _advice(conversations: Sequence[Examined], asks_for_date: bool) -> Iterator[
         yield Advice(f"{what} ({', '.join(never)})", "--template-kwarg NAME=VALUE")
     if silent := [each.name for each in taken if not each.trained]:
         yield Advice(f"trains nothing ({', '.join(silent)})", "--header TEXT")
-    if unended := [each.name for each in taken if each.trained and not each.ends]:
+    if unended := [each for each in taken if each.trained and not each.ends]:
+        texts = [each.text[start:stop] for each in unended for start, stop in each.trained]
+        within = any(token in text for token in controls for text in texts)
+        names = ", ".join(each.name for each in unended)
         yield Advice(
-            f"ends answers without a control token, so that the end is not learned ({', '.join(unended)})",
-            "--end-of-turn TOKEN",
+            f"ends answers without a control token, so that the end is not learned ({names})",
+            "--end-of-turn TOKEN" if within else "--chat-template FILE",
         )
     if asks_for_date:
         yield Advice("prints a day: that of the build, unless one is named", "--date YYYY-MM-DD")

@@ -97,9 +97,13 @@ def test_ends_that_are_no_tokens() -> None:
     report = examined(BARE.replace("<|im_end|>", ""))
     assert of(report, "one question").ends == ()
     assert report.ends == ("<|im_start|>",)  # of the next turn, where there is one
-    assert any(each.option == "--end-of-turn TOKEN" for each in report.advice)
-    ended = examined(BARE.replace("<|im_end|>\n", "<|im_end|>!"), end_of_turn="<|im_end|>")
-    assert ended.ends == ("<|im_end|>",)
+    unended = "ends answers without a control token"
+    assert [each.option for each in report.advice if each.what.startswith(unended)] == ["--chat-template FILE"]
+    followed = BARE.replace("<|im_end|>\n", "<|endoftext|>!")
+    advice = [each.option for each in examined(followed).advice if each.what.startswith(unended)]
+    assert advice == ["--end-of-turn TOKEN"]
+    ended = examined(followed, end_of_turn="<|endoftext|>")
+    assert ended.ends == ("<|endoftext|>",)
 
 
 @pytest.mark.parametrize("source", ["{% for i in range(10 ** 9) %}{% endfor %}", "{{ messages[0].nothing.more }}"])
