@@ -6,6 +6,7 @@ white space, mark and script at their edges; long runs; contractions; line ends.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 
@@ -74,3 +75,11 @@ def _around(token: str, rng: random.Random) -> Iterator[str]:
         before, after = rng.choice(FILLERS), rng.choice(FILLERS)
         yield before + token + after
         yield token[:middle] + before + token[middle:] + after
+
+
+def texts_sha256(texts: Sequence[str]) -> str:
+    """Of texts and where each of them ends."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode() + b"\xff")  # no UTF-8 holds that byte
+    return digest.hexdigest()
