@@ -10,7 +10,7 @@ import ctypes
 import gc
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle
 
@@ -23,9 +23,10 @@ from sftprep.records.messages import texts_of
 from sftprep.tokens.choose_engine import choose_engine
 from sftprep.tokens.engines import TokenEngine
 from sftprep.tokens.load_early import BegunTokenizer
-from sftprep.tokens.resolve import ResolvedTokenizer, resolve_tokenizer
+from sftprep.tokens.resolve import ResolvedTokenizer, Resolving
 
 _LARGE = 8 << 20  # bytes: from here on memory is the system's again as soon as it is freed
+_START = 300  # characters of a message that engines are compared on
 _OBJECTS = 100_000  # the cyclic collector runs after so many new ones: a batch makes some ten thousand, hardly a cycle
 
 
@@ -64,8 +65,8 @@ def _settle() -> None:
 
 
 def tokenizer_of(config: BuildConfig) -> BegunTokenizer:
-    """The tokenizer of a build, with nothing loading yet. Raises TokenizerError."""
-    return BegunTokenizer(resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code))
+    """The tokenizer of a build, with fastokens not loading yet. Raises TokenizerError."""
+    return BegunTokenizer(Resolving(config.tokenizer, trust_remote_code=config.trust_remote_code))
 
 
 def load(
@@ -83,14 +84,19 @@ def load(
     resolved = tokenizer.resolved
     templates = Templates(config, resolved, control_tokens)
     tokens = [token.content for token in resolved.added_tokens]
-    texts = (_text(conversation, tokens) for conversation in first_conversations)
+    texts = _texts(first_conversations, tokens)
     engine, why = choose_engine(resolved, config.tokenizer_engine, texts, tokenizer.tokens)
     exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)
     tiled = TiledEncoder(resolved, engine, exact)
     return Toolbox(resolved, templates, engine, exact, tiled, f"tokenizer engine {engine.name}: {why}")
 
 
-def _text(conversation: Conversation, tokens: Sequence[str]) -> str:
-    """What the messages say, added tokens of the tokenizer in between: much like what a template makes of it."""
-    said = [text for message in conversation.messages for text in texts_of(message)]
-    return "".join(chain.from_iterable(zip(cycle(tokens or ["\n"]), said, strict=False)))
+def _texts(conversations: Iterable[Conversation], tokens: Sequence[str]) -> Iterator[str]:
+    """How the messages of each begin, added tokens of the tokenizer in between: much like what a template makes of it, and of
+    many conversations as much as may be. What was said before, such as a system message, is not said again."""
+    said: set[str] = set()
+    for conversation in conversations:
+        texts = [text for message in conversation.messages for text in texts_of(message) if text not in said]
+        said.update(texts)
+        starts = (text[:_START] for text in texts)
+        yield "".join(chain.from_iterable(zip(cycle(tokens or ["\n"]), starts, strict=False)))

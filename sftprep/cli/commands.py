@@ -44,9 +44,9 @@ def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     config = build_config({**options, "output": output})
     from sftprep.tokens.load_early import begin_tokenizer
 
-    tokenizer = begin_tokenizer(
-        config.tokenizer, config.tokenizer_engine, trust_remote_code=config.trust_remote_code
-    )  # while the rest is imported
+    fast = config.tokenizer_engine != "hf"
+    trusted = config.trust_remote_code
+    tokenizer = begin_tokenizer(config.tokenizer, trust_remote_code=trusted, fast=fast)  # while the rest is imported
     from sftprep.look.build import watched_build
 
     watched_build(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
@@ -59,10 +59,13 @@ def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
 def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     """Write plan.json: inputs, splits, options. Then run `work` once per split, anywhere, then `commit`."""
     config = build_config({**options, "output": output})
+    from sftprep.tokens.load_early import begin_tokenizer
+
+    tokenizer = begin_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code, fast=False)
     from sftprep.jobs.folder import adopt_plan, hold
     from sftprep.jobs.plan import make_plan
 
-    planned, _ = make_plan(config)
+    planned, _ = make_plan(config, tokenizer)
     with hold(output):
         adopted = adopt_plan(planned, output, overwrite=overwrite)
     if quiet:
@@ -166,9 +169,12 @@ def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
 def template(color: bool | None, as_json: bool, **options: Any) -> None:
     """Show what a chat template trains, over a dozen small conversations, and what to beware of."""
     config = template_config(options)
+    from sftprep.tokens.resolve import Resolving
+
+    resolving = Resolving(config.tokenizer, trust_remote_code=config.trust_remote_code)  # while the rest is imported
     from sftprep.look.template import show_template
 
-    show_template(config, color, as_json=as_json)
+    show_template(config, color, as_json=as_json, resolving=resolving)
 
 
 @main.command()
@@ -176,12 +182,15 @@ def template(color: bool | None, as_json: bool, **options: Any) -> None:
 def demo(output: Path) -> None:
     """The main job on the built-in sample: build, then a few rows in colour."""
     show_log()
+    from sftprep.sample import CONVERSATIONS, TOKENIZER
+    from sftprep.tokens.load_early import begin_tokenizer
+
+    tokenizer = begin_tokenizer(str(TOKENIZER), trust_remote_code=False, fast=True)
     from sftprep.config import BuildConfig
     from sftprep.look.build import watched_build
     from sftprep.look.rows import show_rows
-    from sftprep.sample import CONVERSATIONS, TOKENIZER
 
-    watched_build(BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512), output)
+    watched_build(BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512), output, tokenizer=tokenizer)
     show_rows(output, (), str(TOKENIZER), None)
 
 

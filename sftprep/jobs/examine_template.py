@@ -25,7 +25,7 @@ from sftprep.jobs.plan import dated
 from sftprep.records.conversation import Conversation
 from sftprep.records.said import KINDS, LeftOut
 from sftprep.template.probes import EXAMINED, Messages, with_tools
-from sftprep.tokens.resolve import ResolvedTokenizer, resolve_tokenizer
+from sftprep.tokens.resolve import ResolvedTokenizer, Resolving
 from sftprep.workers.limits import LimitError
 from sftprep.workers.trial import run_apart
 
@@ -72,13 +72,13 @@ class TemplateReport:
     advice: tuple[Advice, ...]
 
 
-def examine_template(config: BuildConfig) -> TemplateReport:
+def examine_template(config: BuildConfig, resolving: Resolving | None = None) -> TemplateReport:
     """Run the template of a build, which needs no inputs, over the conversations, in a process that may be ended.
 
-    Raises TokenizerError where the tokenizer cannot be loaded, TemplateError where the template cannot be used, ConfigError
-    where it has no such header or end as the options say.
+    resolving: its tokenizer, if it was asked about already. Raises TokenizerError where that cannot be loaded, TemplateError
+    where the template cannot be used, ConfigError where it has no such header or end as the options say.
     """
-    resolved = resolve_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code)
+    resolved = (resolving or Resolving(config.tokenizer, trust_remote_code=config.trust_remote_code)).result()
     try:
         return run_apart(partial(_examine, config, resolved), what="the chat template")
     except LimitError as error:

@@ -12,12 +12,16 @@ from rich.text import Text
 from sftprep.config import BuildConfig
 from sftprep.jobs.examine_template import Examined, TemplateReport, examine_template
 from sftprep.look.rows import BRACKETS, HEADER_STYLE, PROMPT_STYLES, TRAINED_STYLES
+from sftprep.tokens.resolve import Resolving
 from sftprep.visible import visible
 
 
-def show_template(config: BuildConfig, color: bool | None, *, as_json: bool) -> None:
-    """Print what is found out about the template of a build. `color` None: only on a terminal. Raises as `examine_template`."""
-    report = examine_template(config)
+def show_template(
+    config: BuildConfig, color: bool | None, *, as_json: bool, resolving: Resolving | None = None
+) -> None:
+    """Print what is found out about the template of a build. `color` None: only on a terminal. resolving: its tokenizer, if it
+    was asked about already. Raises as `examine_template`."""
+    report = examine_template(config, resolving)
     console = Console(force_terminal=color, no_color=color is False or None, highlight=False)
     if as_json:
         console.file.write(json.dumps(asdict(report)) + "\n")

@@ -2,23 +2,29 @@
 
 It is given as little room as it needs: PyTorch and the like are kept out (they take seconds to import and no built-in
 tokenizer uses them), memory is limited, and the parent ends it when its time is up. Before it answers, it compares what
-the tokenizer gives with what its backend alone gives: from then on, only the backend is used.
+the tokenizer gives with what its backend alone gives: from then on, only the backend is used, and whoever reads that back
+compares what it gives then (`choose_engine`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import hashlib
+import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from sftprep.errors import TokenizerError, first_line, typed_errors
-from sftprep.tokens.hostile_texts import hostile_texts
+from sftprep.tokens.batch import join_rows
+from sftprep.tokens.hostile_texts import hostile_texts, texts_sha256
 from sftprep.tokens.resolve import AddedToken, ResolvedTokenizer, to_json
 from sftprep.visible import visible
 
@@ -26,7 +32,10 @@ _KEPT_OUT = ("torch", "tensorflow", "jax", "flax")
 
 
 def answer(ask: dict[str, Any]) -> None:
-    """Write a ResolvedTokenizer, or {"error": a sentence}, to the file that the parent asks for."""
+    """Write a ResolvedTokenizer, or {"error": a sentence}, to standard output, where nothing else goes from now on."""
+    own_output = os.dup(1)
+    os.dup2(2, 1)
+    _hurry()
     if not ask["trust_remote_code"]:
         sys.modules.update(dict.fromkeys(_KEPT_OUT))  # type: ignore[arg-type]  # None is what makes an import fail
         _limit_memory(ask["memory"])
@@ -34,7 +43,20 @@ def answer(ask: dict[str, Any]) -> None:
         contents = to_json(resolve_here(ask["name"], trust_remote_code=ask["trust_remote_code"]))
     except TokenizerError as error:
         contents = orjson.dumps({"error": visible(str(error))})  # which makes text of it, whatever it quotes
-    Path(ask["answer"]).write_bytes(contents)
+    with os.fdopen(own_output, "wb") as output:
+        output.write(contents)
+
+
+def _hurry() -> None:
+    """What spares a process that soon ends a third of its time: nothing is collected, and `@lru_cache` forgets nothing.
+    (Transformers looks through its 3,000 files twice as it is imported: its own memory of the first time is too short.)"""
+    gc.disable()
+    cached = functools.lru_cache
+
+    def endless(maxsize: Callable[..., Any] | int | None = None, typed: bool = False) -> Any:
+        return cached(None, typed)(maxsize) if callable(maxsize) else cached(maxsize, typed)
+
+    functools.lru_cache = endless
 
 
 def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedTokenizer:
@@ -55,12 +77,12 @@ def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedToken
     if stated["model"].get("dropout"):
         raise TokenizerError("its model has dropout, so that ids would be random; expected it to be null")
     added = tuple(AddedToken(**token) for token in sorted(stated["added_tokens"], key=lambda token: int(token["id"])))
-    own_text, own = _with_short_merges(text, stated)
-    _compare(tokenizer, own, [token.content for token in added])
+    hostile = hostile_texts([token.content for token in added])
+    ids = _ids_of(tokenizer, hostile)
     vocabulary = stated["model"]["vocab"]
     largest = max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
     return ResolvedTokenizer(
-        backend=own_text,
+        backend=_with_short_merges(text, stated),
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         chat_templates=_chat_templates(tokenizer.chat_template),
         special_tokens=tokenizer.special_tokens_map,
@@ -70,6 +92,8 @@ def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedToken
         pad_id=next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0),
         size=max([largest, *(token.id for token in added)]) + 1,
         versions={package: version(package) for package in ("tokenizers", "transformers")},
+        hostile_texts=texts_sha256(hostile),
+        hostile_ids=join_rows([np.array(each, np.uint32) for each in ids]).sha256(),
     )
 
 
@@ -104,32 +128,30 @@ def _load(name: str, trust_remote_code: bool) -> Any:
         raise TokenizerError(f"Transformers cannot load it: {type(error).__name__}: {first_line(error)}") from error
 
 
-def _with_short_merges(text: str, stated: dict[str, Any]) -> tuple[str, Any]:
-    """The same tokenizer.json with each merge as one string instead of a list of two, where that is possible; and read.
+def _with_short_merges(text: str, stated: dict[str, Any]) -> str:
+    """The same tokenizer.json with each merge as one string instead of a list of two, where that can mean nothing else.
 
-    tokenizers reads and means both alike, which is checked; fastokens loads a large vocabulary in two thirds of the time.
+    tokenizers reads and means both alike; fastokens loads a large vocabulary in two thirds of the time.
     """
-    from tokenizers import Tokenizer
-
     merges = stated["model"].get("merges")
-    if merges and all(isinstance(merge, list) for merge in merges):
-        model = {**stated["model"], "merges": list(map(" ".join, merges))}
-        shorter = orjson.dumps({**stated, "model": model}).decode()
-        with contextlib.suppress(Exception):  # such as for a part with a space in it
-            own = Tokenizer.from_str(shorter)
-            if own.to_str() == text:
-                return shorter, own
-    with typed_errors("it cannot be read back", in_its_words=True):
-        return text, Tokenizer.from_str(text)
+    if not merges or not all(isinstance(merge, list) for merge in merges):
+        return text
+    short = list(map(" ".join, merges))
+    # One of no two words is refused, and what begins like this is passed over as the first line of a file.
+    if any(merge.count(" ") != 1 or merge.startswith("#version") for merge in short):
+        return text
+    return orjson.dumps({**stated, "model": {**stated["model"], "merges": short}}).decode()
 
 
-def _compare(tokenizer: Any, own: Any, contents: list[str]) -> None:
-    """Raise TokenizerError where the tokenizer does more to a text than its backend, read back as `own`, does."""
-    texts = hostile_texts(contents)
+def _ids_of(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Raises TokenizerError where the tokenizer does more to a text than its backend does."""
     with typed_errors("it cannot encode a text", in_its_words=True):
-        ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        own_ids = [encoding.ids for encoding in own.encode_batch(texts, add_special_tokens=False)]
+        ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        own_ids = [
+            encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+        ]
     if ids != own_ids:
         raise TokenizerError(
             f"its class {type(tokenizer).__name__} changes what its tokenizer.json gives; not supported"
         )
+    return ids

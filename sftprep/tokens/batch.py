@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ class TokenBatch:
 
     ids: npt.NDArray[np.uint32]  # (T,)
     offsets: npt.NDArray[np.int64]  # (B + 1,)
+
+    def sha256(self) -> str:
+        """Of the ids of each text."""
+        return hashlib.sha256(self.offsets.astype("<i8").tobytes() + self.ids.astype("<u4").tobytes()).hexdigest()
 
 
 def dtype_for(size: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:

@@ -1,35 +1,37 @@
 """Which engine tokenizes: `fast` only where it is known and shown to give what `hf` gives.
 
 Never for a tokenizer of a kind on which it was seen to differ in silence, never before it encoded several hundred hostile
-texts and the first conversations of a job as the reference does.
+texts and the first conversations of a job as the reference does; and no engine before the reference, which is read back
+from what Transformers wrote, gave for the hostile texts what Transformers gave. Work begins only then, so that there is
+never any that would have to be undone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 
 from sftprep.errors import TokenizerError
-from sftprep.tokens.batch import split_rows
+from sftprep.tokens.batch import TokenBatch, join_rows, split_rows
 from sftprep.tokens.cache import read_entry, write_entry
 from sftprep.tokens.engines import FastEngine, HfEngine, TokenEngine
-from sftprep.tokens.hostile_texts import hostile_texts
+from sftprep.tokens.hostile_texts import hostile_texts, texts_sha256
 from sftprep.tokens.load_early import FastTokens
 from sftprep.tokens.resolve import AddedToken, ResolvedTokenizer
 from sftprep.workers.limits import UNLIMITED, LimitError
 from sftprep.workers.trial import run_apart
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_ENTRY_FORMAT = "3"  # changes with what is compared, and with the form in which fastokens gets a tokenizer
+_ENTRY_FORMAT = "4"  # changes with what is compared, and with the form in which fastokens gets a tokenizer
 SAMPLE = 1000  # conversations that both engines encode before `fast` is used for the first time with a tokenizer
 _SAMPLED = 1 << 14  # characters from the start of each
 _SECONDS = 300.0  # of processor time for a comparison, which takes some
@@ -56,27 +58,27 @@ def choose_engine(
     `auto` takes `fast` where it is known and shown to be equal, else `hf`. sample_texts: the first rendered
     conversations of the job; the start of at most SAMPLE is taken, and none once that many were compared for this tokenizer.
     tokens: fastokens with this tokenizer, if it is loading already.
-    Raises TokenizerError where `fast` is wanted and cannot be trusted.
+    Raises TokenizerError where `fast` is wanted and cannot be trusted, or where `hf` does not give what Transformers gives.
     """
     if wanted == HfEngine.name:
-        return HfEngine(resolved), "asked for"
+        return _read_back(resolved), "asked for"
     try:
         engine, compared = _compared_engine(resolved, sample_texts, tokens)
     except TokenizerError as error:
         if wanted == FastEngine.name:
             raise TokenizerError(f"engine fast cannot be used: {error}; use auto or hf") from error
-        return HfEngine(resolved), f"fast cannot be used: {error}"
+        return _read_back(resolved), f"fast cannot be used: {error}"
     return engine, f"fast gave the same ids as hf for hostile texts and {compared:,} conversations"
 
 
-def check_equal(engine: TokenEngine, reference: TokenEngine, texts: Sequence[str]) -> None:
-    """Raise TokenizerError, naming the index of the first text, where the two engines give different ids."""
-    expected, given = reference.encode(texts), engine.encode(texts)  # the engine may still be loading
+def check_equal(engine: TokenEngine, texts: Sequence[str], expected: TokenBatch) -> None:
+    """Raise TokenizerError, naming the index of the first text, where an engine gives other ids than expected."""
+    given = engine.encode(texts)
     if np.array_equal(given.ids, expected.ids) and np.array_equal(given.offsets, expected.offsets):
         return
     pairs = zip(split_rows(given), split_rows(expected), strict=True)
     first = next(index for index, (ids, others) in enumerate(pairs) if not np.array_equal(ids, others))
-    raise TokenizerError(f"engines {engine.name} and {reference.name} give different ids for text {first}")
+    raise TokenizerError(f"engines {engine.name} and {HfEngine.name} give different ids for text {first}")
 
 
 def _compared_engine(
@@ -87,30 +89,73 @@ def _compared_engine(
     Raises TokenizerError where it cannot be trusted.
     """
     engine = FastEngine(resolved, tokens)
-    hostile = hostile_texts([token.content for token in resolved.added_tokens])
-    entry = _digest([_ENTRY_FORMAT, resolved.sha256, version("fastokens"), version("tokenizers"), _digest(hostile)])
+    entry = _entry(resolved, version("fastokens"))
     count, compared = read_entry("engines", entry, _passed) or (-1, "")
     if count >= SAMPLE:
         return engine, count
     sample = [text[:_SAMPLED] for text in islice(sample_texts, SAMPLE)]
-    if compared != _digest(sample):
+    if compared != texts_sha256(sample):
         _log.info("comparing fastokens with tokenizers, on hostile texts and %s conversations", f"{len(sample):,}")
         if count < 0 and (trait := unsafe_trait(resolved)):
             raise TokenizerError(trait)
-        _compare_apart(engine, sample if count >= 0 else [*sample, *hostile])
+        _compare(engine, sample, _hostile_texts(resolved) if count < 0 else [])
         if len(sample) > count:
-            write_entry("engines", entry, orjson.dumps({"count": len(sample), "sample": _digest(sample)}))
+            _remember(entry, sample)
     return engine, len(sample)
 
 
-def _compare_apart(engine: FastEngine, texts: Sequence[str]) -> None:
-    """`check_equal` where it can be ended: a pattern may come to no end on some text. Raises TokenizerError."""
-    _ = engine.tokenizer, engine.reference.tokenizer  # loaded here: a child has no threads to do it
-    step = partial(check_equal, engine, engine.reference, texts)
+def _read_back(resolved: ResolvedTokenizer) -> HfEngine:
+    """`hf`, once it has been compared with Transformers. Raises TokenizerError where it gives something else."""
+    engine = HfEngine(resolved)
+    entry = _entry(resolved, "")
+    if read_entry("engines", entry, _passed) is None:
+        _log.info("comparing tokenizers with Transformers, on hostile texts")
+        _reference_ids(engine, [], _hostile_texts(resolved))
+        _remember(entry, [])
+    return engine
+
+
+def _compare(engine: FastEngine, sample: Sequence[str], hostile: Sequence[str]) -> None:
+    """Compare `fast` with the reference on some texts. Raises TokenizerError where they differ."""
+    engine.begin()  # it loads while the reference is at work
+    expected = _reference_ids(engine.reference, sample, hostile)
+    _ = engine.tokenizer  # loaded here: a child has no threads to do it
+    _apart(partial(check_equal, engine, [*sample, *hostile], expected))
+
+
+def _reference_ids(reference: HfEngine, sample: Sequence[str], hostile: Sequence[str]) -> TokenBatch:
+    """The ids of texts. Raises TokenizerError where those of the hostile ones, if there are any, are not Transformers'."""
+    _ = reference.tokenizer  # whoever encodes later has it, too
+    return _apart(partial(_encode_as_transformers, reference, sample, hostile))
+
+
+def _encode_as_transformers(reference: HfEngine, sample: Sequence[str], hostile: Sequence[str]) -> TokenBatch:
+    batch = reference.encode([*sample, *hostile])
+    if hostile:
+        reference.check_read_back(join_rows(split_rows(batch)[len(sample) :]))
+    return batch
+
+
+def _apart(step: Callable[[], T]) -> T:
+    """Do a step where it can be ended: a pattern may come to no end on some text. Raises TokenizerError then."""
     try:
-        run_apart(step, what="comparing the engines", seconds=_SECONDS, memory=UNLIMITED)
+        return run_apart(step, what="comparing the engines", seconds=_SECONDS, memory=UNLIMITED)
     except LimitError as error:
         raise TokenizerError(str(error)) from error
+
+
+def _hostile_texts(resolved: ResolvedTokenizer) -> list[str]:
+    return hostile_texts([token.content for token in resolved.added_tokens])
+
+
+def _entry(resolved: ResolvedTokenizer, engine_version: str) -> str:
+    """The name of what is remembered of an engine with a tokenizer."""
+    shown = [resolved.sha256, resolved.hostile_texts, resolved.hostile_ids]
+    return texts_sha256([_ENTRY_FORMAT, *shown, engine_version, version("tokenizers")])
+
+
+def _remember(entry: str, sample: Sequence[str]) -> None:
+    write_entry("engines", entry, orjson.dumps({"count": len(sample), "sample": texts_sha256(sample)}))
 
 
 def _passed(contents: bytes) -> tuple[int, str]:
@@ -119,13 +164,6 @@ def _passed(contents: bytes) -> tuple[int, str]:
     if type(stated["count"]) is not int or type(stated["sample"]) is not str or stated["count"] < 0:
         raise TypeError("not what this version writes")
     return stated["count"], stated["sample"]
-
-
-def _digest(texts: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(text.encode() + b"\xff")  # no UTF-8 holds that byte
-    return digest.hexdigest()
 
 
 def unsafe_trait(resolved: ResolvedTokenizer) -> str | None:

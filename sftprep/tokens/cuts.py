@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ _LETTERS = "".join(chr(code) for each in _RANGES.split() for code in range(ord(e
 _LETTER = f"[{_RANGES.replace(' ', '')}]"
 _WHITE = " \n\t"
 _AFTER = _WHITE + ",.;:!?)0123456789，。、；：！？"  # none of them joins the character before it
+_ASKED = frozenset(_LETTERS + _AFTER)
 _OF_BYTE_LEVEL = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _ATOM = (
     r"\\[pP]\{\^?\w+\}|\\[rntsSdD]|\\[^a-zA-Z0-9]"  # a property, a kind, a character that would mean something else
@@ -185,10 +186,10 @@ class _Alternative:
         return frozenset() if others or least > 1 or self._looks_on else characters
 
 
+@lru_cache(32)  # patterns ask for the same ones again and again
 def _characters(atom: str, *, ignore_case: bool) -> frozenset[str]:
     """Those that an atom stands for, of the letters and of what may follow them."""
-    from tokenizers import Regex, pre_tokenizers
+    from tokenizers import Regex, normalizers
 
-    matched = Regex(f"(?i:{atom})" if ignore_case else atom)
-    others = pre_tokenizers.Split(matched, "removed").pre_tokenize_str(_LETTERS + _AFTER)
-    return frozenset(_LETTERS + _AFTER).difference(*(text for text, _ in others))
+    matched = Regex(f"(?i:{atom})+" if ignore_case else f"(?:{atom})+")
+    return _ASKED.difference(normalizers.Replace(matched, "").normalize_str(_LETTERS + _AFTER))

@@ -7,6 +7,7 @@ padded.
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -48,13 +49,29 @@ class HfEngine:
         """
         from tokenizers import Tokenizer
 
-        with typed_errors("tokenizers cannot load it"):
+        with typed_errors("tokenizers cannot load it", in_its_words=True):
             tokenizer = Tokenizer.from_str(self._resolved.backend)
+        self._post_processor = tokenizer.post_processor
         tokenizer.post_processor = None  # it could trim offsets, and adds nothing that is asked for here
         for token in self._resolved.added_tokens:
             if tokenizer.token_to_id(token.content) != token.id:
                 raise TokenizerError(f"added token {token.id} gets another id when the tokenizer is loaded again")
         return tokenizer
+
+    def check_read_back(self, hostile: TokenBatch) -> None:
+        """Raise TokenizerError where the tokenizer, as it was read, is not what Transformers has: where other ids than these
+        are right for the hostile texts, or merges, which were written anew, mean something else."""
+        if hostile.sha256() != self._resolved.hostile_ids:
+            raise TokenizerError("what Transformers wrote of it gives other ids when it is read back")
+        if _sha256(self._resolved.backend) == self._resolved.sha256:
+            return  # nothing was written anew
+        self.tokenizer.post_processor = self._post_processor
+        try:
+            meant = _sha256(self.tokenizer.to_str())
+        finally:
+            self.tokenizer.post_processor = None
+        if meant != self._resolved.sha256:
+            raise TokenizerError("its merges mean something else when they are read back")
 
     def begin(self) -> None:
         """Nothing: `tokenizers` holds Python's lock while it loads."""
@@ -138,3 +155,7 @@ def encode_apart(engine: TokenEngine, texts: Sequence[str]) -> tuple[TokenBatch,
             rows.append(np.zeros(0, np.uint32))
             failed.append(index)
     return join_rows(rows), failed
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -7,6 +7,7 @@ same tokens give the same texts.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 
@@ -93,3 +94,11 @@ def _around(token: str, rng: random.Random) -> Iterator[str]:
         before, after = rng.choice(FILLERS), rng.choice(FILLERS)
         yield before + token + after
         yield token[:middle] + before + token[middle:] + after
+
+
+def texts_sha256(texts: Sequence[str]) -> str:
+    """Of texts and where each of them ends."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode() + b"\xff")  # no UTF-8 holds that byte
+    return digest.hexdigest()

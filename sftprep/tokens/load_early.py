@@ -1,19 +1,19 @@
 """fastokens, loaded in the background.
 
 A large vocabulary takes it one to two seconds, without Python's lock: a build begins with that, and imports the rest of
-the program meanwhile. So nothing heavy is imported here, numpy neither.
+the program meanwhile; the first build with a tokenizer begins with asking Transformers about it. So nothing heavy is
+imported here, numpy neither.
 """
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from sftprep.errors import TokenizerError, typed_errors
-from sftprep.tokens.resolve import ResolvedTokenizer, look_at, resolve_tokenizer
+from sftprep.tokens.resolve import ResolvedTokenizer, Resolving, look_at
 
 
 class FastTokens:
@@ -48,26 +48,37 @@ class FastTokens:
         return tokenizer
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class BegunTokenizer:
-    """A build's tokenizer, and fastokens with it."""
+    """A build's tokenizer, which may still have to be told by Transformers, and fastokens with it."""
 
-    resolved: ResolvedTokenizer
-    tokens: FastTokens | None = None  # None: not begun
+    def __init__(self, resolving: Resolving, *, fast: bool = False) -> None:
+        """fast: load fastokens as soon as may be."""
+        self._resolving, self._fast = resolving, fast
+        if resolving.known:
+            _ = self.tokens
+
+    @property
+    def resolved(self) -> ResolvedTokenizer:
+        """The tokenizer, once it is known. Raises TokenizerError."""
+        _ = self.tokens
+        return self._resolving.result()
+
+    @cached_property
+    def tokens(self) -> FastTokens | None:
+        """fastokens, loading; None where it was not begun. Raises TokenizerError where there is no such tokenizer."""
+        resolved = self._resolving.result()
+        if not self._fast:
+            return None
+        try:
+            tokens = FastTokens(resolved)
+        except TokenizerError:
+            return None  # whoever needs fastokens will say why
+        tokens.begin()
+        return tokens
 
 
-def begin_tokenizer(name: str, engine: str, *, trust_remote_code: bool) -> BegunTokenizer | None:
-    """Resolve a tokenizer that lies in a folder and begin to load it; None for a name on the hub, which can wait until
-    the inputs are known to be there. engine: the one asked for. Raises TokenizerError."""
+def begin_tokenizer(name: str, *, trust_remote_code: bool, fast: bool) -> BegunTokenizer | None:
+    """Begin to resolve a tokenizer that lies in a folder, and with `fast` to load it; None for a name on the hub, which can
+    wait until the inputs are known to be there. Raises TokenizerError."""
     is_folder, _ = look_at(name)
-    if not is_folder:
-        return None
-    resolved = resolve_tokenizer(name, trust_remote_code=trust_remote_code)
-    if engine == "hf":
-        return BegunTokenizer(resolved)
-    try:
-        tokens = FastTokens(resolved)
-    except TokenizerError:
-        return BegunTokenizer(resolved)  # whoever needs fastokens will say why
-    tokens.begin()
-    return BegunTokenizer(resolved, tokens)
+    return BegunTokenizer(Resolving(name, trust_remote_code=trust_remote_code), fast=fast) if is_folder else None

@@ -2,7 +2,8 @@
 
 `AutoTokenizer` can change what a tokenizer.json says, so it is asked; but importing it takes seconds, and its files come
 from strangers. So it runs in a process of its own (`ask_transformers.py`) under limits of time and memory, and what it
-finds is cached, keyed by the contents of the tokenizer's files: a second job imports no Transformers at all.
+finds is cached, keyed by the contents of the tokenizer's files: a second job imports no Transformers at all, and the first
+one imports the rest of the program meanwhile.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,10 +28,11 @@ import orjson
 
 from sftprep.errors import TokenizerError, typed_errors
 from sftprep.tokens.cache import read_entry, write_entry
+from sftprep.tokens.hostile_texts import hostile_texts, texts_sha256
 from sftprep.visible import visible
 
 _log = logging.getLogger(__name__)
-_ENTRY_FORMAT = b"2"  # changes with the meaning of a cached ResolvedTokenizer
+_ENTRY_FORMAT = b"3"  # changes with the meaning of a cached ResolvedTokenizer
 _PANIC = re.compile(r"thread .* panicked at .*:$")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _FILE_KINDS = {".json", ".jinja", ".model", ".txt", ".tiktoken", ".codes", ".tokenizer"}  # all that Transformers reads
@@ -66,6 +69,8 @@ class ResolvedTokenizer:
     pad_id: int  # of the pad token, else of EOS, else 0
     size: int  # largest id + 1, added tokens included
     versions: Mapping[str, str]  # of tokenizers and transformers
+    hostile_texts: str  # sha256 of those that were made for it
+    hostile_ids: str  # sha256 of the ids that Transformers gives for them
 
     def chat_template(self, *, tools: bool = False) -> str | None:
         """The template for a conversation with or without tools, chosen as `get_chat_template` does; None: it has none.
@@ -108,6 +113,52 @@ def _steps_of(part: Any) -> list[dict[str, Any]]:
     return [step for each in part.get("normalizers", part.get("pretokenizers")) for step in _steps_of(each)]
 
 
+class Resolving:
+    """A tokenizer that Transformers is being asked about, or that was known before."""
+
+    def __init__(
+        self,
+        name_or_folder: str,
+        *,
+        trust_remote_code: bool = False,
+        time_limit: float | None = None,
+        memory_limit: int = _MEMORY,
+    ) -> None:
+        """Look whether it is known, else ask. As `resolve_tokenizer`."""
+        is_folder, exists = look_at(name_or_folder)
+        if is_folder:
+            name = str(Path(name_or_folder).resolve())  # Transformers may look at the name: make it one from everywhere
+            files = _tokenizer_files(name_or_folder)
+        elif _HUB_NAME.fullmatch(name_or_folder) and not exists:
+            name, files = name_or_folder, []
+        else:
+            what = "is a file" if exists else "does not exist"
+            raise TokenizerError(
+                f"{name_or_folder}: {what}; expected a folder with a tokenizer in it, or a name on the hub"
+            )
+        offline = is_folder and not trust_remote_code
+        self._name, self._seen = name_or_folder, _look_into(files) if offline else None
+        self.known = read_entry("tokenizer", self._seen.digest, _from_json) if self._seen else None
+        if self.known is None:
+            limit = time_limit or (120 if offline else 600)
+            kept = "; the answer is kept for the next time" if self._seen else ""
+            _log.info("asking Transformers about the tokenizer%s", kept)
+            ask = {"name": name, "trust_remote_code": trust_remote_code, "memory": memory_limit}
+            self._answer = _ask_transformers(ask, name_or_folder, offline=offline, time_limit=limit)
+
+    def result(self) -> ResolvedTokenizer:
+        """The tokenizer, once it is known. Raises as `resolve_tokenizer`."""
+        if self.known is None:
+            contents = self._answer()
+            with typed_errors(f"{self._name}: Transformers makes something of it that is no tokenizer"):
+                self.known = _from_json(contents)
+            if self._seen and _is_still(self._seen, self._name):
+                write_entry("tokenizer", self._seen.digest, contents)
+            elif self._seen:
+                _log.warning("%s: changed while it was read; what was found is not kept", self._name)
+        return self.known
+
+
 def resolve_tokenizer(
     name_or_folder: str,
     *,
@@ -124,34 +175,8 @@ def resolve_tokenizer(
     address space, where the system knows such a limit; trusted code has none.
     Raises TokenizerError where there is no tokenizer, or none that works on a backend of the `tokenizers` library.
     """
-    is_folder, exists = look_at(name_or_folder)
-    if is_folder:
-        name = str(Path(name_or_folder).resolve())  # Transformers may look at the name: make it one from everywhere
-        files = _tokenizer_files(name_or_folder)
-    elif _HUB_NAME.fullmatch(name_or_folder) and not exists:
-        name, files = name_or_folder, []
-    else:
-        what = "is a file" if exists else "does not exist"
-        raise TokenizerError(
-            f"{name_or_folder}: {what}; expected a folder with a tokenizer in it, or a name on the hub"
-        )
-    offline = is_folder and not trust_remote_code
-    seen = _look_into(files) if offline else None
-    if seen and (resolved := read_entry("tokenizer", seen.digest, _from_json)):
-        return resolved
-    limit = time_limit or (120 if offline else 600)
-    kept = "; the answer is kept for the next time" if seen else ""
-    _log.info("asking Transformers about the tokenizer%s", kept)
-    ask = {"name": name, "trust_remote_code": trust_remote_code, "memory": memory_limit}
-    contents = _ask_transformers(ask, name_or_folder, offline=offline, time_limit=limit)
-    with typed_errors(f"{name_or_folder}: Transformers makes something of it that is no tokenizer"):
-        found = _from_json(contents)
-    if seen:
-        if _is_still(seen, name_or_folder):
-            write_entry("tokenizer", seen.digest, contents)
-        else:
-            _log.warning("%s: changed while it was read; what was found is not kept", name_or_folder)
-    return found
+    limits: dict[str, Any] = {"time_limit": time_limit, "memory_limit": memory_limit}
+    return Resolving(name_or_folder, trust_remote_code=trust_remote_code, **limits).result()
 
 
 def last_words(stderr: bytes) -> str:
@@ -171,6 +196,8 @@ def _from_json(contents: bytes) -> ResolvedTokenizer:
     """The inverse of `to_json`. Raises an exception of some kind for anything else."""
     resolved = msgspec.json.decode(contents, type=ResolvedTokenizer)
     resolved.steps()
+    if resolved.hostile_texts != texts_sha256(hostile_texts([token.content for token in resolved.added_tokens])):
+        raise ValueError("it was asked about other texts")
     return resolved
 
 
@@ -229,35 +256,43 @@ def _is_still(seen: _Seen, folder: str) -> bool:
         return False
 
 
-def _ask_transformers(ask: dict[str, Any], shown_name: str, *, offline: bool, time_limit: float) -> bytes:
-    """Run ask_transformers.py and return the JSON of the ResolvedTokenizer that it found."""
-    with tempfile.TemporaryDirectory(prefix="sftprep-") as scratch:
-        answer = Path(scratch) / "answer.json"
-        # Isolated, so that no file in the working folder is taken for a module; then it searches where this process does.
-        start = "import json, sys; ask = json.loads(sys.argv[1]); sys.path[:] = ask['path']; "
-        start += (
-            "from sftprep.tokens.ask_transformers import answer; answer(ask); import os; os._exit(0)"  # frees nothing
-        )
-        request = orjson.dumps(ask | {"answer": str(answer), "path": sys.path})
-        one_thread = {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}  # each thread reserves memory
-        environment = os.environ | one_thread | {"RUST_BACKTRACE": "0"} | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+def _ask_transformers(ask: dict[str, Any], shown_name: str, *, offline: bool, time_limit: float) -> Callable[[], bytes]:
+    """Start ask_transformers.py. What is returned waits for its answer: the JSON of the ResolvedTokenizer that it finds."""
+    # Isolated, so that no file in the working folder is taken for a module; then it searches where this process does.
+    start = "import json, sys; ask = json.loads(sys.argv[1]); sys.path[:] = ask['path']; "
+    start += "from sftprep.tokens.ask_transformers import answer; answer(ask); import os; os._exit(0)"  # frees nothing
+    one_thread = {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}  # each thread reserves memory
+    environment = os.environ | one_thread | {"RUST_BACKTRACE": "0"} | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+    end = monotonic() + time_limit
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-c", start, orjson.dumps(ask | {"path": sys.path})],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+    def wait() -> bytes:
         try:
-            done = subprocess.run(
-                [sys.executable, "-I", "-c", start, request],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=time_limit,
-                check=False,
-            )
+            contents, said = process.communicate(timeout=max(0.0, end - monotonic()))
         except subprocess.TimeoutExpired:
             raise TokenizerError(f"{shown_name}: took more than {time_limit:g} seconds to load") from None
-        contents = answer.read_bytes() if answer.is_file() else b""
-    if done.returncode or not contents:
-        from sftprep.workers.trial import how_it_ended
+        finally:
+            _end(process)
+        if process.returncode or not contents:
+            from sftprep.workers.trial import how_it_ended
 
-        said = f"the process that loads it {how_it_ended(done.returncode)}: {last_words(done.stderr)}"
-        raise TokenizerError(f"{shown_name}: {said}")
-    if contents.startswith(b'{"error":'):
-        raise TokenizerError(f"{shown_name}: {orjson.loads(contents)['error']}")
-    return contents
+            how = f"the process that loads it {how_it_ended(process.returncode)}: {last_words(said)}"
+            raise TokenizerError(f"{shown_name}: {how}")
+        if contents.startswith(b'{"error":'):
+            raise TokenizerError(f"{shown_name}: {orjson.loads(contents)['error']}")
+        return contents
+
+    weakref.finalize(wait, _end, process)  # nobody may ever want to know
+    return wait
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it if it is still there, and forget it."""
+    with process:  # closes its pipes, and waits for it
+        process.kill()

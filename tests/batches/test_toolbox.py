@@ -37,8 +37,17 @@ def test_a_build_has_the_engine_it_asks_for(engine: str, cache: Path) -> None:
 
 
 def test_engines_are_compared_on_what_is_said_with_added_tokens_between() -> None:
-    assert toolbox._text(SAID, ["<a>", "<b>"]) == "<a>Hi<b>Yo"
-    assert toolbox._text(SAID, []) == "\nHi\nYo"
+    assert list(toolbox._texts([SAID], ["<a>", "<b>"])) == ["<a>Hi<b>Yo"]
+    assert list(toolbox._texts([SAID], [])) == ["\nHi\nYo"]
+
+
+def test_engines_are_compared_on_how_messages_begin_that_were_not_said_before() -> None:
+    long = Conversation(
+        [{"role": "system", "content": "Hi"}, {"role": "user", "content": "long" * 1000}], None, {}, None
+    )
+    first, second = toolbox._texts([SAID, long], ["<a>"])
+    assert first == "<a>Hi<a>Yo"
+    assert second == "<a>" + "long" * 75
 
 
 def warmed(tools: Toolbox) -> tuple[bool, bool]:

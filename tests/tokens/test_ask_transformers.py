@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import hashlib
 import json
 from pathlib import Path
@@ -14,7 +16,7 @@ from small_tokenizer import CHATML, TEMPLATE, save, shared_tokenizer, train
 from tokenizers import Tokenizer, models
 
 from sftprep.errors import TokenizerError
-from sftprep.tokens.ask_transformers import resolve_here
+from sftprep.tokens.ask_transformers import _hurry, resolve_here
 from sftprep.tokens.batch import dtype_for
 from sftprep.tokens.resolve import ResolvedTokenizer, resolve_tokenizer
 
@@ -85,6 +87,27 @@ def test_merges_are_written_short_where_that_means_the_same(
     assert resolved.sha256 == hashlib.sha256(stated.encode()).hexdigest()
 
 
+def test_what_is_remembered_in_a_hurry_is_the_same_and_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functools, "lru_cache", functools.lru_cache)
+    _hurry()
+    gc.enable()
+    calls: list[int] = []
+
+    @functools.lru_cache
+    def bare(number: int) -> int:
+        calls.append(number)
+        return -number
+
+    @functools.lru_cache(maxsize=1)
+    def short(number: int) -> int:
+        return bare(number)
+
+    for _ in range(2):
+        assert [bare(number) for number in range(1000)] == [-number for number in range(1000)]
+    assert calls == list(range(1000))
+    assert (short(1), short(2), short.cache_info().currsize) == (-1, -2, 1)
+
+
 @pytest.mark.parametrize(
     ("config", "pad_id"),
     [({}, 0), ({"eos_token": "<|im_end|>"}, 402), ({"eos_token": "<|im_end|>", "pad_token": "<|im_start|>"}, 401)],
@@ -111,6 +134,17 @@ def test_code_that_changes_what_the_backend_gives_is_refused(folder: Path) -> No
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(TokenizerError, match=r"class Own changes what its tokenizer\.json gives"):
         resolve_here(str(folder), trust_remote_code=True)
+
+
+def test_what_code_prints_is_no_answer(folder: Path) -> None:
+    (folder / "own.py").write_text(
+        "import os\nfrom transformers import PreTrainedTokenizerFast\nprint('{}')\nos.system('echo x')\n"
+        "class Own(PreTrainedTokenizerFast):\n    pass\n"
+    )
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert resolve_tokenizer(str(folder), trust_remote_code=True).size == 403
 
 
 def test_split_special_tokens_is_refused(tmp_path: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_tokenizer import cut_shower, resolve, save, train
-from tokenizers import AddedToken, normalizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers
 
 from sftprep.errors import TokenizerError
 from sftprep.tokens import choose_engine as choose_engine_room
@@ -47,9 +49,11 @@ class Wrong:
 
 def test_a_difference_names_the_first_text(resolved: ResolvedTokenizer) -> None:
     reference = HfEngine(resolved)
-    check_equal(Wrong(reference), reference, ["fox", "the", ""])
+    texts = ["fox", "the", ""]
+    check_equal(Wrong(reference), texts, reference.encode(texts))
+    texts = ["fox", "the", "quick", "quack"]
     with pytest.raises(TokenizerError, match="engines wrong and hf give different ids for text 2"):
-        check_equal(Wrong(reference), reference, ["fox", "the", "quick", "quack"])
+        check_equal(Wrong(reference), texts, reference.encode(texts))
 
 
 def test_auto_takes_fast_where_it_is_equal(resolved: ResolvedTokenizer) -> None:
@@ -131,7 +135,7 @@ def test_a_comparison_that_comes_to_no_end_is_ended(
             pass
 
     monkeypatch.setattr(choose_engine_room, "check_equal", never)
-    monkeypatch.setattr(choose_engine_room, "_SECONDS", 0.2)
+    monkeypatch.setattr(choose_engine_room, "_SECONDS", 1.5)  # the reference takes a fifth of that
     resolved = resolve_here(str(save(train(), tmp_path / "t")))
     engine, why = choose_engine(resolved, "auto", ["Hello"])
     assert (engine.name, "ran out of time" in why) == ("hf", True)
@@ -183,6 +187,7 @@ def test_what_fastokens_refuses_is_hf(tmp_path: Path) -> None:
 def test_a_difference_in_the_conversations_is_hf(resolved: ResolvedTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FastEngine, "encode", lambda self, texts: Wrong(HfEngine(resolved)).encode(texts))
     monkeypatch.setattr("sftprep.tokens.choose_engine.hostile_texts", lambda _: ["fox"])
+    resolved = replace(resolved, hostile_ids=HfEngine(resolved).encode(["fox"]).sha256())
     assert choose_engine(resolved, "auto", ["fox"])[0].name == "fast"
     engine, reason = choose_engine(resolved, "auto", ["fox", "quick"])
     assert engine.name == "hf"
@@ -205,6 +210,34 @@ def test_an_engine_that_is_wrong_about_one_new_mark_is_not_fast(
         entry.unlink()
     engine, reason = choose_engine(resolved)
     assert (engine.name, "different ids" in reason) == ("hf", True)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "fast", "hf"])
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"hostile_ids": "0" * 64}, "what Transformers wrote of it gives other ids when it is read back"),
+        ({"sha256": "0" * 64}, "its merges mean something else when they are read back"),
+    ],
+)
+def test_a_reference_that_is_not_what_transformers_has_is_refused(
+    wanted: str, change: dict[str, str], why: str, resolved: ResolvedTokenizer, cache: Path
+) -> None:
+    with pytest.raises(TokenizerError, match=why):
+        choose_engine(replace(resolved, **change), wanted, ["a conversation"])
+    assert not list(cache.glob("engines-*"))
+
+
+def test_a_tokenizer_as_transformers_wrote_it_needs_not_be_written_again(tmp_path: Path) -> None:
+    whole = resolve_here(str(save(Tokenizer(models.BPE({"a": 0, " ": 1, "a ": 2}, [("a", " ")])), tmp_path / "t")))
+    assert hashlib.sha256(whole.backend.encode()).hexdigest() == whole.sha256
+    assert choose_engine(whole, "hf")[0].encode(["a a"]).ids.tolist() == [2, 0]
+
+
+def test_the_reference_is_read_back_once(resolved: ResolvedTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose_engine(resolved, "hf")
+    monkeypatch.setattr(HfEngine, "encode", lambda *_: pytest.fail("compared again"))
+    choose_engine(resolved, "hf")
 
 
 def test_without_fastokens_hf_does_the_job(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,7 +21,7 @@ from sftprep.errors import TokenizerError
 from sftprep.tokens import resolve
 from sftprep.tokens.ask_transformers import resolve_here
 from sftprep.tokens.cache import write_entry
-from sftprep.tokens.resolve import last_words, resolve_tokenizer
+from sftprep.tokens.resolve import Resolving, last_words, resolve_tokenizer
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -54,7 +55,7 @@ def refuse_child(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         pytest.fail("asked Transformers again")
 
-    monkeypatch.setattr(subprocess, "run", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
 
 
 # -- what it resolves to --
@@ -114,6 +115,26 @@ def test_working_folder_is_not_searched_for_modules(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     assert resolve_tokenizer(str(folder)).size == 403
+
+
+# -- meanwhile --
+
+
+def test_other_things_may_be_done_while_transformers_is_asked(folder: Path) -> None:
+    asked = Resolving(str(folder))
+    assert asked.known is None
+    assert asked.result() == asked.known == resolve_here(str(folder))
+    assert Resolving(str(folder)).known == asked.known
+
+
+def test_nobody_is_asked_any_more_where_nobody_wants_to_know(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[Any] = []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *each, **how: processes.append(start(*each, **how)) or processes[0])
+    asked = Resolving(str(folder))
+    assert processes[0].poll() is None
+    del asked
+    assert processes[0].poll() == -signal.SIGKILL
 
 
 # -- the cache --
@@ -176,13 +197,14 @@ def test_a_damaged_entry_is_replaced(folder: Path, cache: Path, monkeypatch: pyt
         lambda fields: {**fields, "added_tokens": [{**fields["added_tokens"][0], "special": 1}]},
         lambda fields: {**fields, "added_tokens": [{**fields["added_tokens"][0], "content": ["<|im_end|>"]}]},
         lambda fields: {**fields, "added_tokens": 7},
+        lambda fields: {**fields, "hostile_texts": "0" * 64},  # by an sftprep that tried other texts
     ],
 )
 def test_an_entry_that_is_whole_and_says_something_else_is_replaced(
     change: Any, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolved = resolve_here(str(folder))
-    monkeypatch.setattr(resolve, "_ask_transformers", lambda *_, **__: resolve.to_json(resolved))
+    monkeypatch.setattr(resolve, "_ask_transformers", lambda *_, **__: lambda: resolve.to_json(resolved))
     resolve_tokenizer(str(folder))
     (entry,) = entries(cache)
     whole = entry.read_bytes()
@@ -216,12 +238,12 @@ def swap(path: Path) -> None:
 def test_a_tokenizer_that_changes_while_it_is_read_is_not_kept(
     change: Any, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def ask_and_change(*_: Any, **__: Any) -> bytes:
+    def ask_and_change() -> bytes:
         answer = resolve.to_json(resolve_here(str(folder)))
         change(folder)
         return answer
 
-    monkeypatch.setattr(resolve, "_ask_transformers", ask_and_change)
+    monkeypatch.setattr(resolve, "_ask_transformers", lambda *_, **__: ask_and_change)
     assert resolve_tokenizer(str(folder)).size == 403
     assert entries(cache) == []
     assert "changed while it was read" in caplog.text
@@ -366,7 +388,7 @@ def test_last_words(stderr: str, words: str) -> None:
 
 def test_what_is_no_tokenizer_to_sftprep_is_a_typed_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stated = json.loads(resolve.to_json(resolve_here(str(folder)))) | {"special_tokens": {"bos_token": ["<s>"]}}
-    monkeypatch.setattr(resolve, "_ask_transformers", lambda *_, **__: json.dumps(stated).encode())
+    monkeypatch.setattr(resolve, "_ask_transformers", lambda *_, **__: json.dumps(stated).encode)
     with pytest.raises(TokenizerError, match="something of it that is no tokenizer: ValidationError"):
         resolve_tokenizer(str(folder))
 
