@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 
 from sftprep.replay.proof import Stay, is_said
-from sftprep.replay.recorder import Printed
-from sftprep.replay.steps import Recording, Untraceable
+from sftprep.replay.recorder import Printed, concatenation
+from sftprep.replay.steps import Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.turns import Rendering, Span, ending_control, pieces_of
 
@@ -187,8 +187,3 @@ def distances(printed: Printed, points: Sequence[Point]) -> tuple[tuple[int, tup
         found.append((sum(len(text) for text in texts if text) + behind - before, steps))
         last = point
     return tuple(found)
-
-
-def concatenation(recording: Recording, steps: tuple[int, ...]) -> int:
-    """The step that is the texts of these end to end."""
-    return recording.step("''.join((" + "".join(f"{{{i}}}, " for i in range(len(steps))) + "))", *steps)

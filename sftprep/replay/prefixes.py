@@ -17,9 +17,7 @@ import jinja2
 from sftprep.jinja.sandbox import Refusal
 from sftprep.records.conversation import Conversation
 from sftprep.replay.decision_tree import Program, Tree
-from sftprep.replay.edges import concatenation
-from sftprep.replay.proof import merged
-from sftprep.replay.recorder import Printed, RecordingTemplate
+from sftprep.replay.recorder import Printed, RecordingTemplate, concatenation
 from sftprep.replay.stand_ins import Traced, TracedNumber
 from sftprep.replay.steps import Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
@@ -227,7 +225,7 @@ class Prompts:
                 over = len(asked.parts) if asked.over is None else asked.over
                 prompt = asked.literal(over, len(asked.parts))
                 if not prompt.strip():
-                    prompt = self._from_the_difference(merged(asked), merged(self._printed(variables)), len(prompt))
+                    prompt = self._from_the_difference(asked.merged, self._printed(variables).merged, len(prompt))
             except (Refusal, jinja2.UndefinedError):  # it refuses to begin so, and would in every such conversation
                 continue
             if prompt:

@@ -204,12 +204,3 @@ def _beginnings(tokens: frozenset[str]) -> dict[str, tuple[str, ...]]:
     """What tokens begin with, by its last character."""
     begun = sorted({token[:length] for token in tokens for length in range(1, len(token))}, key=itemgetter(-1))
     return {last: tuple(texts) for last, texts in groupby(begun, key=itemgetter(-1))}
-
-
-def merged(printed: Printed) -> tuple[int, ...]:
-    """The printed's steps, with neighbouring literals made one."""
-    recording, steps, done = printed.recording, [], 0
-    for start, stop in printed.runs():
-        steps += [*printed.parts[done:start], recording.constant(printed.literal(start, stop))]
-        done = stop
-    return (*steps, *printed.parts[done:])

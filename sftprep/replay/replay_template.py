@@ -31,7 +31,6 @@ from sftprep.replay.proof import (
     check_owners,
     check_silence,
     check_unprinted,
-    merged,
     recorded_turns,
     stays_of,
 )
@@ -188,6 +187,7 @@ class ReplayTemplate:
         printed = self._recorder.printed(traced, recording, held_back=self._held_back)
         if printed.text != rendering.text:
             raise Untraceable
+        printed.observe_marks()
         check_unprinted(printed, rendering, conversation)
         points: list[Point] = []
         if self._asking:
@@ -205,7 +205,7 @@ class ReplayTemplate:
             repeats.update(recording.steps.weights[part])
         if max(repeats.values(), default=0) > MAX_REPEATS:
             raise Untraceable
-        return Program(merged(printed), marks, distances(printed, points))
+        return Program(printed.merged, marks, distances(printed, points))
 
     def _marks(
         self, conversation: Conversation, rendering: Rendering, printed: Printed, prompts: Prompts

@@ -16,9 +16,15 @@ from typing import Any
 
 from jinja2.filters import do_title
 
+from sftprep.jinja.message_marks import is_unmarked
 from sftprep.jinja.sandbox import to_json
 
-FUNCTIONS: Mapping[str, Any] = {"to_json": to_json, "title": do_title, "NoneType": type(None)}
+FUNCTIONS: Mapping[str, Any] = {
+    "to_json": to_json,
+    "title": do_title,
+    "NoneType": type(None),
+    "is_unmarked": is_unmarked,
+}
 MAX_STEPS = 20_000
 MAX_REPEATS = 32  # how often one input may come out again: what bounds a replayed text by its conversation's size
 # Forms of steps: of those that hold all that their operands say, that hold a part of it, and that take from its ends.

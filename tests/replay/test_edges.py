@@ -69,3 +69,31 @@ def test_where_the_words_of_other_roles_begin_without_control_tokens() -> None:
     source = LOOP + "{{ m.role }}: {{ m.content }}\n{% endfor %}" + ASK + "assistant:{% endif %}"
 
     assert same(source, *TALKS, roles=("user", "assistant")).replayed > 3
+
+
+GATHERED = (
+    "{% set ns = namespace(out='') %}"
+    + LOOP
+    + "{% set ns.out = ns.out ~ '<s>' ~ m.role ~ ': ' ~ m.content ~ '<e>' %}{% endfor %}{{ ns.out }}"
+    + ASK
+    + "<s>assistant:{% endif %}"
+)
+MACRO = (
+    "{% macro all(messages) %}"
+    + LOOP
+    + "<s>{{ m.role }}: {{ m.content }}<e>{% endfor %}{% endmacro %}{{ all(messages) }}"
+) + GATHERED[GATHERED.index(ASK) :]
+
+
+COUNTED = "{% macro last(messages) %}" + LOOP + "{% endfor %}7{% endmacro %}{% set at = last(messages) | int %}"
+LOOKED_AT = MACRO.replace("{{ all", "{{ '!' if 'zz' in all(messages) }}{{ all")
+
+
+@pytest.mark.parametrize("source", [GATHERED, MACRO, COUNTED + MACRO, LOOKED_AT])
+def test_turns_that_are_held_back(source: str) -> None:
+    odd = [talk("q", text) for text in ("\U0001fffe", "\U0002ffff\U0001ffff", "\U0001f600")]
+
+    template = same(source, *TALKS, *odd)
+    assert template.replayed > len(TALKS)
+    template = same(source, odd[-1], *TALKS[:4], *odd)
+    assert template.replayed > 4

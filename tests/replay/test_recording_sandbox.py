@@ -11,7 +11,6 @@ from random_templates import random_family, random_template
 from sftprep.errors import ConversationError, SftprepError, TemplateError
 from sftprep.records.conversation import Conversation
 from sftprep.replay.decision_tree import Program, Tree
-from sftprep.replay.proof import merged
 from sftprep.replay.recorder import INPUTS, RecordingTemplate, traced_conversation
 from sftprep.replay.steps import Forms, Recording, Untraceable
 from sftprep.template.chat_template import open_template
@@ -44,7 +43,7 @@ class Replayed:
         try:
             variables = self.template.variables.of(traced_conversation(given, recording))
             printed = self.recorder.printed(variables, recording, held_back=False)
-            program = Program(merged(printed), True)
+            program = Program(printed.merged, True)
         except (Exception, Untraceable):  # a stand-in used as a string raises TypeError
             program = None
         tree.insert(recording.observed, program)
