@@ -63,6 +63,23 @@ class RunLog:
         self.message_of = {id(message): index for index, message in enumerate(messages)}
         self.frames: list[int | None] = []  # loops under way: the message each is at, None if it is at no message
         self.branches: list[tuple[int, int, int, int]] = []  # under way: place, line, first piece, loops around
+        self.acts = 0  # branches taken of loops that ask nothing but the kind of an item
+
+    def each(self, value: Any) -> Any:
+        """The items of a loop that asks nothing but the kind of an item."""
+        return self._characters(value) if isinstance(value, str) else value
+
+    def _characters(self, text: str) -> Iterator[str]:
+        """The characters of a text, but where nothing is done at the first, the others are not looked at."""
+        acts = self.acts
+        if text:
+            yield text[:1]
+        if self.acts != acts:
+            yield from text[1:]
+
+    def act(self, _: None = None) -> None:
+        """Something is done at an item."""
+        self.acts += 1
 
     def begin(self, _: None = None) -> None:
         """A loop begins."""

@@ -132,8 +132,7 @@ class _Sized(Traced):
 
 
 def _bounds(part: slice) -> list[Any]:
-    bounds = (part.start, part.stop, part.step)
-    return [bound.settle() if isinstance(bound, TracedNumber) else bound for bound in bounds]
+    return [part.start, part.stop, part.step]
 
 
 class TracedText(_Sized):
