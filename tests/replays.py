@@ -52,7 +52,7 @@ def same(source: str, *conversations: Conversation, **options: Any) -> ReplayTem
     template = ReplayTemplate(open_template(source, {}, control_tokens=["<s>", "<e>"], added_tokens=["<s>", "<e>", "<h>"], **options))  # fmt: skip
     for _ in range(3):
         replayed(template, conversations[0])
-    assert template.recorded == 1
+    assert template.recorded >= 1
     for conversation in conversations * 3:
         assert replayed(template, conversation) == rendered(template, conversation)
     return template

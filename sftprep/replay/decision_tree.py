@@ -152,7 +152,7 @@ class _Source:
         if step in self.steps.constants:
             value = self.steps.constants[step]
             return repr(value) if type(value) in _INLINE else self._name(f"k{step}", value)
-        return f"v{step}" if self.steps.operands[step] else self.steps.forms[step]
+        return f"v{step}" if self.steps.operands[step] else self.steps.forms[step].format()
 
     def _is(self, step: int, outcome: Any) -> str:
         value = self._operand(step)

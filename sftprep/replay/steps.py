@@ -185,7 +185,7 @@ class Recording:
         if number in steps.constants:
             return self.constant(steps.constants[number])
         form, operands = steps.forms[number], steps.operands[number]
-        if not operands:
+        if form in self.inputs:
             return self.input(form)
         own = tuple(self.adopt(steps, operand) for operand in operands)
         weights = {
@@ -205,7 +205,7 @@ class Recording:
             operands = self.steps.operands[number]
             if number in self.steps.constants:
                 return self.constant(self.steps.constants[number])
-            if not operands:
+            if self.steps.forms[number] in self.inputs:
                 return self.input(self.steps.forms[number])
             for operand in operands:
                 self.evaluate(operand)
