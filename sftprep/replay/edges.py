@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 
 from sftprep.replay.proof import Stay, is_said
-from sftprep.replay.recorder import Printed, concatenation
-from sftprep.replay.steps import Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.turns import Rendering, Span, ending_control, pieces_of
+from sftprep.tracing.recorder import Printed, concatenation
+from sftprep.tracing.steps import Untraceable
 
 Point = tuple[int, int]
 _STRIP = re.compile(r"\{0\}\.l?strip\((\{1\})?\)")

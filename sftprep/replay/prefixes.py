@@ -16,13 +16,13 @@ import jinja2
 
 from sftprep.jinja.sandbox import Refusal
 from sftprep.records.conversation import Conversation
-from sftprep.replay.decision_tree import Program, Tree
-from sftprep.replay.recorder import Printed, RecordingTemplate, concatenation
-from sftprep.replay.stand_ins import Traced, TracedNumber
-from sftprep.replay.steps import Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.probes import QUESTION
 from sftprep.template.turns import Rendering, Span, rendering_of, shared_length, stretches
+from sftprep.tracing.decision_tree import Program, Tree
+from sftprep.tracing.recorder import Printed, RecordingTemplate, concatenation
+from sftprep.tracing.stand_ins import Traced, TracedNumber
+from sftprep.tracing.steps import Recording, Untraceable
 
 _MOST_TURNS = 16  # the time to record a conversation grows with their square
 Item = str | int  # literal text, or a step

@@ -14,10 +14,10 @@ from operator import itemgetter
 
 from sftprep.records.conversation import Conversation
 from sftprep.records.said import OF_NO_MESSAGE, SAID, TOOLS, kind_of
-from sftprep.replay.recorder import Printed
-from sftprep.replay.steps import Origin, Recording, Steps, Untraceable, origins_of
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.turns import Rendering, stretches
+from sftprep.tracing.recorder import Printed
+from sftprep.tracing.steps import Origin, Recording, Steps, Untraceable, origins_of
 
 _Prints = Mapping[int, Sequence[tuple[int, Sequence[Origin]]]]  # by source: parts of the text, and what of it they hold
 

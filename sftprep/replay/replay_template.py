@@ -23,7 +23,6 @@ from typing import Any
 from sftprep.errors import RefusedError
 from sftprep.records.conversation import PLAIN, Conversation
 from sftprep.records.said import has_words, says
-from sftprep.replay.decision_tree import Program, Replay, Tree
 from sftprep.replay.edges import Point, check_first_control, distances, start_of, stop_of
 from sftprep.replay.prefixes import Prefixes, Prompts
 from sftprep.replay.proof import (
@@ -34,10 +33,11 @@ from sftprep.replay.proof import (
     recorded_turns,
     stays_of,
 )
-from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
-from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.turns import Rendering, SpanPlaces, Stretch, Told, header_of, places_of, told_of
+from sftprep.tracing.decision_tree import Program, Replay, Tree
+from sftprep.tracing.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
+from sftprep.tracing.steps import MAX_REPEATS, Forms, Recording, Untraceable
 
 _Outcome = SpanPlaces | str  # where spans lie, or why the template refuses
 Guard = Callable[[Conversation], AbstractContextManager[None]]

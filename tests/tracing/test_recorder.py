@@ -8,9 +8,9 @@ import pytest
 
 from sftprep.jinja.compiled import CompiledTemplate
 from sftprep.records.conversation import Conversation
-from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
-from sftprep.replay.steps import Forms, Recording, Steps, Untraceable
 from sftprep.template.variables import Variables
+from sftprep.tracing.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
+from sftprep.tracing.steps import Forms, Recording, Steps, Untraceable
 
 TALK = Conversation([{"role": "user", "content": "Hi "}, {"role": "assistant", "content": "Yo"}], None, {}, None)
 TURNS = "<s>{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}{{ '' }}{% endfor %}end"

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
-from sftprep.replay.steps import Recording, Untraceable
+from sftprep.tracing.steps import Recording, Untraceable
 
 _SCALARS = (str, int, float, bool, type(None))
 

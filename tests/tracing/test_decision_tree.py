@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sftprep.replay.decision_tree import Program, Tree
-from sftprep.replay.recorder import INPUTS
-from sftprep.replay.steps import Forms, Untraceable
+from sftprep.tracing.decision_tree import Program, Tree
+from sftprep.tracing.recorder import INPUTS
+from sftprep.tracing.steps import Forms, Untraceable
 
 
 def test_a_template_that_is_not_its_own_replay_is_noticed() -> None:

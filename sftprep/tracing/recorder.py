@@ -16,9 +16,9 @@ from sftprep.jinja.compiled import CompiledTemplate
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation
 from sftprep.jinja.message_marks import RunLog, split_at_marks
 from sftprep.records.conversation import Conversation
-from sftprep.replay.recording_sandbox import TracingSandbox, is_known
-from sftprep.replay.stand_ins import concatenate, stand_in
-from sftprep.replay.steps import Recording, Untraceable
+from sftprep.tracing.recording_sandbox import TracingSandbox, is_known
+from sftprep.tracing.stand_ins import concatenate, stand_in
+from sftprep.tracing.steps import Recording, Untraceable
 
 INPUTS = ("messages", "tools", "template_kwargs")  # of a conversation: what a recording's steps begin with
 

@@ -10,11 +10,11 @@ from random_templates import random_family, random_template
 
 from sftprep.errors import ConversationError, SftprepError, TemplateError
 from sftprep.records.conversation import Conversation
-from sftprep.replay.decision_tree import Program, Tree
-from sftprep.replay.recorder import INPUTS, RecordingTemplate, traced_conversation
-from sftprep.replay.steps import Forms, Recording, Untraceable
 from sftprep.template.chat_template import open_template
 from sftprep.template.writers import utf_8, writers_of
+from sftprep.tracing.decision_tree import Program, Tree
+from sftprep.tracing.recorder import INPUTS, RecordingTemplate, traced_conversation
+from sftprep.tracing.steps import Forms, Recording, Untraceable
 
 
 class Replayed:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from sftprep.replay.steps import Forms, Recording, Steps, Untraceable
+from sftprep.tracing.steps import Forms, Recording, Steps, Untraceable
 
 T = TypeVar("T")
 _INLINE = (bool, int, type(None))  # constants whose `repr` is their source; never from a message

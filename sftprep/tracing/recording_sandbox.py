@@ -22,8 +22,8 @@ from markupsafe import Markup
 from sftprep.jinja.following_sandbox import Unprinted
 from sftprep.jinja.instrument import Generation
 from sftprep.jinja.sandbox import SCOPES, Sandbox
-from sftprep.replay.stand_in_methods import DICT_METHODS, TEXT_METHODS, Method, call_text, join
-from sftprep.replay.stand_ins import (
+from sftprep.tracing.stand_in_methods import DICT_METHODS, TEXT_METHODS, Method, call_text, join
+from sftprep.tracing.stand_ins import (
     Traced,
     TracedDict,
     TracedList,
@@ -33,7 +33,7 @@ from sftprep.replay.stand_ins import (
     is_plain,
     lift,
 )
-from sftprep.replay.steps import Untraceable
+from sftprep.tracing.steps import Untraceable
 
 # Filters and tests of jinja2 that do to values only what stand-ins answer themselves (iterate, index, compare, truth).
 _NATIVE_FILTERS = frozenset(
