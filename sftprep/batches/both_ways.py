@@ -34,7 +34,7 @@ from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
 from sftprep.records.conversation import Conversation
 from sftprep.records.said import LeftOut
-from sftprep.template.turns import NO_PLACES, SpanPlaces
+from sftprep.template.turns import NOTHING_TOLD, SpanPlaces, Told
 from sftprep.tokens.batch import TokenBatch, split_rows
 from sftprep.tokens.engines import encode_apart
 
@@ -110,26 +110,26 @@ class BothWays:
             found.unprinted[:] = exact.unprinted
             return Masked(exact.batch, exact.mask, exact.failed, found)
         with self._stage("rendering"):
-            texts, marks, failed = self._render(conversations, found)
+            texts, told, failed = self._render(conversations, found)
+        marks = [places for places, _ in told]
         found.unprinted[:] = [mark.unprinted for mark in marks]
         if self._config.contexts == "whole" and self._config.mask_kind.spans == "turns":
             with self._stage("contexts"):
                 for index in range(len(conversations)):
-                    self._look_at_contexts(index, conversations[index], texts[index], marks[index], found)
+                    self._look_at_contexts(index, conversations[index], texts[index], told[index], found)
         with self._stage("tokenizing"):
             batch, unreadable = self._encode(texts)
         failed |= dict.fromkeys(unreadable, "its text cannot be tokenized")
         with self._stage("mask"):
             mask, ok = self._fast_mask(conversations, marks, batch)
         rest = [index for index in np.flatnonzero(~ok).tolist() if index not in failed]
-        known = [(texts[index], marks[index]) if len(texts[index]) < LONG else None for index in rest]
-        for index in rest:
+        known = [(texts[index], told[index]) if len(texts[index]) < LONG else None for index in rest]
+        compared = {*sampled} - {index for index, each in zip(rest, known, strict=True) if each is None}
+        for index in {*rest} - compared:
             texts[index] = ""  # a long one need not be in memory twice
         with self._stage("by characters"):
             exact = self._exact.mask([conversations[index] for index in rest], known)
         failed |= {rest[index]: reason for index, reason in exact.failed.items()}
-        sampled = [index for index in sampled if ok[index] and index not in failed]
-        self._compare(conversations, sampled, texts, batch, mask, found)
         batch, mask = _put_in(batch, mask, rest, exact, failed)
         found.forged[rest], found.boundary_tokens[rest] = exact.forged, exact.boundary_tokens
         if not self._rule:
@@ -139,33 +139,34 @@ class BothWays:
         for index, (conversation, mark) in enumerate(zip(conversations, marks, strict=True)):
             if mark.silent:
                 found.empty[index] = np.count_nonzero(self._weights(conversation)[list(mark.silent)])
+        compared -= {*failed, *np.flatnonzero(found.forged).tolist()}  # what is forged took no other way
+        self._compare(conversations, sorted(compared), texts, batch, mask, found)
         return Masked(batch, self._rule or mask, failed, found)
 
     def _render(
         self, conversations: Sequence[Conversation], found: Findings
-    ) -> tuple[list[str], list[SpanPlaces], dict[int, str]]:
-        """Texts and marks; the conversations that failed, and why."""
-        texts, marks, failed = [], [], {}
+    ) -> tuple[list[str], list[Told], dict[int, str]]:
+        """Texts and what is told of them; the conversations that failed, and why."""
+        texts, told, failed = [], [], {}
         for index, conversation in enumerate(conversations):
             replayed = self._templates.replayed
             try:
-                text, mark, found.adapted[index] = self._templates.render_fast(conversation)
+                text, each, found.adapted[index] = self._templates.render_fast(conversation)
                 found.replayed[index] = self._templates.replayed > replayed
             except ConversationError as error:
                 failed[index] = str(error)
-                text, mark = "", NO_PLACES
+                text, each = "", NOTHING_TOLD
             texts.append(text)
-            marks.append(mark)
-        return texts, marks, failed
+            told.append(each)
+        return texts, told, failed
 
-    def _look_at_contexts(
-        self, index: int, conversation: Conversation, text: str, marks: SpanPlaces, found: Findings
-    ) -> None:
-        if marks.others is None or marks.others:
+    def _look_at_contexts(self, index: int, conversation: Conversation, text: str, told: Told, found: Findings) -> None:
+        places, _ = told
+        if places.others is None or places.others:
             contexts = Contexts(self._templates, conversation)
-            others = contexts.others(self._weights(conversation), (text, marks))
+            others = contexts.others(self._weights(conversation), (text, told))
             found.other_context[index], found.unknown_context[index] = len(others), contexts.unknown
-            found.dropped_reasoning[index] = contexts.dropped_reasoning(others, (text, marks))
+            found.dropped_reasoning[index] = contexts.dropped_reasoning(others, (text, told))
 
     def _encode(self, texts: list[str]) -> tuple[TokenBatch, list[int]]:
         try:
@@ -236,7 +237,7 @@ class BothWays:
             if at in exact.failed or not np.array_equal(batch.ids[here], exact.batch.ids[there]):
                 raise DisagreementError(index, "two ways of masking give different ids")
             if not self._rule and not np.array_equal(mask[here], exact.mask[there]):
-                raise DisagreementError(index, "masks by control tokens and by characters differ")
+                raise DisagreementError(index, "two ways of masking give different masks")
             if found.unprinted[index] != exact.unprinted[at]:
                 raise DisagreementError(index, "two ways of rendering differ on what the chat template leaves out")
 

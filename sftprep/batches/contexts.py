@@ -21,9 +21,9 @@ from sftprep.errors import ConversationError
 from sftprep.jinja.compiled import MOST_CHARS
 from sftprep.records.conversation import Conversation, Served
 from sftprep.template.served import is_answer
-from sftprep.template.turns import NO_PLACES, Rendering, SpanPlaces
+from sftprep.template.turns import NOTHING_TOLD, Rendering, Told
 
-Printed = tuple[str, SpanPlaces]  # text, and where its spans lie
+Printed = tuple[str, Told]
 Weights = npt.NDArray[np.float32]  # (M,) of each message
 _FREE = 1 << 16  # characters that may be rendered by Jinja to know a conversation's contexts, beside as many as it has
 
@@ -60,9 +60,10 @@ class Contexts:
 
     def dropped_reasoning(self, turns: list[int], printed: Printed) -> int:
         """How many of these turns are printed without their reasoning, and with it while they come last."""
-        without = [turn for turn in turns if ("reasoning", turn) in printed[1].unprinted]
+        _, (places, _) = printed
+        without = [turn for turn in turns if ("reasoning", turn) in places.unprinted]
         told = [(turn, self._tell(turn + 1)) for turn in without]
-        return sum(then is not None and ("reasoning", turn) not in then[1].unprinted for turn, then in told)
+        return sum(then is not None and ("reasoning", turn) not in then[1][0].unprinted for turn, then in told)
 
     def examples(self, weights: Weights) -> Examples:
         """What serves each turn that has a weight, and trains it once.
@@ -78,7 +79,7 @@ class Contexts:
         while rest:
             last, served = max(rest), None
             stop = last + 1 if self._tell(last + 1) else count  # where it may not end so, the rest is trained as it is
-            text, places = self._told[stop] or ("", NO_PLACES)
+            text, (places, _) = self._told[stop] or ("", NOTHING_TOLD)
             differing = set(self._others(weights, stop))
             if stop == last + 1:
                 served = self._served(last, differs=last in differing)
@@ -105,9 +106,9 @@ class Contexts:
         messages, printed = self._conversation.messages, self._told[count]
         if printed is None:
             return []
-        known = printed[1].others
-        if known is not None:
-            return [turn for turn in known if weights[turn]]
+        _, (places, _) = printed
+        if places.others is not None:
+            return [turn for turn in places.others if weights[turn]]
         found = []
         for turn in np.flatnonzero(weights[:count]).tolist():
             if turn > 0 and messages[turn]["role"] == "assistant":  # nobody is asked for a first message
@@ -134,8 +135,8 @@ class Contexts:
 
     def _served(self, turn: int, *, differs: bool) -> Served | None:
         """What it takes to have a turn, which comes last, as it is served; None where it takes nothing, or cannot be."""
-        _, places = self._told[turn + 1] or ("", NO_PLACES)
-        if turn not in places.message or not (differs or places.unplaced):
+        _, (places, _) = self._told[turn + 1] or ("", NOTHING_TOLD)
+        if turn not in places.message or not (differs or places.is_open):
             return None
         rendering, end = self._rendering(turn + 1), ""
         if not _end_of(rendering, turn) and turn + 2 <= len(self._conversation.messages) and self._tell(turn + 2):
@@ -171,8 +172,8 @@ class Contexts:
 
     def _rendering(self, count: int) -> Rendering:
         """Of the first messages, which the template does not refuse."""
-        text, marks = self._told[count] or ("", NO_PLACES)
-        return self._templates.rendering_of(self._conversation.until(count), text, marks)
+        text, told = self._told[count] or ("", NOTHING_TOLD)
+        return self._templates.rendering_of(self._conversation.until(count), text, told)
 
 
 def _texts(rendering: Rendering, message: int) -> list[str]:

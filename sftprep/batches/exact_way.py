@@ -22,7 +22,7 @@ from sftprep.masks.spans import CharSpans, char_spans, span_mask
 from sftprep.masks.weights import message_weights
 from sftprep.records.conversation import Conversation
 from sftprep.records.said import LeftOut
-from sftprep.template.turns import Rendering, SpanPlaces
+from sftprep.template.turns import Rendering, Told
 from sftprep.tokens.batch import TokenBatch
 
 FORGED = "message text spells a control token"
@@ -50,11 +50,11 @@ class ExactWay:
         self._blocks = config.mask_kind.spans == "blocks"
 
     def mask(
-        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None] = ()
+        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, Told] | None] = ()
     ) -> ByCharacters:
         """Tokenize and mask.
 
-        replayed: the conversations' texts and marks, to be taken for Jinja's where no text spells a control token.
+        replayed: the conversations' texts and what is told of them, to be taken for Jinja's where no text spells a control token.
         """
         if not conversations:
             return ByCharacters(_NO_TOKENS, _NONE, {}, _NONE, _NONE.astype(np.int64), _NONE, [])
@@ -74,7 +74,7 @@ class ExactWay:
         return ByCharacters(placed.tokens, mask, failed, forged, boundary_tokens, adapted, unprinted)
 
     def _render(
-        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, SpanPlaces] | None]
+        self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, Told] | None]
     ) -> tuple[list[Rendering], dict[int, str]]:
         """Renderings, and why some failed, by index; those are empty. replayed: as in `mask`, or fewer."""
         renderings, failed = [], {}

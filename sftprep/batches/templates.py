@@ -20,7 +20,7 @@ from sftprep.replay.replay_template import ReplayTemplate
 from sftprep.template.chat_template import open_template
 from sftprep.template.probes import TALK
 from sftprep.template.served import behind, ended
-from sftprep.template.turns import Rendering, SpanPlaces, places_of, rendering_of
+from sftprep.template.turns import Rendering, SpanPlaces, Told, rendering_of, told_of
 from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import MOST_LOST, Bounded, LimitError, Suspect
 
@@ -103,11 +103,11 @@ class Templates:
         _, rendering, adapted = take(conversation, self._config.tool_arguments, render, self._text_of, self._speaks)
         return replace(self._as_served(conversation, rendering), adapted=adapted)
 
-    def render_fast(self, conversation: Conversation) -> tuple[str, SpanPlaces, bool]:
+    def render_fast(self, conversation: Conversation) -> tuple[str, Told, bool]:
         """By replay, where the shape of the conversation is known; and whether the template took another variant of it."""
         replay = self._replay(conversation)
         before = replay.rendered
-        text, marks, adapted = take(
+        text, told, adapted = take(
             conversation, self._config.tool_arguments, replay.render, self._text_of, self._speaks
         )
         if replay.rendered == before:
@@ -116,11 +116,10 @@ class Templates:
             self.by_jinja += len(text)
         self._lost_in_a_row = 0
         if conversation.served is not None:
-            rendering = self._as_served(
-                conversation, self.rendering_of(replace(conversation, served=None), text, marks)
-            )
-            text, marks = rendering.text, self._one_object(places_of(rendering))
-        return text, marks, adapted
+            rendering = self._as_served(conversation, self.rendering_of(replace(conversation, served=None), text, told))
+            places, reach = told_of(rendering)
+            text, told = rendering.text, (self._one_object(places), reach)
+        return text, told, adapted
 
     def _one_object(self, places: SpanPlaces) -> SpanPlaces:
         """The same object for equal places: what is made of one is remembered."""
@@ -143,21 +142,21 @@ class Templates:
         """The text that a model sees when it is asked for a message. Raises ConversationError if the template refuses."""
         return self._ask(conversation.until(message))[0]
 
-    def _ask(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
+    def _ask(self, conversation: Conversation) -> tuple[str, Told]:
         asking = self._replay(conversation).asking
         rendered = asking.rendered
-        text, marks, _ = take(conversation, self._config.tool_arguments, asking.render, self._text_of, lambda *_: True)
+        text, told, _ = take(conversation, self._config.tool_arguments, asking.render, self._text_of, lambda *_: True)
         if asking.rendered != rendered:
             self.by_jinja += len(text)
-        return text, marks
+        return text, told
 
     def _as_served(self, conversation: Conversation, rendering: Rendering) -> Rendering:
         """The rendering of an example, whose last turn is to be trained as it is served. Raises ConversationError."""
         served = conversation.served
         if served is not None and served.asked:
             before = conversation.until(len(conversation.messages) - 1)
-            template, (text, marks) = self._replay(conversation).template, self._ask(before)
-            asked = rendering_of(text, marks, template.controls)
+            template, (text, told) = self._replay(conversation).template, self._ask(before)
+            asked = rendering_of(text, told, template.controls)
             if asked is None:
                 with self._guard(before):
                     asked = template.ask(before)
@@ -168,9 +167,9 @@ class Templates:
         """Finds the tokenizer's added tokens."""
         return self._replay(conversation).template.tokens
 
-    def rendering_of(self, conversation: Conversation, text: str, marks: SpanPlaces) -> Rendering:
-        """The rendering behind what `render_fast` gave; by Jinja only if its marks do not tell."""
-        rendering = rendering_of(text, marks, self._replay(conversation).template.controls)
+    def rendering_of(self, conversation: Conversation, text: str, told: Told) -> Rendering:
+        """The rendering behind what `render_fast` gave; by Jinja only if that does not tell."""
+        rendering = rendering_of(text, told, self._replay(conversation).template.controls)
         return rendering or self.render_exactly(conversation)
 
     def small_talk(self) -> Rendering:

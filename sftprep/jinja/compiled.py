@@ -17,7 +17,7 @@ from sftprep.jinja.after_messages import epilogue_of
 from sftprep.jinja.following_sandbox import FollowingSandbox
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation, Instrument, gathered_in, mark_end_of_messages
 from sftprep.jinja.looking_ahead import first_looked_at
-from sftprep.jinja.message_marks import TEXT_MARKS, Mark, Region, RunLog, marked_text, regions_of
+from sftprep.jinja.message_marks import Mark, Region, RunLog, is_unmarked, marked_text, regions_of
 from sftprep.jinja.reasons import reason_of
 from sftprep.jinja.sandbox import Sandbox
 from sftprep.workers.limits import LimitError
@@ -127,7 +127,7 @@ class CompiledTemplate:
         return environment, environment.from_string(self.tree)
 
     def _compare(self, text: str, plain: str) -> None:
-        if TEXT_MARKS.search(plain):
+        if not is_unmarked(plain):
             raise ConversationError(
                 "the text holds noncharacters (U+1FFFE to U+6FFFF), which are used to mark it; use --mask scan"
             )

@@ -20,6 +20,9 @@ from jinja2.visitor import NodeTransformer
 from sftprep.jinja.message_marks import RunLog
 
 TRAIL = " trail"  # among the template's variables: the blank keeps it out of the template's reach
+_KINDS = frozenset({"defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "boolean"})
+_ASKING = (nodes.Getattr, nodes.Getitem, nodes.Test)
+_PURE = (*_ASKING, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Name, nodes.Const)
 _HOLDS_BACK = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Block)
 
 
@@ -34,6 +37,8 @@ def _told(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 MARK_FILTERS = {  # names a template cannot spell
+    " each": _told(RunLog.each),
+    " act": _told(RunLog.act),
     " begin": _told(RunLog.begin),
     " enter": _told(RunLog.enter),
     " end": _told(RunLog.end),
@@ -77,6 +82,11 @@ class Instrument(NodeTransformer):
         if text:
             self.held_back_lines.append(line)
         lists = [nodes.Name(name, "load", lineno=line) for name in _looked_up(node)]
+        if _asks_for_kind(node):
+            node.iter = nodes.Filter(node.iter, " each", [], [], None, None, lineno=line)
+            for choice in _choices(node.body):
+                for branch in filter(None, (choice.body, choice.else_)):
+                    branch.insert(0, _statement(" act", nodes.Const(None), branch[0].lineno))
         self.generic_visit(node)
         if self.branches and not text:
             node.body = self._in_branch(node.body, line)
@@ -121,6 +131,38 @@ def _looked_up(loop: nodes.For) -> list[str]:
         if isinstance(item.node, nodes.Name) and isinstance(item.arg, nodes.Name) and item.arg.name == index
     ]
     return [name for name in dict.fromkeys(found) if name not in assigned]
+
+
+def _asks_for_kind(loop: nodes.For) -> bool:
+    """Whether a loop does nothing that depends on more of its item, if that is a string, than that it is one.
+
+    Then it does for each character of a text what it does for the first.
+    """
+    names = {name.name for statement in loop.body for name in statement.find_all(nodes.Name)}
+    if not isinstance(loop.target, nodes.Name) or loop.recursive or loop.test or "loop" in names:
+        return False
+    choices = _choices(loop.body)
+    if not choices or not all(isinstance(statement, nodes.If) for statement in loop.body):
+        return False
+    parts = [part for choice in choices for part in (choice.test, *choice.test.find_all(nodes.Node))]
+    known = {id(part.node) for part in parts if isinstance(part, _ASKING) and _asks_kind_of(part)}
+    return all(isinstance(part, _PURE) for part in parts) and not any(
+        isinstance(part, nodes.Name) and part.name == loop.target.name and id(part) not in known for part in parts
+    )
+
+
+def _asks_kind_of(node: nodes.Getattr | nodes.Getitem | nodes.Test) -> bool:
+    """Whether it asks of a value what it is, or for something that no string has."""
+    if isinstance(node, nodes.Test):
+        return node.name in _KINDS
+    name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+    return isinstance(name, str) and not hasattr(str, name)
+
+
+def _choices(body: list[nodes.Node]) -> list[nodes.If]:
+    """The choices in these statements, `elif` branches each one of its own; not those within them."""
+    found = [statement for statement in body if isinstance(statement, nodes.If)]
+    return [*found, *(other for choice in found for other in choice.elif_)]
 
 
 def gathered_in(tree: nodes.Template) -> set[tuple[str, str]]:

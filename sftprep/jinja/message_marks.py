@@ -16,7 +16,7 @@ from typing import Any
 # A mark in the text is made of noncharacters: open and the decimal digits of the message, or close.
 _OPEN, _CLOSE, *_DIGITS = (chr(plane << 16 | last) for plane in range(1, 7) for last in (0xFFFE, 0xFFFF))
 _TEXT_MARK = re.compile(f"{_OPEN}([{''.join(_DIGITS)}]+)|{_CLOSE}")
-TEXT_MARKS = re.compile(f"[{_OPEN}{_CLOSE}{''.join(_DIGITS)}]")
+_MADE_OF = (_OPEN, _CLOSE, *_DIGITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,23 @@ class RunLog:
         self.message_of = {id(message): index for index, message in enumerate(messages)}
         self.frames: list[int | None] = []  # loops under way: the message each is at, None if it is at no message
         self.branches: list[tuple[int, int, int, int]] = []  # under way: place, line, first piece, loops around
+        self.acts = 0  # branches taken of loops that ask nothing but the kind of an item
+
+    def each(self, value: Any) -> Any:
+        """The items of a loop that asks nothing but the kind of an item."""
+        return self._characters(value) if isinstance(value, str) else value
+
+    def _characters(self, text: str) -> Iterator[str]:
+        """The characters of a text, but where nothing is done at the first, the others are not looked at."""
+        acts = self.acts
+        if text:
+            yield text[:1]
+        if self.acts != acts:
+            yield from text[1:]
+
+    def act(self, _: None = None) -> None:
+        """Something is done at an item."""
+        self.acts += 1
 
     def begin(self, _: None = None) -> None:
         """A loop begins."""
@@ -178,14 +195,31 @@ def _taken_out(trail: RunLog) -> tuple[str, list[tuple[int, int | None]]]:
         pieces.append(_CLOSE if message is None else _opening(message))
         done = piece
     marked = "".join([*pieces, *trail.pieces[done:]])
+    texts: list[str] = []
     events: list[tuple[int, int | None]] = []
-    shift = 0
-    for found in _TEXT_MARK.finditer(marked):
+    at = 0
+    for text, mark in split_at_marks(marked):
+        texts.append(text)
+        at += len(text)
+        events += [(at, message) for message in mark]
+    return "".join(texts), events
+
+
+def split_at_marks(text: str) -> Iterator[tuple[str, list[int | None]]]:
+    """The stretches of a text, and the mark behind each: the message that it opens, or None where it closes; none is behind
+    the last one."""
+    at = 0
+    for found in _TEXT_MARK.finditer(text):
         digits = found.group(1)
         message = None if digits is None else int("".join(str(_DIGITS.index(digit)) for digit in digits))
-        events.append((found.start() - shift, message))
-        shift += len(found.group())
-    return _TEXT_MARK.sub("", marked), events
+        yield text[at : found.start()], [message]
+        at = found.end()
+    yield text[at:], []
+
+
+def is_unmarked(text: str) -> bool:
+    """Whether a text holds none of the noncharacters that marks are made of. Fast where it has none of such planes."""
+    return not any(character in text for character in _MADE_OF)
 
 
 def _opening(message: int) -> str:

@@ -60,7 +60,7 @@ class PlacesInIds:
     message: IntArray  # (K,) message index of each span
     placed: npt.NDArray[np.bool_]  # (K,) False: the span's place is not known
     first: IntArray  # (K,) index into controls
-    last: IntArray  # (K,) index into controls
+    last: IntArray  # (K,) index into controls; C: the conversation's end
     header: tuple[tuple[int, ...], ...]  # (K,) ids between controls[first] and the span
     weight: npt.NDArray[np.float32]  # (K,)
 
@@ -103,7 +103,7 @@ class PlaceTable:
     span_offsets: IntArray  # (N + 1,)
     placed: npt.NDArray[np.bool_]  # (S,)
     first: IntArray  # (S,)
-    last: IntArray  # (S,)
+    last: IntArray  # (S,) the number of the entry's control tokens: the conversation's end
     header: IntArray  # (S, longest), -1 after a header's last id
     weight: npt.NDArray[np.float32]  # (S,)
 
@@ -161,14 +161,16 @@ def mask_by_controls(
     ok[owner[(weight != 0) & ~table.placed[spans]]] = False
     used = (weight != 0) & ok[owner]  # other spans, and their headers, need not add up
     spans, owner, weight = spans[used], owner[used], weight[used]
-    start, last = at[begin[owner] + table.first[spans]] + 1, at[begin[owner] + table.last[spans]]
+    start, end = at[begin[owner] + table.first[spans]] + 1, begin[owner] + table.last[spans]
+    to_end = end == begin[owner + 1]
+    last = np.where(to_end, batch.offsets[owner + 1], np.append(at, 0)[end])
     for column in table.header.T:
         wanted = column[spans]
         present = wanted != _NO_ID
-        ok[owner[present & (batch.ids[np.minimum(start, last)] != wanted)]] = False
+        ok[owner[present & (batch.ids[np.minimum(start, last - to_end)] != wanted)]] = False
         start = start + present
-    stop = last + train_end_of_turn
-    ok[owner[start > last]] = False
+    stop = last + (train_end_of_turn & ~to_end)
+    ok[owner[start + to_end > last]] = False
     ok[owner[1:][start[1:] < stop[:-1]]] = False
     kept = ok[owner]
     return paint(start[kept], stop[kept], batch.ids.size, weight[kept]), ok

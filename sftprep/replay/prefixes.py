@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import jinja2
 
 from sftprep.jinja.sandbox import Refusal
 from sftprep.records.conversation import Conversation
-from sftprep.replay.decision_tree import Program, Tree
-from sftprep.replay.proof import concatenation, merged
-from sftprep.replay.recorder import Printed, RecordingTemplate
-from sftprep.replay.stand_ins import Traced, TracedNumber
-from sftprep.replay.steps import Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.probes import QUESTION
-from sftprep.template.turns import Rendering, Span, rendering_of, shared_length
+from sftprep.template.turns import Rendering, Span, rendering_of, shared_length, stretches
+from sftprep.tracing.decision_tree import Program, Tree
+from sftprep.tracing.recorder import Printed, RecordingTemplate, concatenation
+from sftprep.tracing.stand_ins import Traced, TracedNumber
+from sftprep.tracing.steps import Recording, Untraceable
 
 _MOST_TURNS = 16  # the time to record a conversation grows with their square
 Item = str | int  # literal text, or a step
@@ -105,7 +105,12 @@ class Prefixes:
             return None
         items = self._read(self._recording.adopt(tree.steps, piece) for piece in program.pieces)
         text = "".join(map(self._value, items))
-        rendering = rendering_of(text, program.result, self._template.template.controls)
+        edges, at = [], 0
+        for fixed, steps in program.distances:
+            at += fixed + sum(len(self._value(self._recording.adopt(tree.steps, step))) for step in steps)
+            edges.append(at)
+        reach = list(zip(edges[::2], edges[1::2], strict=True))
+        rendering = rendering_of(text, (program.result, reach), self._template.template.controls)
         if rendering is None:
             raise Untraceable
         return items, rendering
@@ -213,21 +218,56 @@ class Prompts:
 
     def _ask_after(self, message: int) -> str:
         """As `GenerationPrompts` asks after `messages[:message]`, over stand-ins. Raises Untraceable where the prompt is not
-        literal, or may begin at the last message."""
+        literal."""
         for messages in (self.traced["messages"][:message], [dict(said) for said in QUESTION]):
             variables = {**self.traced, "messages": messages}
             try:
                 asked = self._printed({**variables, "add_generation_prompt": True})
                 over = len(asked.parts) if asked.over is None else asked.over
-                after = asked.literal(over, len(asked.parts))
-                if after.strip():
-                    return after
-                told = self._printed(variables)
+                prompt = asked.literal(over, len(asked.parts))
+                if not prompt.strip():
+                    prompt = self._from_the_difference(asked.merged, self._printed(variables).merged, len(prompt))
             except (Refusal, jinja2.UndefinedError):  # it refuses to begin so, and would in every such conversation
                 continue
-            if after or merged(asked) != merged(told)[: len(merged(asked))]:
-                raise Untraceable  # the prompt begins at the last message, perhaps
+            if prompt:
+                return prompt
         return ""
+
+    def _from_the_difference(self, asked: Sequence[int], told: Sequence[int], least: int) -> str:
+        """What is printed from where a text that asks for an answer differs from one that does not, no token cut in two.
+
+        least: it is no less than so many of the last code points. Raises Untraceable where it is not literal, or may begin
+        elsewhere in another conversation.
+        """
+        pairs = enumerate(zip(asked, told, strict=False))
+        same = next((at for at, (one, other) in pairs if one != other), min(len(asked), len(told)))
+        begun = self._literal(asked[same : same + 1])
+        other = self._literal(told[same : same + 1]) if begun else ""
+        shared = shared_length(begun, other)
+        if len(asked) > same + 1 or (begun and shared == len(other) and len(told) > same + 1):
+            raise Untraceable
+        text = begun or (self._literal(asked[-1:]) if least else "")
+        cut = len(text) - max(least, len(begun) - shared)
+        inside = [start for start, stop in stretches(self.template.tokens, text) if start < cut < stop]
+        cut = min([cut, *inside])
+        if cut < len(text) and len(asked) > 1:
+            tails = _tails(self.template.added_tokens)  # of tokens that a message may have begun
+            if any(text[:length] in tails for length in range(cut + 1, len(text) + 1)):
+                raise Untraceable
+        return text[cut:]
+
+    def _literal(self, steps: Sequence[int]) -> str:
+        """The text of these literals. Raises Untraceable."""
+        constants = self.recording.steps.constants
+        if not all(step in constants for step in steps):
+            raise Untraceable
+        return "".join(constants[step] for step in steps)
 
     def _printed(self, variables: Mapping[str, Any]) -> Printed:
         return self.recorder.printed(variables, self.recording)
+
+
+@lru_cache(maxsize=8)
+def _tails(tokens: frozenset[str]) -> frozenset[str]:
+    """What tokens end with."""
+    return frozenset(token[length:] for token in tokens for length in range(1, len(token)))

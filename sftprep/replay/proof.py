@@ -6,7 +6,6 @@ to depend on literals alone, or what it depends on is observed, or the recording
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,12 +14,11 @@ from operator import itemgetter
 
 from sftprep.records.conversation import Conversation
 from sftprep.records.said import OF_NO_MESSAGE, SAID, TOOLS, kind_of
-from sftprep.replay.recorder import Printed
-from sftprep.replay.steps import Origin, Recording, Steps, Untraceable, origins_of
 from sftprep.template.chat_template import ChatTemplate
-from sftprep.template.turns import Rendering, Span, pieces_of, stretches
+from sftprep.template.turns import Rendering, stretches
+from sftprep.tracing.recorder import Printed
+from sftprep.tracing.steps import Origin, Recording, Steps, Untraceable, origins_of
 
-_STRIP = re.compile(r"\{0\}\.l?strip\((\{1\})?\)")
 _Prints = Mapping[int, Sequence[tuple[int, Sequence[Origin]]]]  # by source: parts of the text, and what of it they hold
 
 
@@ -206,133 +204,3 @@ def _beginnings(tokens: frozenset[str]) -> dict[str, tuple[str, ...]]:
     """What tokens begin with, by its last character."""
     begun = sorted({token[:length] for token in tokens for length in range(1, len(token))}, key=itemgetter(-1))
     return {last: tuple(texts) for last, texts in groupby(begun, key=itemgetter(-1))}
-
-
-def check_header(printed: Printed, stay: Stay, prompt: str, control: int, template: ChatTemplate) -> None:
-    """The turn's header ends in every conversation where it does in this one, as `turns.header_of` looks for it.
-
-    control: where the last control token before the span ends, in code points.
-    """
-    before, after = printed.run_at(stay.start)
-    after = min(after, stay.stop)
-    left, right = printed.literal(before, stay.start), printed.literal(stay.start, after)
-    if control <= printed.offsets[before]:
-        raise Untraceable
-    if right.startswith(prompt):
-        return
-    since = _last_place(printed, stay, after, prompt, template)
-    if (before > 0 and len(left) < len(prompt)) or (after < stay.stop and _is_short(right[since:], prompt)):
-        _observe_header(printed, stay, after, since, prompt, template)
-
-
-def _last_place(printed: Printed, stay: Stay, after: int, prompt: str, template: ChatTemplate) -> int:
-    """Where in the turn the template itself last begins to write the prompt, in code points of the turn; 0 if it does not.
-    Raises Untraceable where that may be from `after` on, the place from which the turn depends on the conversation."""
-    right, pieces = printed.literal(stay.start, after), pieces_of(prompt, template.tokens)
-    if not pieces:
-        return 0
-    words, squeezed = pieces[0].words, "".join(prompt.split())
-    found = list(words.finditer(right))
-    tail = "".join(right[found[-1].end() if found else 0 :].split())
-    begun = after < stay.stop and any(tail.endswith(squeezed[:length]) for length in range(1, len(squeezed)))
-    later = (
-        max(start, after)
-        for start, stop in printed.runs()
-        if stop > after and words.search(printed.literal(max(start, after), max(min(stop, stay.stop), after)))
-    )
-    first = next(later, after)
-    if begun or (first > after and not any(_says_words(printed, part) for part in range(after, first))):
-        raise Untraceable
-    return found[-1].start() if found else 0
-
-
-def _says_words(printed: Printed, part: int) -> bool:
-    """Whether a part of an answer is known to hold a word that its message says; what it depends on is observed."""
-    recording, step = printed.recording, printed.parts[part]
-    steps, form = recording.steps, recording.steps.forms[step]
-    if is_said(steps, steps.operands[step][0] if _STRIP.fullmatch(form) else step):
-        return bool(recording.observe(recording.step("{0}.strip() != ''", step)))
-    if not form.startswith("to_json(") or not steps.owners(step):
-        return False
-    given = steps.operands[step][0]
-    if steps.forms[given] != "{0}[{1}]" or steps.constants.get(steps.operands[given][1]) != "arguments":
-        return False
-    is_object = recording.observe(recording.step("{0}.startswith({1})", step, recording.constant('{"')))
-    return is_object and bool(recording.observe(recording.step("{0}[2:3].isalnum()", step)))
-
-
-def _is_short(text: str, prompt: str) -> bool:
-    """Whether what follows the text may have a part in its likeness to the prompt, white space aside."""
-    return len("".join(text.split())) <= len("".join(prompt.split()))
-
-
-def _observe_header(printed: Printed, stay: Stay, after: int, since: int, prompt: str, template: ChatTemplate) -> None:
-    """What the header is depends on the conversation: observe it, in as much text as `turns.header_of` looks at.
-
-    after: the first place in the turn up to which it is literal. since: see `_last_place`.
-    """
-    start, left = stay.start, ""
-    while start > 0 and len(left) < len(prompt):
-        start -= 1
-        left += printed.texts(start, start + 1)[0] or ""
-    stop, right = stay.start, ""
-    while stop < stay.stop and _is_short(right[since:], prompt):
-        right += printed.texts(stop, stop + 1)[0] or ""
-        stop += 1
-    tokens = [token for text in printed.texts(after, stop) for token in template.controls.findall(text or "")]
-    if any(token in prompt for token in tokens):
-        raise Untraceable  # it would have to be known on which side of the header's end it stands
-    recording = printed.recording
-    window = (
-        concatenation(recording, printed.parts[start : stay.start]),
-        concatenation(recording, printed.parts[stay.start : stop]),
-    )
-    own = len(printed.literal(stay.start, after))
-    constants = (recording.constant(own), recording.constant(prompt))
-    recording.observe(recording.step("header({0}, {1}, {2}, {3})", *window, *constants))
-
-
-def check_point(printed: Printed, stay: Stay, control: int) -> None:
-    """The header of a turn that is no assistant's, which is all before the first word of a message, is literal."""
-    part = next((part for part in range(stay.start, stay.stop) if not printed.is_literal(part)), stay.stop)
-    if part == stay.stop or control <= printed.offsets[printed.run_at(part)[0]]:
-        raise Untraceable
-    recording, step = printed.recording, printed.parts[part]
-    text = recording.steps.operands[step][0] if _STRIP.fullmatch(recording.steps.forms[step]) else step
-    if not is_said(recording.steps, text) or not recording.observe(recording.step("{0}[:1].strip() != ''", step)):
-        raise Untraceable
-
-
-def check_end(printed: Printed, stay: Stay, span: Span, rendering: Rendering, template: ChatTemplate) -> None:
-    """The span ends in every conversation where it does in this one, as `turns.end_of_turn` looks for it."""
-    text, stop, token = printed.text, printed.offsets[stay.stop], template.end_of_turn
-    controls = [(begin, end) for begin, end in rendering.controls if span.start <= begin < stop]
-    first = template.eos if token is None else token
-    if any(text[begin:end] == first for begin, end in controls):
-        return
-    if controls and token is None:
-        last = slice(*controls[-1])
-        run = min(printed.run_at(printed.part_at(last.start) + 1)[1], stay.stop)
-        rest = [text[last.stop : printed.offsets[run]], *printed.texts(run, stay.stop)]
-        ends = None not in rest and not "".join(map(str, rest)).strip()
-        if ends and text[last] in template.ends:
-            return
-        if not ends and not any(own and not own.isspace() for own in rest):
-            raise Untraceable
-    following = max(printed.run_at(stay.stop)[1], stay.stop)
-    if following < len(printed.parts) and not printed.literal(stay.stop, following).strip():
-        raise Untraceable  # it depends on what stands there whether the next control token follows
-
-
-def concatenation(recording: Recording, steps: tuple[int, ...]) -> int:
-    """The step that is the texts of these end to end."""
-    return recording.step("''.join((" + "".join(f"{{{i}}}, " for i in range(len(steps))) + "))", *steps)
-
-
-def merged(printed: Printed) -> tuple[int, ...]:
-    """The printed's steps, with neighbouring literals made one."""
-    recording, steps, done = printed.recording, [], 0
-    for start, stop in printed.runs():
-        steps += [*printed.parts[done:start], recording.constant(printed.literal(start, stop))]
-        done = stop
-    return (*steps, *printed.parts[done:])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple, replace
 from functools import cached_property, partial
@@ -23,24 +23,21 @@ from typing import Any
 from sftprep.errors import RefusedError
 from sftprep.records.conversation import PLAIN, Conversation
 from sftprep.records.said import has_words, says
-from sftprep.replay.decision_tree import Program, Replay, Tree
+from sftprep.replay.edges import Point, check_first_control, distances, start_of, stop_of
 from sftprep.replay.prefixes import Prefixes, Prompts
 from sftprep.replay.proof import (
     check_controls,
-    check_end,
-    check_header,
     check_owners,
-    check_point,
     check_silence,
     check_unprinted,
-    merged,
     recorded_turns,
     stays_of,
 )
-from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
-from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Untraceable
 from sftprep.template.chat_template import ChatTemplate
-from sftprep.template.turns import Rendering, SpanPlaces, header_of, places_of
+from sftprep.template.turns import Rendering, SpanPlaces, Stretch, Told, header_of, places_of, told_of
+from sftprep.tracing.decision_tree import Program, Replay, Tree
+from sftprep.tracing.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
+from sftprep.tracing.steps import MAX_REPEATS, Forms, Recording, Untraceable
 
 _Outcome = SpanPlaces | str  # where spans lie, or why the template refuses
 Guard = Callable[[Conversation], AbstractContextManager[None]]
@@ -70,24 +67,24 @@ class ReplayTemplate:
         self._places_known: dict[tuple[Any, ...], SpanPlaces] = {}  # one object for equal marks
         self._forms = Forms({"header": partial(_header, tokens=template.tokens), "says": says, "has_words": has_words})
 
-    def render(self, conversation: Conversation) -> tuple[str, SpanPlaces]:
-        """The text and marks of `ChatTemplate.render`. Raises as it does."""
+    def render(self, conversation: Conversation) -> tuple[str, Told]:
+        """The text of `ChatTemplate.render`, and where its spans lie. Raises as it does."""
         key = _shape(conversation)
         replay = self._replays.get(key)
-        found: tuple[str, _Outcome] | bool = False
+        found: tuple[str, _Outcome, Sequence[Stretch]] | bool = False
         if replay is not None:
             try:
                 found = replay(conversation.messages, conversation.tools, conversation.template_kwargs)
             except Exception:  # noqa: BLE001 - a step that fails, as `x.index` may, is Jinja's to explain
                 found = True
             if type(found) is tuple:
-                text, outcome = found
+                text, outcome, reach = found
                 if isinstance(outcome, str):
                     self.replayed += 1
                     raise RefusedError(outcome)
                 if len(text) <= _LONG_TEXT:
                     self.replayed += 1
-                    return text, outcome
+                    return text, (outcome, reach)
                 found = True  # and the text is not in memory twice
                 del text
         self.rendered += 1
@@ -97,7 +94,7 @@ class ReplayTemplate:
                 self._record(key, conversation, rendering)
         if isinstance(rendering, RefusedError):
             raise rendering
-        return rendering.text, places_of(rendering)
+        return rendering.text, told_of(rendering)
 
     def _rendering(self, conversation: Conversation) -> Rendering | RefusedError:
         try:
@@ -190,29 +187,31 @@ class ReplayTemplate:
         printed = self._recorder.printed(traced, recording, held_back=self._held_back)
         if printed.text != rendering.text:
             raise Untraceable
+        printed.observe_marks()
         check_unprinted(printed, rendering, conversation)
+        points: list[Point] = []
         if self._asking:
             check_controls(printed, self.template, rendering)
             marks = places_of(rendering)
-            marks = self._places_known.setdefault(astuple(marks), marks)
         else:
             prompts = Prompts(self.template, self._recorder, recording, self._variables(conversation), traced)
-            marks = self._marks(conversation, rendering, printed, prompts)
+            marks, points = self._marks(conversation, rendering, printed, prompts)
             if marks.others is None:
                 others = Prefixes(self, conversation, recording, printed.parts, rendering).others()
                 marks = replace(marks, others=others)
-            marks = self._places_known.setdefault(astuple(marks), marks)
+        marks = self._places_known.setdefault(astuple(marks), marks)
         repeats: Counter[int] = Counter()
         for part in printed.parts:
             repeats.update(recording.steps.weights[part])
         if max(repeats.values(), default=0) > MAX_REPEATS:
             raise Untraceable
-        return Program(merged(printed), marks)
+        return Program(printed.merged, marks, distances(printed, points))
 
     def _marks(
         self, conversation: Conversation, rendering: Rendering, printed: Printed, prompts: Prompts
-    ) -> SpanPlaces:
-        """The rendering's marks, shown to be those of every conversation that takes this way. Raises Untraceable."""
+    ) -> tuple[SpanPlaces, list[Point]]:
+        """The rendering's marks, and where spans begin and end, shown to be those of every conversation that takes this way.
+        Raises Untraceable."""
         template, roles = self.template, [message["role"] for message in conversation.messages]
         marks = places_of(rendering)
         check_controls(printed, template, rendering)
@@ -222,16 +221,16 @@ class ReplayTemplate:
         trained = {message for message, role in enumerate(roles) if role in template.roles}
         turns = recorded_turns(printed, stays, trained)
         check_silence(printed, turns, rendering, trained)
-        if marks.unplaced or {span.message for span in rendering.spans} != turns.keys() - {*rendering.silent}:
+        if {span.message for span in rendering.spans} != turns.keys() - {*rendering.silent}:
             raise Untraceable
-        for span, first in zip(rendering.spans, marks.first, strict=True):
-            turn, control = turns[span.message], rendering.controls[first][1]
-            if roles[span.message] == "assistant":
-                check_header(printed, turn, prompts.before(span.message), control, template)
-            else:
-                check_point(printed, turn, control)
-            check_end(printed, turn, span, rendering, template)
-        return marks
+        points = []
+        for span in rendering.spans:
+            turn = turns[span.message]
+            prompt = prompts.before(span.message) if roles[span.message] == "assistant" else None
+            points.append(start_of(printed, turn, span, prompt, template))
+            check_first_control(printed, turn, span, rendering)
+            points.append(stop_of(printed, turn, span, rendering, template))
+        return marks, points
 
 
 def _shape(conversation: Conversation) -> tuple[Any, ...]:

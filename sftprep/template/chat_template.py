@@ -9,7 +9,6 @@ Cost: two runs a conversation; where the prompt depends on messages, one more fo
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from sftprep.template.control_tokens import ending_tokens, structural_tokens
 from sftprep.template.misplaced import Misplaced, goes_on, holder_of, turns_of
 from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
-from sftprep.template.turns import Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
+from sftprep.template.turns import Ends, Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
 from sftprep.template.variables import Variables
 from sftprep.template.writers import Writers, utf_8, writers_of
 from sftprep.workers.limits import LimitError
@@ -58,11 +57,11 @@ def open_template(
     """
     compiled, variables = CompiledTemplate(source, now), Variables({**special_tokens, **(template_kwargs or {})})
     named = {*control_tokens, *special_tokens.values()}
-    tokens = token_pattern({*named, *added_tokens})
+    tokens = frozenset({*named, *added_tokens})
     if known_controls is None:
         named = (named | {end_of_turn or ""}) - {""}
         misplaced = Misplaced(compiled, variables)
-        prompts = GenerationPrompts(compiled, misplaced, tokens)
+        prompts = GenerationPrompts(compiled, misplaced, token_pattern(tokens))
         known_controls = named | structural_tokens(compiled, variables, prompts, added_tokens)
     return ChatTemplate(
         compiled,
@@ -79,7 +78,7 @@ def open_template(
 class ChatTemplate:
     """A chat template that tells what of its text is trained.
 
-    tokens: finds the tokenizer's tokens. control_tokens: those that no message may forge. end_of_turn, header: texts that
+    added_tokens: the tokenizer's. control_tokens: those that no message may forge. end_of_turn, header: texts that
     override what is found. roles: whose messages get spans; with none, templates whose turns cannot be told apart are good
     enough. forgeable: whether it matters that messages spell control tokens; if not, templates that cannot be traced are
     good enough for what needs no turns.
@@ -89,7 +88,7 @@ class ChatTemplate:
         self,
         compiled: CompiledTemplate,
         variables: Variables,
-        tokens: re.Pattern[str],
+        added_tokens: frozenset[str],
         control_tokens: frozenset[str],
         *,
         end_of_turn: str | None,
@@ -97,22 +96,19 @@ class ChatTemplate:
         roles: Collection[str],
         forgeable: bool,
     ) -> None:
-        self.compiled, self.variables, self.tokens = compiled, variables, tokens
+        self.compiled, self.variables = compiled, variables
+        self.added_tokens, self.tokens = added_tokens, token_pattern(added_tokens)
         self.control_tokens, self.controls = control_tokens, token_pattern(control_tokens)
-        self.end_of_turn, self.header, self.roles = end_of_turn, header, frozenset(roles)
+        self.header, self.roles, self._end_of_turn = header, frozenset(roles), end_of_turn
         self.forgeable = forgeable
         self.misplaced = Misplaced(compiled, variables)
-        self.prompts = GenerationPrompts(compiled, self.misplaced, tokens)
-
-    @property
-    def eos(self) -> str | None:
-        """The token with which generation stops."""
-        return self.variables.constants.get("eos_token")
+        self.prompts = GenerationPrompts(compiled, self.misplaced, self.tokens)
 
     @cached_property
-    def ends(self) -> frozenset[str]:
-        """The control tokens with which turns of the assistant are known to end."""
-        return ending_tokens(self.compiled, self.variables, self.controls)
+    def ends(self) -> Ends:
+        """The control tokens with which turns end."""
+        known = ending_tokens(self.compiled, self.variables, self.controls)
+        return Ends(self._end_of_turn, self.variables.constants.get("eos_token"), known)
 
     def render(self, conversation: Conversation) -> Rendering:
         """The text, exactly as Transformers' `apply_chat_template` gives it, and what of it is trained.
@@ -142,9 +138,7 @@ class ChatTemplate:
                     continue
                 else:
                     begin = start = goes_on_at
-                stop = end_of_turn(
-                    marked.text, start, mark.stop, controls, self.end_of_turn, eos=self.eos, ends=self.ends
-                )
+                stop = end_of_turn(marked.text, start, mark.stop, controls, self.ends)
                 if stop > start and (message not in saying or writers.speaks(message, mark.start, stop)):
                     spans.append(Span(message, start, stop, begin))
         spans.sort(key=lambda span: span.start)

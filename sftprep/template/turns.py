@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
+from typing import Protocol
 
 from sftprep.records.said import LeftOut
 
@@ -48,27 +49,34 @@ class Rendering:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpanPlaces:
-    """Where the trained spans of a rendering lie, counted in control tokens (K spans, C control tokens)."""
+    """Where the trained spans of a rendering lie, counted in control tokens (K spans, C control tokens; the text's end is one more)."""
 
     controls: tuple[str, ...]  # (C,) the control tokens the template writes, in order
     message: tuple[int, ...]  # (K,) message index of each span
     first: tuple[int, ...]  # (K,) index into controls of the last control token at or before the span's start
     header: tuple[str, ...]  # (K,) text between the end of that control token and the span's start
-    last: tuple[int, ...]  # (K,) index of the control token that the span ends with
+    last: tuple[int, ...]  # (K,) index of the control token that the span ends with; C: it ends where the text does
     unplaced: bool  # True: some span does not lie between control tokens in this way (its entries are -1, "", -1)
     silent: tuple[int, ...] = ()  # as in the rendering
     unprinted: tuple[LeftOut, ...] = ()
     others: tuple[int, ...] | None = None  # as in the rendering
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be a span that does not end with a control token."""
+        return self.unplaced or len(self.controls) in self.last
 
-NO_PLACES = SpanPlaces((), (), (), (), (), unplaced=False, others=())
+
+# What is told of a text: where its spans lie, counted in control tokens, which many texts share; (start, stop) of each.
+Told = tuple[SpanPlaces, Sequence[Stretch]]
+NOTHING_TOLD: Told = SpanPlaces((), (), (), (), (), unplaced=False, others=()), ()
 
 
 def places_of(rendering: Rendering) -> SpanPlaces:
     """The spans of a rendering, counted in control tokens.
 
-    A span begins at a control token, or after one in its own turn's header, and ends with one; where it does not, as
-    in Llama 2's ` answer </s>` after `[/INST]`, `unplaced` is set.
+    A span begins at a control token, or after one in its own turn's header, and ends with one or where the text ends;
+    where it does not, as in Llama 2's ` answer </s>` after `[/INST]`, `unplaced` is set.
     """
     text, controls = rendering.text, rendering.controls
     stops = [stop for _, stop in controls]
@@ -76,7 +84,7 @@ def places_of(rendering: Rendering) -> SpanPlaces:
     for span in rendering.spans:
         before = bisect_right(stops, span.start) - 1
         end = bisect_left(stops, span.stop)
-        ends = end < len(stops) and stops[end] == span.stop and end > before
+        ends = (stops[end] == span.stop and end > before) if end < len(stops) else span.stop == len(text)
         begins = before >= 0 and (stops[before] == span.start or controls[before][0] >= span.turn)
         placed = begins and ends
         first.append(before if placed else -1)
@@ -95,21 +103,22 @@ def places_of(rendering: Rendering) -> SpanPlaces:
     )
 
 
-def rendering_of(text: str, marks: SpanPlaces, controls: re.Pattern[str]) -> Rendering | None:
-    """The rendering that has this text and these marks; None if they do not tell.
+def told_of(rendering: Rendering) -> Told:
+    """What a rendering tells of its text."""
+    return places_of(rendering), [(span.start, span.stop) for span in rendering.spans]
 
-    They do where no span is `unplaced` and the control tokens found in the text are the template's, so that none is forged.
-    A span's turn is given as the control token that its header is counted from.
+
+def rendering_of(text: str, told: Told, controls: re.Pattern[str]) -> Rendering | None:
+    """The rendering that has this text and of which this is told; None if that is not enough.
+
+    It is where the control tokens found in the text are the template's, so that none is forged. A span's turn is given as
+    its start.
     """
+    marks, reach = told
     places = stretches(controls, text)
-    if marks.unplaced or tuple(text[start:stop] for start, stop in places) != marks.controls:
+    if tuple(text[start:stop] for start, stop in places) != marks.controls:
         return None
-    spans = []
-    for message, first, header, last in zip(marks.message, marks.first, marks.header, marks.last, strict=True):
-        turn, begin = places[first]
-        if not text.startswith(header, begin):
-            return None
-        spans.append(Span(message, begin + len(header), places[last][1], turn))
+    spans = (Span(message, start, stop, start) for message, (start, stop) in zip(marks.message, reach, strict=True))
     return Rendering(
         text, tuple(spans), tuple(places), silent=marks.silent, unprinted=marks.unprinted, others=marks.others
     )
@@ -205,39 +214,65 @@ def _row(text: str, start: int, stop: int, pieces: Sequence[Piece]) -> tuple[int
     return count, end
 
 
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Control tokens with which turns of a template end."""
+
+    given: str | None = None  # overrides the others
+    eos: str | None = None  # where generation stops
+    known: Collection[str] = ()  # by what the template prints
+
+
 def end_of_turn(
     text: str,
     start: int,
     stop: int,
     controls: Sequence[Stretch],
-    token: str | None = None,
-    *,
-    eos: str | None = None,
-    ends: Collection[str] = (),
+    ends: Ends,
 ) -> int:
-    """Where training ends in a turn whose header ends at start and whose text ends at stop.
-
-    After the first EOS, where generation stops; else after the last control token of the turn, if only white space
-    follows. A turn without one is trained whole, and where the next text begins with a control token, behind white space or
-    not (GLM 4 ends a turn by the next one's first token), up to that token's end; so it is where the turn ends with a
-    control token that is none of `ends`, those known to end turns, and one of them follows at once (Gemma 4 ends a call by
-    the first token of its result).
-    With `token`, the last such token of the turn, whatever follows.
-    """
+    """Where training ends in a turn whose header ends at start and whose text ends at stop (`ending_control`)."""
     low, high = bisect_left(controls, (start, start)), bisect_left(controls, (stop, stop))
-    inside = [(end, text[begin:end]) for begin, end in controls[low:high] if end <= stop]
-    following = controls[high] if controls[high : high + 1] and controls[high][0] == stop else (stop, stop)
-    late = text[slice(*following)]
-    if token is not None:
-        found = [end for end, each in inside if each == token]
-        return found[-1] if found else following[late == token]
-    if early := [end for end, each in inside if each == eos]:
-        return early[0]
-    if inside and not NOT_BLANK.search(text, inside[-1][0], stop):
-        return following[1] if late in ends and inside[-1][1] not in ends else inside[-1][0]
-    if high < len(controls) and not NOT_BLANK.search(text, stop, controls[high][0]):
-        return controls[high][1]
-    return stop
+    inside, behind = [control for control in controls[low:high] if control[1] <= stop], controls[high : high + 1]
+
+    def following(*, blank: bool) -> str:
+        met = behind and (behind[0][0] == stop or (blank and not NOT_BLANK.search(text, stop, behind[0][0])))
+        return text[slice(*behind[0])] if met else ""
+
+    texts = [text[slice(*control)] for control in inside]
+    found = ending_control(texts, following, lambda: not NOT_BLANK.search(text, inside[-1][1], stop), ends)
+    return stop if found is None else [*inside, *behind][found][1]
+
+
+class Following(Protocol):
+    """Tells what stands behind a turn."""
+
+    def __call__(self, *, blank: bool) -> str:
+        """The control token with which that begins, behind white space if `blank`; "" if it begins with none."""
+
+
+def ending_control(inside: Sequence[str], following: Following, is_last: Callable[[], bool], ends: Ends) -> int | None:
+    """The control token with which training ends: the index of one of a turn's, or their number for the one that follows; None:
+    it ends where the turn's text does.
+
+    inside: control tokens of the turn, behind its header. is_last: whether nothing but white space is behind the last of
+    them. It and `following` are asked only where it matters.
+    It is the first EOS, where generation stops; else the last control token of the turn, if only white space follows. A
+    turn without one is trained whole, and where the next text begins with a control token, behind white space or not (GLM 4
+    ends a turn by the next one's first token), up to that token's end; so it is where the turn ends with a control token
+    that is none of those known to end turns, and one of them follows at once (Gemma 4 ends a call by the first token of
+    its result).
+    With `ends.given`, the last such token of the turn, whatever follows.
+    """
+    if ends.given is not None:
+        found = [index for index, each in enumerate(inside) if each == ends.given]
+        if not found and following(blank=False) == ends.given != "":
+            return len(inside)
+        return found[-1] if found else None
+    if ends.eos in inside:
+        return inside.index(ends.eos)
+    if inside and is_last() and (inside[-1] in ends.known or following(blank=False) not in ends.known):
+        return len(inside) - 1
+    return len(inside) if following(blank=True) else None
 
 
 def shared_length(one: str, other: str) -> int:

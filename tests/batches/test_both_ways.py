@@ -12,7 +12,7 @@ import pytest
 from conftest import FULL, TOKENIZERS
 from small_tokenizer import shared_engine, shared_tokenizer
 
-from sftprep.batches.both_ways import BothWays, Masked
+from sftprep.batches.both_ways import BothWays, DisagreementError, Masked
 from sftprep.batches.templates import Templates
 from sftprep.batches.toolbox import Toolbox
 from sftprep.characters.offsets import ExactEncoder
@@ -216,6 +216,35 @@ def test_who_is_trained(shared_data: Path, options: Any, weights: Any, trained: 
     runs = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]))).reshape(-1, 2)
     pieces = [decode(ids[start:stop].tolist(), skip_special_tokens=False) for start, stop in runs]
     assert "|".join(pieces) == trained
+
+
+ALPACA = (
+    "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}### assistant:\n{% endif %}"
+)
+
+
+def test_what_control_tokens_do_not_place_is_compared_with_jinja_too(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masker, loaded = open_masker(shared_data / "tokenizers" / "minimind-2", chat_template=ALPACA)
+    batch = [talk(say("user", f"One {number}?"), say("assistant", "First.")) for number in range(9)]
+    masked = masker.mask(batch, range(9))
+    assert masked.found.by_characters.all()
+    assert loaded.templates.replayed > 4
+
+    render, rightly = loaded.templates.render_fast, rows(masked)
+    (ids, mask), *_ = rightly
+    assert masker._engine.reference.tokenizer.decode(ids[mask].tolist()) == "First.\n\n"
+
+    def shifted(conversation: Conversation) -> Any:
+        text, (places, reach), adapted = render(conversation)
+        return text, (places, [(start + 1, stop) for start, stop in reach]), adapted
+
+    monkeypatch.setattr(loaded.templates, "render_fast", shifted)
+    with pytest.raises(DisagreementError, match="different masks"):
+        masker.mask(batch, [7])
+    assert not np.array_equal(rows(masker.mask(batch, []))[7][1], rightly[7][1])  # nobody looked
 
 
 def test_weights_are_floats_only_where_they_have_to_be(shared_data: Path) -> None:

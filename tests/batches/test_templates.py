@@ -12,7 +12,7 @@ from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError, TemplateError
 from sftprep.jinja import compiled
 from sftprep.records.conversation import Conversation
-from sftprep.template.turns import places_of
+from sftprep.template.turns import told_of
 from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import MOST_LOST, LimitError
 
@@ -73,7 +73,7 @@ def test_a_rendering_behind_marks_is_the_one_by_jinja(two: ResolvedTokenizer) ->
     templates = Templates(config(), two)
     for given in (talk("a", "b", "c", "d"), talk("<|im_end|>", "b")):
         exact = templates.render_exactly(given)
-        again = templates.rendering_of(given, exact.text, places_of(exact))
+        again = templates.rendering_of(given, exact.text, told_of(exact))
         assert (again.text, again.controls, again.forged) == (exact.text, exact.controls, exact.forged)
         spans = [[(span.message, span.start, span.stop) for span in each.spans] for each in (again, exact)]
         assert spans[0] == spans[1]

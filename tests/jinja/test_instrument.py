@@ -7,6 +7,8 @@ from breeds import conversation, talk, template_of
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from sftprep.jinja.compiled import CompiledTemplate
+from sftprep.jinja.message_marks import RunLog
+from sftprep.jinja.sandbox import Sandbox
 
 
 def test_a_template_does_not_see_the_run() -> None:
@@ -61,3 +63,50 @@ def test_a_loop_over_indices_is_at_the_message_that_it_looks_up(source: str, exp
     found = CompiledTemplate(source).mark({"messages": talk("a", "b", "c")})
 
     assert [(mark.message, found.text[mark.start : mark.stop]) for mark in found.marks] == expected
+
+
+PARTS = [{"type": "image"}, {"type": "text", "text": "Hi"}, "ab", {}]
+ASKS_FOR_KIND = [
+    "{% if c['type'] == 'image' %}!{% endif %}",
+    "{% if c.type == 'image' %}!{% elif c.type == 'text' %}{{ c.text }}{% endif %}",
+    "{% if c is string %}{{ c }}{% else %}-{% endif %}",
+    "{% if c is mapping and 'image' != c.type %}!{% endif %}{% if c.type is defined %}?{% endif %}",
+    "{% if c.type or c is number %}!{% if c == 'b' %}?{% endif %}{% endif %}",
+    "{% if not c.type %}{% set ns.n = ns.n + 1 %}{% endif %}",
+    "{% if c.type is undefined %}{{ c }}{% break %}{% endif %}",
+]
+ASKS_FOR_MORE = [
+    "{% if c == 'b' %}!{% endif %}",
+    "{% if c['type'] == c %}!{% endif %}",
+    "{% if c.title %}!{% endif %}",
+    "{% if c[0] == 'b' %}!{% endif %}",
+    "{% if c is upper %}!{% endif %}",
+    "{% if c | length > 1 %}!{% endif %}",
+    "{% if c['type'] %}{% endif %}.",
+    "{% if loop.index == 2 %}!{% endif %}",
+    "{% if c.type == 'image' %}{{ loop.index }}{% endif %}",
+    "{% set ns.n = ns.n + 1 %}",
+]
+
+
+@pytest.mark.parametrize("body", [*ASKS_FOR_KIND, *ASKS_FOR_MORE])
+@pytest.mark.parametrize("loop", ["for c in x", "for c in x if c", "for c in x | list"])
+def test_loops_over_parts_that_may_be_text_print_what_they_print(body: str, loop: str) -> None:
+    source = "{% set ns = namespace(n=0) %}{% " + loop + " %}" + body + "{% else %}none{% endfor %}{{ ns.n }}"
+    compiled, plain = CompiledTemplate(source), Sandbox().from_string(source)
+    for value in ("", "b", "ab", "bab", [], PARTS, PARTS[::-1], ["b"]):
+        assert compiled.mark({"messages": [], "x": value}).text == plain.render(x=value)
+
+
+@pytest.mark.parametrize(("body", "looked_at"), [*((body, 1) for body in ASKS_FOR_KIND[:2]), (ASKS_FOR_MORE[0], 3)])
+def test_of_text_where_parts_are_expected_the_first_character_is_looked_at(body: str, looked_at: int) -> None:
+    class Counting(dict[int, int]):
+        asked = 0
+
+        def get(self, *_: object) -> None:
+            self.asked += 1
+
+    log = RunLog([], textual=False)
+    log.message_of = items = Counting()
+    CompiledTemplate("{% for c in x %}" + body + "{% endfor %}").run({"x": "abc"}, log)
+    assert items.asked == looked_at

@@ -134,7 +134,7 @@ MAIN, ENCODE, RENDER, FAST_MASK = os.getpid(), FastEngine.encode, BothWays._rend
     [
         (FastEngine, "encode", wrong_ids, "engine fast and the reference give different ids"),
         (BothWays, "_render", wrong_text, "two ways of masking give different ids"),
-        (BothWays, "_fast_mask", wrong_mask, "masks by control tokens and by characters differ"),
+        (BothWays, "_fast_mask", wrong_mask, "two ways of masking give different masks"),
     ],
 )
 def test_a_fast_way_that_goes_wrong_stops_the_job(

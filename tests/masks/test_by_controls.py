@@ -37,7 +37,7 @@ def batch_of(texts: list[str]) -> TokenBatch:
 
 
 def written(turns: list[Turn]) -> tuple[str, SpanPlaces, list[tuple[int, int]]]:
-    """Text, marks, and (start, stop) characters of each turn's span."""
+    """Text, marks, and (start, stop) characters of each turn's span. The last turn may end with the text."""
     text, spans, controls, first, last = "", [], [], [], []
     for index, turn in enumerate(turns):
         first.append(len(controls))
@@ -46,11 +46,13 @@ def written(turns: list[Turn]) -> tuple[str, SpanPlaces, list[tuple[int, int]]]:
         start = len(text)
         text += turn.content
         last.append(len(controls))
-        if turn.closes or index == len(turns) - 1:
+        if turn.closes:
             controls.append("<e>")
             text += "<e>"
             spans.append((start, len(text)))
             text += turn.follows
+        elif index == len(turns) - 1:
+            spans.append((start, len(text)))
         else:
             spans.append((start, len(text) + len(turns[index + 1].opens)))
     message, header = tuple(range(len(turns))), tuple(turn.header for turn in turns)
@@ -58,11 +60,12 @@ def written(turns: list[Turn]) -> tuple[str, SpanPlaces, list[tuple[int, int]]]:
 
 
 def adds_up(text: str, turns: list[Turn], weights: list[float]) -> bool:
-    """No forged control token, and no trained turn's header that melts into what follows it."""
+    """No forged control token, and no trained turn's header that melts into what follows it or that the text ends with."""
     forged = any(control in turn.content for turn in turns for control in CONTROLS)
     begins = list(accumulate((len(piece) for piece in re.findall("|".join(VOCABULARY), text)), initial=0))
-    starts = [start for start, _ in written(turns)[2]]
-    return not forged and all(start in begins for start, weight in zip(starts, weights, strict=True) if weight)
+    starts = [start for start, stop in written(turns)[2]]
+    melted = (start not in begins or start == len(text) for start in starts)
+    return not forged and not any(weight for each, weight in zip(melted, weights, strict=True) if each)
 
 
 def by_characters(text: str, spans: list[tuple[int, int]], weights: list[float]) -> list[float]:
@@ -95,7 +98,10 @@ def test_equals_the_mask_by_characters(data: st.DataObject, chats: list[list[Tur
     expected, all_weights = [], set()
     for b, (text, _, spans) in enumerate(rendered):
         assert ok[b] == adds_up(text, chats[b], weights[b])
-        ends = [(start, stop if train_end else stop - len("<e>")) for start, stop in spans]
+        begun = [text[:stop].endswith(CONTROLS) and not train_end for _, stop in spans]
+        ends = [
+            (start, stop - len("<e>") if begin else stop) for begin, (start, stop) in zip(begun, spans, strict=True)
+        ]
         expected += by_characters(text, ends, weights[b]) if ok[b] else [0] * len(encode(text))
         all_weights |= set(weights[b]) if ok[b] else set()
     assert mask.tolist() == expected
@@ -158,6 +164,28 @@ def test_marks_that_cannot_be_placed(marks: SpanPlaces) -> None:
     mask, ok = mask_by_controls(batch, ControlIds.of(IS_CONTROL), np.zeros(1, np.int64), table)
     assert not ok.any()
     assert not mask.any()
+
+
+@pytest.mark.parametrize(
+    ("text", "trained"),
+    [
+        ("<s>h\ny<e>x", "y<e>x"),
+        ("<s>h\n<e>", "<e>"),
+        ("<s>h\n", None),  # nothing is left for the span
+        ("<s>h\n\n<e>", None),
+        ("<s>h\ny", None),  # a control token less
+        ("<s>h\ny<e><e>", None),
+    ],
+)
+@pytest.mark.parametrize("train_end", [True, False])
+def test_a_span_that_ends_where_the_text_does(text: str, trained: str | None, train_end: bool) -> None:
+    table = PlaceTable.of([places_in_ids(one_turn(last=(2,)), np.ones(1, np.float32), encode)])
+    batch = batch_of([text, text])
+    mask, ok = mask_by_controls(
+        batch, ControlIds.of(IS_CONTROL), np.zeros(2, np.int64), table, train_end_of_turn=train_end
+    )
+    assert ok.tolist() == [trained is not None] * 2
+    assert batch.ids[mask].tolist() == encode(trained or "") * 2
 
 
 def test_a_header_that_its_control_token_swallows_is_not_placed() -> None:

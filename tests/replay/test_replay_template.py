@@ -256,7 +256,7 @@ def test_what_is_printed_many_times_takes_jinja() -> None:
 
 def test_equal_marks_are_one_object() -> None:
     template = breed_template(zoo.QWEN_3)
-    marks = [template.render(talk(question, "b"))[1] for question in ["a", "<tool_response>x</tool_response>"] * 3]
+    marks = [template.render(talk(question, "b"))[1][0] for question in ["a", "<tool_response>x</tool_response>"] * 3]
 
     assert template.recorded == 2
     assert marks[-1] is marks[-2]

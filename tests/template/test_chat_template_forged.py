@@ -12,6 +12,7 @@ from sftprep.errors import ConversationError
 from sftprep.template.turns import (
     places_of,
     rendering_of,
+    told_of,
 )
 
 
@@ -117,4 +118,4 @@ def test_marks_do_not_lead_to_spans_of_a_text_with_forged_tokens() -> None:
     rendering = template.render(conversation(messages))
 
     assert rendering.forged
-    assert rendering_of(rendering.text, places_of(rendering), template.controls) is None
+    assert rendering_of(rendering.text, told_of(rendering), template.controls) is None

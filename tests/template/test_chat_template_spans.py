@@ -29,6 +29,7 @@ from sftprep.template.chat_template import ChatTemplate, open_template
 from sftprep.template.turns import (
     places_of,
     rendering_of,
+    told_of,
 )
 
 CALLED = '[{"type": "function", "id": "abcdefghi", "function": {"name": "weather", "arguments": {"city": "Rome"}}}]<|im_end|>'
@@ -230,16 +231,15 @@ def test_marks_lead_back_to_spans(breed: Breed, messages: Messages, expected: li
 
     assert list(marks.controls) == words_at(rendering, rendering.controls)
     assert marks.message == tuple(span.message for span in rendering.spans)
-    again = rendering_of(rendering.text, marks, template_of(breed).controls)
-    assert (again is None) == marks.unplaced
-    if again is not None:
-        assert (again.text, again.controls) == (rendering.text, rendering.controls)
-        spans = [(span.message, span.start, span.stop) for span in rendering.spans]
-        assert [(span.message, span.start, span.stop) for span in again.spans] == spans
-        assert all(
-            rendering.text[span.turn : span.start].endswith(h)
-            for span, h in zip(rendering.spans, marks.header, strict=True)
-        )
+    assert all(
+        rendering.text[span.turn : span.start].endswith(header)
+        for span, header in zip(rendering.spans, marks.header, strict=True)
+    )
+    again = rendering_of(rendering.text, told_of(rendering), template_of(breed).controls)
+    assert again is not None
+    assert (again.text, again.controls) == (rendering.text, rendering.controls)
+    spans = [(span.message, span.start, span.stop) for span in rendering.spans]
+    assert [(span.message, span.start, span.stop) for span in again.spans] == spans
 
 
 def test_which_templates_have_spans_between_control_tokens() -> None:
@@ -249,9 +249,9 @@ def test_which_templates_have_spans_between_control_tokens() -> None:
         if places_of(template_of(breed).render(conversation(PLAIN))).unplaced
     }
 
-    # GLM 4: the last turn ends with nothing; the others have no token right before the answer, or none after it
+    # which have no token right before the answer, or none after it
     apart = {"LLAMA_2", "MISTRAL_1", "FALCON", "VICUNA", "SEPARATED", "ZEPHYR", "INDENTED"}
-    assert exact == {"GLM_4", "GLM_45", *apart}
+    assert exact == apart
 
 
 def published(folder: Any, **options: Any) -> tuple[Any, ChatTemplate]:

@@ -35,4 +35,4 @@ def test_tokens_that_begin_or_end_turns_are_control_tokens(breed: Breed, expecte
     ],
 )
 def test_tokens_that_are_known_to_end_turns(breed: Breed, expected: set[str]) -> None:
-    assert template_of(breed).ends == expected
+    assert template_of(breed).ends.known == expected

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from small_talk import words_at
 
 from sftprep.template.turns import (
+    Ends,
     Rendering,
     Span,
     end_of_turn,
@@ -112,7 +113,7 @@ def test_end_of_turn(turn: str, after: str, token: str | None, expected: str) ->
     text = "<a>" + turn + after
     controls = [found.span() for found in re.finditer("<.>", text)]
 
-    assert text[3 : end_of_turn(text, 3, 3 + len(turn), controls, token)] == expected
+    assert text[3 : end_of_turn(text, 3, 3 + len(turn), controls, Ends(token))] == expected
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_end_of_turn_where_ends_are_known(turn: str, after: str, expected: str) 
     text = turn + after
     controls = [found.span() for found in re.finditer("<.>", text)]
 
-    assert text[: end_of_turn(text, 0, len(turn), controls, eos="<e>", ends=("<t>", "<r>"))] == expected
+    assert text[: end_of_turn(text, 0, len(turn), controls, Ends(None, "<e>", ("<t>", "<r>")))] == expected
 
 
 @given(st.text("ab", max_size=9), st.text("ab", max_size=9))
@@ -165,6 +166,15 @@ def test_marks_of() -> None:
         (4, 6),
         False,
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "last"), [("<u>Hi<a>Hello", (2,)), ("<u>Hi<a>Hello<e>", (2,)), ("<u>Hi<a>Hello!", (-1,))]
+)
+def test_a_span_that_ends_where_the_text_does(text: str, last: tuple[int, ...]) -> None:
+    controls = tuple(found.span() for found in re.finditer("<.>", text))
+
+    assert places_of(Rendering(text, (Span(1, 8, len(text.rstrip("!")), 5),), controls)).last == last
 
 
 @pytest.mark.parametrize("span", [Span(0, 17, 25, 16), Span(0, 17, 22, 12), Span(0, 4, 12, 4), Span(0, 1, 12, 0)])

@@ -8,9 +8,9 @@ import pytest
 
 from sftprep.jinja.compiled import CompiledTemplate
 from sftprep.records.conversation import Conversation
-from sftprep.replay.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
-from sftprep.replay.steps import Forms, Recording, Steps, Untraceable
 from sftprep.template.variables import Variables
+from sftprep.tracing.recorder import INPUTS, Printed, RecordingTemplate, traced_conversation
+from sftprep.tracing.steps import Forms, Recording, Steps, Untraceable
 
 TALK = Conversation([{"role": "user", "content": "Hi "}, {"role": "assistant", "content": "Yo"}], None, {}, None)
 TURNS = "<s>{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}{{ '' }}{% endfor %}end"
@@ -63,8 +63,34 @@ def test_statements_that_cannot_be_recorded(source: str) -> None:
         printed(source)
 
 
-def test_marks_in_the_text_cannot_be_recorded() -> None:
-    held_back = "{% set s %}{% for m in messages %}{{ m.content }}{% endfor %}{% endset %}{{ s }}"
+HELD_BACK = "{% set s %}{% for m in messages %}[{{ m.content }}]{% endfor %}{% endset %}"
+
+
+def test_marks_in_the_text_are_taken_out() -> None:
+    found = printed(HELD_BACK + "{{ s }}.")
+    assert found.text == "[Hi ][Yo]."
+    assert found.texts(0, len(found.parts)) == ["[", None, "]", "[", None, "]", "."]
+    assert (found.events, found.over) == (((0, 0), (3, None), (3, 1), (6, None)), 6)
+    assert found.held_back
+    assert printed(HELD_BACK + "{{ s }}.", held_back=False).events == ()
+
+
+def test_marks_in_a_text_that_is_looked_at() -> None:
+    measured = "{{ s | length > 9 }}"
     with pytest.raises(Untraceable):
-        printed(held_back)
-    assert printed(held_back, held_back=False).text == "Hi Yo"
+        printed(HELD_BACK + measured)  # it prints something else with marks in it
+    with pytest.raises(Untraceable):
+        printed(HELD_BACK + "{{ s | trim }}")  # marks may be in what is trimmed
+    assert printed(HELD_BACK + "{{ s }}{% if 'zz' in s %}!{% endif %}").text == "[Hi ][Yo]"
+    assert printed(HELD_BACK + measured, held_back=False).text == "False"
+
+
+@pytest.mark.parametrize("made_of", ["{{ s }}", "{{ s | replace('x', 'y') }}", "a"])
+def test_the_characters_of_marks_are_looked_for_where_they_would_be_taken_for_marks(made_of: str) -> None:
+    given = Conversation([{"role": "user", "content": "\U0001fffe"}], None, {}, None)
+    found = printed("{% for m in messages %}{% set s %}{{ m.content }}{% endset %}" + made_of + "{% endfor %}", given)
+    found.observe_marks()
+    assert not any("is_unmarked" in found.recording.steps.forms[step] for step in found.recording.observed)
+    found = printed(HELD_BACK + "{{ s }}", given)
+    found.observe_marks()
+    assert False in found.recording.observed.values()

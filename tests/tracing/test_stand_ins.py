@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import json_values
 
-from sftprep.replay.stand_ins import Traced, concatenate, is_plain, lift, stand_in, trace
-from sftprep.replay.steps import Forms, Recording, Steps, Untraceable
+from sftprep.tracing.stand_ins import Traced, concatenate, is_plain, lift, stand_in, trace
+from sftprep.tracing.steps import Forms, Recording, Steps, Untraceable
 
 
 def recorded(*values: Any) -> tuple[Recording, list[Any]]:

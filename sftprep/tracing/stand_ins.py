@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
-from sftprep.replay.steps import Recording, Untraceable
+from sftprep.tracing.steps import Recording, Untraceable
 
 _SCALARS = (str, int, float, bool, type(None))
 
@@ -132,8 +132,7 @@ class _Sized(Traced):
 
 
 def _bounds(part: slice) -> list[Any]:
-    bounds = (part.start, part.stop, part.step)
-    return [bound.settle() if isinstance(bound, TracedNumber) else bound for bound in bounds]
+    return [part.start, part.stop, part.step]
 
 
 class TracedText(_Sized):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftprep.replay.stand_in_methods import DICT_METHODS, TEXT_METHODS, Method, call_text, join
-from sftprep.replay.stand_ins import TracedText, stand_in
-from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Steps, Untraceable
+from sftprep.tracing.stand_in_methods import DICT_METHODS, TEXT_METHODS, Method, call_text, join
+from sftprep.tracing.stand_ins import TracedText, stand_in
+from sftprep.tracing.steps import MAX_REPEATS, Forms, Recording, Steps, Untraceable
 
 _GIVEN: dict[str, list[tuple[Any, ...]]] = {
     "strip lstrip rstrip": [(), ("a",), (None,)],

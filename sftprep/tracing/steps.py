@@ -16,9 +16,15 @@ from typing import Any
 
 from jinja2.filters import do_title
 
+from sftprep.jinja.message_marks import is_unmarked
 from sftprep.jinja.sandbox import to_json
 
-FUNCTIONS: Mapping[str, Any] = {"to_json": to_json, "title": do_title, "NoneType": type(None)}
+FUNCTIONS: Mapping[str, Any] = {
+    "to_json": to_json,
+    "title": do_title,
+    "NoneType": type(None),
+    "is_unmarked": is_unmarked,
+}
 MAX_STEPS = 20_000
 MAX_REPEATS = 32  # how often one input may come out again: what bounds a replayed text by its conversation's size
 # Forms of steps: of those that hold all that their operands say, that hold a part of it, and that take from its ends.
@@ -179,7 +185,7 @@ class Recording:
         if number in steps.constants:
             return self.constant(steps.constants[number])
         form, operands = steps.forms[number], steps.operands[number]
-        if not operands:
+        if form in self.inputs:
             return self.input(form)
         own = tuple(self.adopt(steps, operand) for operand in operands)
         weights = {
@@ -199,7 +205,7 @@ class Recording:
             operands = self.steps.operands[number]
             if number in self.steps.constants:
                 return self.constant(self.steps.constants[number])
-            if not operands:
+            if self.steps.forms[number] in self.inputs:
                 return self.input(self.steps.forms[number])
             for operand in operands:
                 self.evaluate(operand)

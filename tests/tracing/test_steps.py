@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftprep.replay.steps import MAX_REPEATS, Forms, Recording, Steps, Untraceable, growth, origins_of
+from sftprep.tracing.steps import MAX_REPEATS, Forms, Recording, Steps, Untraceable, growth, origins_of
 
 
 def test_constants_are_told_apart_by_type() -> None:

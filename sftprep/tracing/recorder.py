@@ -14,11 +14,11 @@ from jinja2 import nodes
 
 from sftprep.jinja.compiled import CompiledTemplate
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation
-from sftprep.jinja.message_marks import RunLog
+from sftprep.jinja.message_marks import RunLog, split_at_marks
 from sftprep.records.conversation import Conversation
-from sftprep.replay.recording_sandbox import TracingSandbox, is_known
-from sftprep.replay.stand_ins import concatenate, stand_in
-from sftprep.replay.steps import Recording, Untraceable
+from sftprep.tracing.recording_sandbox import TracingSandbox, is_known
+from sftprep.tracing.stand_ins import concatenate, stand_in
+from sftprep.tracing.steps import Recording, Untraceable
 
 INPUTS = ("messages", "tools", "template_kwargs")  # of a conversation: what a recording's steps begin with
 
@@ -31,6 +31,7 @@ class Printed:
     parts: tuple[int, ...]  # steps; none is a constant without text
     events: tuple[tuple[int, int | None], ...]  # (place, message) where a message's text begins, (place, None): ends
     over: int | None  # place where the messages end; None: no loop was over messages
+    held_back: bool = False  # True: marks were in the text, and are taken out
 
     def is_literal(self, part: int) -> bool:
         """Whether the template itself wrote this part, whatever the conversation says."""
@@ -56,6 +57,21 @@ class Printed:
     def offsets(self) -> tuple[int, ...]:
         """Each place in code points of `text`."""
         return (0, *accumulate(len(self.recording.values[step]) for step in self.parts))
+
+    def observe_marks(self) -> None:
+        """Where marks were in the text, observe that the conversation has none of their characters."""
+        made = tuple(step for step in self.parts if step not in self.recording.steps.constants)
+        if self.held_back and made:
+            self.recording.observe(self.recording.step("is_unmarked({0})", concatenation(self.recording, made)))
+
+    @cached_property
+    def merged(self) -> tuple[int, ...]:
+        """The parts, with neighbouring literals made one."""
+        steps, done = [], 0
+        for start, stop in self.runs():
+            steps += [*self.parts[done:start], self.recording.constant(self.literal(start, stop))]
+            done = stop
+        return (*steps, *self.parts[done:])
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """(place, place) of the longest stretches that the template itself wrote."""
@@ -89,29 +105,49 @@ class RecordingTemplate:
         self.template = self.environment.from_string(template.tree)
 
     def printed(self, variables: Mapping[str, Any], recording: Recording, *, held_back: bool = True) -> Printed:
-        """Run the template over stand-ins. held_back: loops that are held back would have to be marked too.
+        """Run the template over stand-ins. held_back: also mark loops whose text is held back; as it can see such marks, it
+        runs a second time without them, and has to print the same.
 
         Raises Untraceable, and what the template raises.
         """
-        environment = self.environment
-        trail = RunLog(variables["messages"], textual=held_back)
+        found = self._run(variables, recording, textual=held_back)
+        if found.held_back and found.merged != self._run(variables, recording, textual=False).merged:
+            raise Untraceable
+        return found
+
+    def _run(self, variables: Mapping[str, Any], recording: Recording, *, textual: bool) -> Printed:
+        environment, constants = self.environment, recording.steps.constants
+        trail = RunLog(variables["messages"], textual=textual)
         context = self.template.new_context({**variables, TRAIL: trail})
         parts: list[int] = []
-        places = [0]
+        events: list[tuple[int, int | None]] = []
+        places: list[int] = []
+        done = 0  # events of the trail
         environment.recording = recording
         try:
             for piece in self.template.root_render_func(context):
-                trail.pieces.append("")  # events count pieces
-                printed = concatenate(recording, (environment.text(piece),)).parts
-                parts += [step for step in printed if recording.steps.constants.get(step) != ""]
                 places.append(len(parts))
+                events += [(len(parts), message) for _, message in trail.events[done:]]
+                done = len(trail.events)
+                trail.pieces.append("")  # events count pieces
+                for step in concatenate(recording, (environment.text(piece),)).parts:
+                    if step not in constants:
+                        parts.append(step)
+                        continue
+                    for text, mark in split_at_marks(constants[step]) if trail.texts else [(constants[step], [])]:
+                        parts += [recording.constant(text)] if text else []
+                        events += [(len(parts), message) for message in mark]
         finally:
             environment.recording = None
-        if trail.texts:
-            raise Untraceable  # marks in the text would be measured along with it
-        events = tuple((places[piece], message) for piece, message in trail.events)
-        over = events[-1][0] if events and trail.over is None else trail.over and places[trail.over]
-        return Printed(recording, tuple(parts), events, over)
+        places.append(len(parts))
+        events += [(len(parts), message) for _, message in trail.events[done:]]
+        over = places[trail.over] if trail.over is not None and not trail.texts else events[-1][0] if events else None
+        return Printed(recording, tuple(parts), tuple(events), over, held_back=bool(trail.texts))
+
+
+def concatenation(recording: Recording, steps: tuple[int, ...]) -> int:
+    """The step that is the texts of these end to end."""
+    return recording.step("''.join((" + "".join(f"{{{i}}}, " for i in range(len(steps))) + "))", *steps)
 
 
 def traced_conversation(conversation: Conversation, recording: Recording) -> Conversation:

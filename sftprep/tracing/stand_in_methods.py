@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sftprep.replay.stand_ins import Opaque, TracedDict, TracedList, TracedNumber, TracedText, concatenate, text_of
-from sftprep.replay.steps import Recording, Untraceable, growth
+from sftprep.tracing.stand_ins import Opaque, TracedDict, TracedList, TracedNumber, TracedText, concatenate, text_of
+from sftprep.tracing.steps import Recording, Untraceable, growth
 
 _MAKE_TEXT = {"strip": 1, "lstrip": 1, "rstrip": 1, "removeprefix": 1, "removesuffix": 1}
 _MAKE_TEXT |= dict.fromkeys(("upper", "lower", "title", "capitalize", "swapcase", "casefold"), 3)  # "ŉ".upper() is 2

@@ -10,12 +10,11 @@ from random_templates import random_family, random_template
 
 from sftprep.errors import ConversationError, SftprepError, TemplateError
 from sftprep.records.conversation import Conversation
-from sftprep.replay.decision_tree import Program, Tree
-from sftprep.replay.proof import merged
-from sftprep.replay.recorder import INPUTS, RecordingTemplate, traced_conversation
-from sftprep.replay.steps import Forms, Recording, Untraceable
 from sftprep.template.chat_template import open_template
 from sftprep.template.writers import utf_8, writers_of
+from sftprep.tracing.decision_tree import Program, Tree
+from sftprep.tracing.recorder import INPUTS, RecordingTemplate, traced_conversation
+from sftprep.tracing.steps import Forms, Recording, Untraceable
 
 
 class Replayed:
@@ -44,7 +43,7 @@ class Replayed:
         try:
             variables = self.template.variables.of(traced_conversation(given, recording))
             printed = self.recorder.printed(variables, recording, held_back=False)
-            program = Program(merged(printed), True)
+            program = Program(printed.merged, True)
         except (Exception, Untraceable):  # a stand-in used as a string raises TypeError
             program = None
         tree.insert(recording.observed, program)
@@ -156,6 +155,11 @@ TRICKS = {
     "{{ ['<b>' | safe, m.content] | join('<b>' | safe) }}": False,
     "{{ m.content | list }}": False,
     "{% for c in m.content %}{{ c }},{% endfor %}": False,
+    "{% for c in m.content %}{% if c.type == 'image' %}{{ c }}{% endif %}{% endfor %}": True,
+    "{% for c in m.content %}{% if c is string %}{{ c }}{% endif %}{% endfor %}": False,
+    "{{ m.content[(m.content | length) - 2 :] }}{{ 1 + m.content | length }}": True,
+    "{% set n = m.content | length - 3 %}{% if n < 0 %}-{% endif %}{{ m.content[: n + 1.5] if n > 9 }}{{ n - n }}": True,
+    "{{ m.content | length + m.content }}": False,
     "{{ m.content | first }}{{ m.content | reverse }}": False,
     "{{ m.content[0] }}{{ m.content[-1:] }}{{ m.content[::-1] }}": True,
     "{{ m.content | sort }}": False,

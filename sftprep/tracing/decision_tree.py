@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from sftprep.replay.steps import Forms, Recording, Steps, Untraceable
+from sftprep.tracing.steps import Forms, Recording, Steps, Untraceable
 
 T = TypeVar("T")
 _INLINE = (bool, int, type(None))  # constants whose `repr` is their source; never from a message
@@ -18,10 +18,15 @@ _INLINE = (bool, int, type(None))  # constants whose `repr` is their source; nev
 
 @dataclass(frozen=True, slots=True)
 class Program(Generic[T]):
-    """A rendering as text pieces, each a step (a constant's is literal text), and what else is known of it."""
+    """A rendering as text pieces, each a step (a constant's is literal text), and what else is known of it.
+
+    distances: from one point of the text to the next, the first from its beginning: code points, and steps whose lengths
+    are added. Two points are a stretch.
+    """
 
     pieces: tuple[int, ...]
     result: T
+    distances: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 @dataclass(slots=True)
@@ -33,7 +38,8 @@ class Branch(Generic[T]):
 
 
 Node: TypeAlias = "Branch[T] | Program[T] | None"
-Replay: TypeAlias = Callable[..., "tuple[str, T] | bool"]  # True: seen before, not replayable; False: not seen before
+# Text, result, and stretches of the text; True: seen before, not replayable; False: not seen before
+Replay: TypeAlias = Callable[..., "tuple[str, T, Sequence[tuple[int, int]]] | bool"]
 
 
 class Tree(Generic[T]):
@@ -119,7 +125,12 @@ class _Source:
             self._compute(piece, depth, ready)
         pieces = "".join(f"{self._operand(piece)}, " for piece in node.pieces)
         result = self._name(f"result{len(self.names)}", node.result)
-        self._line(depth, f"return join(({pieces})), {result}")
+        for number, (fixed, steps) in enumerate(node.distances):
+            before = [f"p{number - 1}"] if number else []
+            lengths = [f"len({self._operand(step)})" for step in steps]
+            self._line(depth, f"p{number} = {' + '.join([*before, repr(fixed), *lengths])}")
+        stretches = "".join(f"(p{number}, p{number + 1}), " for number in range(0, len(node.distances), 2))
+        self._line(depth, f"return join(({pieces})), {result}, ({stretches})")
 
     def _compute(self, step: int, depth: int, ready: set[int]) -> set[int]:
         """Write down what the step needs and the step itself; `ready` grows by them."""
@@ -141,7 +152,7 @@ class _Source:
         if step in self.steps.constants:
             value = self.steps.constants[step]
             return repr(value) if type(value) in _INLINE else self._name(f"k{step}", value)
-        return f"v{step}" if self.steps.operands[step] else self.steps.forms[step]
+        return f"v{step}" if self.steps.operands[step] else self.steps.forms[step].format()
 
     def _is(self, step: int, outcome: Any) -> str:
         value = self._operand(step)

@@ -22,8 +22,8 @@ from markupsafe import Markup
 from sftprep.jinja.following_sandbox import Unprinted
 from sftprep.jinja.instrument import Generation
 from sftprep.jinja.sandbox import SCOPES, Sandbox
-from sftprep.replay.stand_in_methods import DICT_METHODS, TEXT_METHODS, Method, call_text, join
-from sftprep.replay.stand_ins import (
+from sftprep.tracing.stand_in_methods import DICT_METHODS, TEXT_METHODS, Method, call_text, join
+from sftprep.tracing.stand_ins import (
     Traced,
     TracedDict,
     TracedList,
@@ -33,7 +33,7 @@ from sftprep.replay.stand_ins import (
     is_plain,
     lift,
 )
-from sftprep.replay.steps import Untraceable
+from sftprep.tracing.steps import Untraceable
 
 # Filters and tests of jinja2 that do to values only what stand-ins answer themselves (iterate, index, compare, truth).
 _NATIVE_FILTERS = frozenset(
@@ -48,6 +48,7 @@ _NUMBER_TESTS = frozenset({"divisibleby", "even", "false", "odd", "true"})
 _STAND_INS = frozenset({TracedDict, TracedList, TracedNumber, TracedText, Method})
 _METHODS = {TracedText: TEXT_METHODS, TracedDict: DICT_METHODS}
 _ADDED = frozenset({str, list, dict})
+_NUMBERS, _SUMS = frozenset({TracedNumber, int, float, bool}), ("+", "-")
 _JSON_OPTIONS = frozenset({"ensure_ascii", "indent", "separators", "sort_keys"})
 # Statements and expressions whose compiled code keeps to the hooks below. Not here: autoescape, blocks and includes, and
 # `filter` and `call` blocks, which print what is no string without making it one.
@@ -158,6 +159,10 @@ class TracingSandbox(Sandbox):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """`left operator right`."""
+        kinds = {type(left), type(right)}
+        if operator in _SUMS and TracedNumber in kinds and kinds <= _NUMBERS:
+            operands = (lift(self.recording, each) for each in (left, right))
+            return TracedNumber(self.recording, self.recording.step(f"{{0}} {operator} {{1}}", *operands))
         left, right = _settled(left), _settled(right)
         if type(left) not in _STAND_INS and type(right) not in _STAND_INS:
             return super().call_binop(context, operator, left, right)
