@@ -25,7 +25,7 @@ def check(source: str, conversations: list[Conversation], least: float = 0.5) ->
     for first in range(0, len(conversations), max(len(conversations) // 3, 1)):
         template = same(source, *conversations[first:], *conversations[:first])
         assert template.replayed > least * (template.replayed + template.rendered) / 2
-    assert len({template.render(each)[1].unprinted for each in conversations}) > 1
+    assert len({template.template.render(each).unprinted for each in conversations}) > 1
 
 
 def only(**more: Any) -> Conversation:
@@ -50,7 +50,7 @@ def test_names_in_others_turns(body: str) -> None:
 )
 def test_content_that_is_printed_whole(body: str) -> None:
     template = same(TURN.replace("BODY", "{{ " + body + " }}"), *(only(content=text) for text in TEXTS))
-    assert all(template.render(only(content=text))[1].unprinted == () for text in TEXTS)
+    assert all(template.template.render(only(content=text)).unprinted == () for text in TEXTS)
 
 
 @pytest.mark.parametrize("key", ["thinking", "reasoning_content", "thinking[1:]", "content"])
