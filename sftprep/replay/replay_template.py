@@ -71,6 +71,8 @@ class ReplayTemplate:
         """The text of `ChatTemplate.render`, and where its spans lie. Raises as it does."""
         key = _shape(conversation)
         replay = self._replays.get(key)
+        if replay is None and key in self._trees:
+            replay = self._replays[key] = self._trees[key].replay()
         found: tuple[str, _Outcome, Sequence[Stretch]] | bool = False
         if replay is not None:
             try:
@@ -165,7 +167,7 @@ class ReplayTemplate:
             program = None
         try:
             tree.insert(recording.observed, program)
-            self._replays[key] = tree.replay()
+            self._replays.pop(key, None)  # it is compiled when it is needed
         except Untraceable:  # the template does not do the same twice
             self._replays[key] = lambda *_: True
 

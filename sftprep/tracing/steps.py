@@ -159,6 +159,7 @@ class Recording:
         self.inputs = inputs
         self.values: dict[int, Any] = {}
         self.observed: dict[int, Any] = {}  # step -> outcome, in the order of the run
+        self._adopted: dict[tuple[int, int], int] = {}
 
     def constant(self, value: Any) -> int:
         """See `Steps.constant`."""
@@ -182,6 +183,12 @@ class Recording:
 
     def adopt(self, steps: Steps, number: int) -> int:
         """A step of another recording's, which began with the same inputs."""
+        known = self._adopted.get((id(steps), number))
+        if known is None:
+            known = self._adopted[id(steps), number] = self._adopt(steps, number)
+        return known
+
+    def _adopt(self, steps: Steps, number: int) -> int:
         if number in steps.constants:
             return self.constant(steps.constants[number])
         form, operands = steps.forms[number], steps.operands[number]
