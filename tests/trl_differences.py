@@ -111,8 +111,8 @@ class Both:
         except SftprepError:
             return None
 
-    def show(self, ids: list[int]) -> str:
-        return repr(self._tokenizer.decode(ids))
+    def spelled(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids)
 
 
 def compared(pair: Pair, words: str, kinds: Iterable[str]) -> Iterator[Compared]:
@@ -134,8 +134,8 @@ def _compare(both: Both, record: Record) -> tuple[frozenset[str], str] | None:
     names = set() if which == "stock" else of_texts(stock, theirs.text, messages, both.pair.stock.ends)
     ids, mask = ours
     if ids != theirs.ids:
-        names.add(_of_ids(both.show(ids), theirs.text, messages))
-        shown = [both.show(ids)]
+        names.add(_of_ids(both.spelled(ids), theirs.text, messages))
+        shown = [repr(both.spelled(ids))]
     else:
         names |= of_masks(theirs, mask, messages, _prompts(both, which, record), both.names)
         shown = [marked(theirs.text, theirs.offsets, each) for each in (mask, theirs.mask) if UNKNOWN in names]
@@ -181,8 +181,10 @@ def _without(text: str, tokens: Iterable[str]) -> str:
 
 def _of_ids(ours: str, theirs: str, messages: list[dict[str, Any]]) -> str:
     """Why sftprep gives the template another form of the record than Transformers does."""
-    helped = is_proper(ours, messages) and not is_proper(theirs, messages)
-    return "parts are joined, or arguments decoded, for a template that prints them as code" if helped else UNKNOWN
+    printed = [sum(any(word in text for word in words_of(each)) for each in messages) for text in (ours, theirs)]
+    if is_proper(ours, messages) and (printed[0] > printed[1] or not is_proper(theirs, messages)):
+        return "text and parts are made of one another, or arguments decoded, for a template that wants them so"
+    return UNKNOWN
 
 
 def of_masks(
