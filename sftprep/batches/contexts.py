@@ -32,9 +32,7 @@ _FREE = 1 << 16  # characters that may be rendered by Jinja to know a conversati
 class Examples:
     """What a conversation is trained as."""
 
-    conversations: tuple[
-        Conversation, ...
-    ]  # each with weights for the turns that it serves; or the conversation itself
+    conversations: tuple[Conversation, ...]  # each with weights for the turns that it serves; or itself
     others: int  # trained turns that none of them shows in the context in which they are asked for
     characters: int  # that they are printed as
 
