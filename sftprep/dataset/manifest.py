@@ -31,17 +31,7 @@ FORMAT = "sftprep"
 VERSION = FORMAT_VERSION
 DTYPES = {"uint16": "<u2", "uint32": "<u4"}
 LARGEST_ID = {"uint16": 2**16 - 1, "uint32": 2**32 - 1}
-TOTALS = (
-    "records",
-    "conversations",
-    "examples",
-    "rows",
-    "tokens",
-    "trained_tokens",
-    "truncated",
-    "dropped",
-    "rejected",
-)
+TOTALS = ("records", "conversations", "rows", "tokens", "trained_tokens", "truncated", "dropped", "rejected")
 LARGEST_MANIFEST = 128 << 20  # bytes; 100,000 shards take 75 MB
 _LARGEST_INT = 2**63 - 1
 _SHARD = re.compile(r"shard-[0-9]{5}")
