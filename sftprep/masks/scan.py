@@ -44,8 +44,12 @@ class ScanRule:
 
 
 def scan_rule(header: str, end: str, encode: Encode, start_offset: int = 0, end_offset: int = 0) -> ScanRule:
-    """The rule for a header's and a terminator's text."""
-    return ScanRule(tuple(map(int, encode(header))), tuple(map(int, encode(end))), start_offset, end_offset)
+    """The rule for a header's and a terminator's text. A blank that the header ends with is left to the answer, where it is
+    one token with the answer's first word."""
+    ids = tuple(encode(header))
+    if header.endswith(" ") and tuple(encode(f"{header}a"))[: len(ids)] != ids:
+        ids = tuple(encode(header.rstrip(" ")))
+    return ScanRule(tuple(map(int, ids)), tuple(map(int, encode(end))), start_offset, end_offset)
 
 
 def rule_of_options(

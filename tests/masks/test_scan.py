@@ -118,6 +118,13 @@ def test_no_rows() -> None:
     assert scan_mask(np.zeros((0, 5), np.uint16), ScanRule((1,), (2,))).shape == (0, 5)
 
 
+def test_a_blank_at_a_headers_end_is_the_answers_where_they_are_one_token() -> None:
+    merged = {"A: ": [1, 2, 3], "A: a": [1, 2, 4], "A:": [1, 2], "e": [9]}
+    apart = {"A: ": [1, 2, 3], "A: a": [1, 2, 3, 4], "e": [9]}
+    assert scan_rule("A: ", "e", merged.__getitem__).header == (1, 2)
+    assert scan_rule("A: ", "e", apart.__getitem__).header == (1, 2, 3)
+
+
 def test_what_cannot_be_a_rule() -> None:
     with pytest.raises(ConfigError, match="at least one id"):
         scan_rule("", "</s>", lambda text: [1] if text else [])

@@ -94,3 +94,11 @@ def _flag(option: tuple[str, str]) -> str:
     """How an option is spelled in a message, with its value if that is one of a few."""
     name, value = option
     return f"--{name.replace('_', '-')}" + f" {value}" * (name in ("mask", "control_tokens"))
+
+
+@pytest.mark.parametrize("options", [DERIVED, SCAN | {"scan_header": "assistant: "}])
+def test_a_scan_for_a_header_that_ends_in_a_blank_finds_it(options: Options) -> None:
+    source = LOOP.replace("'<|im_start|>' + m.role + '\n'", "m.role + ': '").replace(
+        "<|im_start|>assistant\n", "assistant: "
+    )
+    assert trained(source, "Yes.", **options) == " Yes.<|im_end|>"
