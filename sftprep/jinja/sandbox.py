@@ -6,15 +6,17 @@ The sandbox keeps a stranger's program away from Python's internals; what it may
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
+from jinja2.filters import sync_do_selectattr
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2.utils import Namespace, pass_context
 
 from sftprep.errors import TemplateError
 
@@ -53,6 +55,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self._safe: dict[tuple[type, str], bool] = {}
         self.filters["tojson"] = to_json
+        self.filters["selectattr"] = _select_by_attribute
         self.filters["random"] = self.globals["lipsum"] = _no_chance
         self.globals |= {
             "raise_exception": _raise_exception,
@@ -84,6 +87,17 @@ def to_json(
 ) -> str:
     """The filter `tojson`: no HTML escapes, and the options of `json.dumps`."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+@pass_context
+def _select_by_attribute(context: Context, value: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    """The filter `selectattr`; of a text, where parts are expected, it looks at the first character for all of them: none has
+    an attribute that no text has."""
+    name = str(args[0]).partition(".")[0] if args else ""
+    if isinstance(value, str) and name and not name.isdigit() and not hasattr(str, name):
+        first = [value[:1]] if value else []
+        value = value if any(True for _ in sync_do_selectattr(context, first, *args, **kwargs)) else []
+    yield from sync_do_selectattr(context, value, *args, **kwargs)
 
 
 def _no_chance(*_: Any, **__: Any) -> None:

@@ -99,10 +99,14 @@ def _spoken(printed: Printed, message: int, turn: Stay) -> int | None:
     for part in range(turn.start, turn.stop):
         step = printed.parts[part]
         if message in recording.steps.owners(step):
-            said = [each.step for each in origins_of(recording.steps, step) if each.of_what in spoken]
-            if any(has_words(recording, each) for each in said):
+            origins = origins_of(recording.steps, step)
+            said = [each.step for each in origins if each.of_what in spoken]
+            mixed = [] if origins else _texts_in(recording, step)
+            if any(has_words(recording, each) for each in said) or any(
+                _keeps_words(recording, step, each) for each in mixed if recording.steps.key_of(each) in spoken
+            ):
                 return part
-            unsure |= said != [step]
+            unsure |= said != [step] and not mixed
     if unsure:
         raise Untraceable  # white space is said, too, where it is made part of something
     return None
@@ -157,7 +161,11 @@ def _is_left_out(recording: Recording, values: Sequence[int], prints: _Prints) -
     for value in values:
         (source,) = steps.sources[value]
         for part, origins in prints.get(source, ()):
-            unsure |= not origins
+            if not origins and value in _texts_in(recording, part):
+                if _keeps_words(recording, part, value):
+                    return False
+            else:
+                unsure |= not origins
             for origin in origins:
                 if origin.whole in (value, source) and len(values) == 1:
                     return False  # all that it says, if it says anything, is printed
@@ -178,6 +186,19 @@ def _is_left_out(recording: Recording, values: Sequence[int], prints: _Prints) -
 def has_words(recording: Recording, step: int) -> bool:
     """Whether a value has words, which is observed."""
     return bool(recording.observe(recording.step("has_words({0})", step)))
+
+
+def _texts_in(recording: Recording, step: int) -> list[int]:
+    """The sources of a step, if all of them are texts."""
+    sources = sorted(recording.steps.sources[step])
+    return sources if all(type(recording.values[source]) is str for source in sources) else []
+
+
+def _keeps_words(recording: Recording, step: int, source: int) -> bool:
+    """Whether a text that is made of a source and of more has any word of that; observed. Raises Untraceable."""
+    leaves: list[int] = []
+    form = f"keeps_words({recording.steps.followed(step, source, leaves)})"
+    return bool(recording.observe(recording.step(form, *leaves)))
 
 
 def is_said(steps: Steps, step: int) -> bool:

@@ -18,12 +18,17 @@ from jinja2.filters import do_title
 
 from sftprep.jinja.message_marks import is_unmarked
 from sftprep.jinja.sandbox import to_json
+from sftprep.jinja.written_text import Written, joined, parts_of
 
+OWN = frozenset({0})  # the writer of a text that is looked for in what is made of it
 FUNCTIONS: Mapping[str, Any] = {
     "to_json": to_json,
     "title": do_title,
     "NoneType": type(None),
     "is_unmarked": is_unmarked,
+    "own": lambda text: Written(text, ((len(text), OWN),)),
+    "joined": joined,
+    "keeps_words": lambda text: any(writer == OWN and not part.isspace() for part, writer in parts_of(text)),
 }
 MAX_STEPS = 20_000
 MAX_REPEATS = 32  # how often one input may come out again: what bounds a replayed text by its conversation's size
@@ -32,7 +37,13 @@ _MADE_OF = re.compile(r"(?:to_json|str)\(\{0\}.*\)|[\[({].*, (?:[\])]|\}\})|''\.
 _CUT = re.compile(
     r"\{0\}(?:\[.*\]|\.(?:l|r)?(?:strip|split|partition)\(.*\)|\.(?:splitlines|removeprefix|removesuffix)\(.*\))|\[\*\{0\}.*\]"
 )
+_JOIN = re.compile(r"''\.join\(\(.*\)\)")
+_FOLLOWED = re.compile(
+    r"\{0\}(?:\[.*\]|\.(?:[lr]?strip|r?split|splitlines|r?partition|remove(?:pre|suf)fix|replace)\(.*\))"
+)
+_MOST_FOLLOWED = 10_000  # characters of a form
 _STRIP = re.compile(r"\{0\}\.[lr]?strip\((\{1\})?\)")
+_REPLACE = re.compile(r"\{0\}\.replace\(\{1\}, \{2\}.*\)")
 
 
 class Untraceable(BaseException):
@@ -146,6 +157,23 @@ class Steps:
         """The messages that a step is made of."""
         return {key[0] for source in self.sources[step] if (key := self.key_of(source))}
 
+    def followed(self, step: int, source: int, leaves: list[int]) -> str:
+        """A step as a form over `leaves`, which are added to, that tells of each character whether it is of the source.
+
+        Raises Untraceable where it does with the source what cannot be followed so.
+        """
+        if step != source and source in self.sources[step]:
+            form, operands = self.forms[step], self.operands[step]
+            texts = [self.followed(operand, source, leaves) for operand in operands]
+            made = f"joined(({', '.join(texts)}, ))" if _JOIN.fullmatch(form) else form.format(*texts)
+            if not (_JOIN.fullmatch(form) or _FOLLOWED.fullmatch(form)) or len(made) > _MOST_FOLLOWED:
+                raise Untraceable
+            return made
+        if step not in leaves:
+            leaves.append(step)
+        leaf = f"{{{leaves.index(step)}}}"
+        return f"own({leaf})" if step == source else leaf
+
     def function(self, step: int) -> Callable[..., Any]:
         """A step's form as a function of its operands."""
         return self.compiled.function(self.forms[step], len(self.operands[step]))
@@ -250,7 +278,7 @@ def origins_of(steps: Steps, step: int) -> list[Origin]:
         return [origin for operand in steps.operands[whole] for origin in origins_of(steps, operand)]
     source, item = step, None
     while steps.sources[source] != {source}:
-        if not _CUT.fullmatch(steps.forms[source]):
+        if not (_CUT.fullmatch(steps.forms[source]) or _put_in(steps, source)[1:] == ("",)):
             return []
         source, item = steps.operands[source][0], source
     if item is not None and (steps.forms[item] != "{0}[{1}]" or not _is_index(steps, steps.operands[item][1])):
@@ -260,12 +288,26 @@ def origins_of(steps: Steps, step: int) -> list[Origin]:
 
 def _untrimmed(steps: Steps, step: int) -> int:
     """The step before white space was taken from its ends."""
-    while _STRIP.fullmatch(steps.forms[step]):
-        text, *characters = steps.operands[step]
-        if any(str(steps.constants.get(each, ".") or "").strip() for each in characters):
-            break
+    while True:
+        text, *characters = steps.operands[step] or (step,)
+        blank = _STRIP.fullmatch(steps.forms[step]) and not any(_words(steps, each) for each in characters)
+        if not blank and _put_in(steps, step) != ("", ""):
+            return step
         step = text
-    return step
+
+
+def _put_in(steps: Steps, step: int) -> tuple[str, ...]:
+    """Of a text in which one text is put in place of another: what is so replaced and by what, white space left out; () if that
+    is not so."""
+    if not _REPLACE.fullmatch(steps.forms[step]):
+        return ()
+    _, old, new, *_ = steps.operands[step]
+    return () if steps.constants.get(old) == "" else (_words(steps, old), _words(steps, new))
+
+
+def _words(steps: Steps, step: int) -> str:
+    """What a constant has beside white space; of another step, something."""
+    return str(steps.constants.get(step, ".") or "").strip()
 
 
 def _is_index(steps: Steps, step: int) -> bool:

@@ -29,6 +29,9 @@ EXPRESSIONS = [
     "{% macro m(a, b='c') %}{{ a }}{{ b }}{{ caller() if caller }}{% endmacro %}{{ m(1) }}{% call m(2, b=3) %}!{% endcall %}",
     "{% filter upper %}a{% endfilter %}{% set b %}x{% endset %}{{ b | length }}{% with c = 1 %}{{ c }}{% endwith %}{% block d %}e{% endblock %}",
     "  {% if true %}\n  a\n  {% endif %}\n{#- c -#}  b\n",
+    "{{ [{'x': 1}, {'x': 2, 'y': 3}] | selectattr('x', 'gt', 1) | list }}{{ ['a', {'x': 1}] | selectattr('x') | list }}",
+    "{{ 'abc' | selectattr('x', 'equalto', 'b') | list }}{{ 'abc' | selectattr('x', 'undefined') | list }}{{ '' | selectattr('x') | list }}",
+    "{{ 'abc' | selectattr('title') | list | length }}{{ 'abc' | selectattr('0', 'equalto', 'b') | list }}{{ 'ab' | selectattr(0, 'equalto', 'b') | list }}",
     "{{ messages[0].content.append is defined }}{{ messages | length }}{{ tools is none }}{{ documents is none }}{{ add_generation_prompt }}",
 ]
 

@@ -32,8 +32,31 @@ def only(**more: Any) -> Conversation:
     return Conversation([QUESTION, {"role": "assistant", "content": "", **more}], None, {}, None)
 
 
-@pytest.mark.parametrize("body", ["m.content[1:]", "m.content.split('~')[-1]", "m.content.split('~')[0].strip()"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "m.content[1:]",
+        "m.content.split('~')[-1]",
+        "m.content.split('~')[0].strip()",
+        "m.content.replace('b', '')",
+        "m.content.replace('b', '\n', 1).replace(' ', '') | trim",
+    ],
+)
 def test_content_that_is_cut(body: str) -> None:
+    check(TURN.replace("BODY", "{{ " + body + " }}"), [only(content=text) for text in TEXTS])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "('~' ~ m.content).split('~')[-1]",
+        "(m.role ~ '~' ~ m.content ~ '~').split('~')[1].strip()",
+        "(m.role ~ m.content ~ '~')[10:-1]",
+        "(m.content ~ '~').partition('~')[2]",
+        "('b' ~ m.content ~ 'b').replace('b', 'c')[1:-1]",
+    ],
+)
+def test_content_that_is_cut_out_of_more(body: str) -> None:
     check(TURN.replace("BODY", "{{ " + body + " }}"), [only(content=text) for text in TEXTS])
 
 
@@ -46,7 +69,14 @@ def test_names_in_others_turns(body: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["m.content", "m.content | trim", "(m.role ~ m.content ~ '\n') | trim", "m.content | tojson"]
+    "body",
+    [
+        "m.content",
+        "m.content | trim",
+        "(m.role ~ m.content ~ '\n') | trim",
+        "m.content | tojson",
+        "m.content.replace(' ', '\n').replace('\n', '') | trim",
+    ],
 )
 def test_content_that_is_printed_whole(body: str) -> None:
     template = same(TURN.replace("BODY", "{{ " + body + " }}"), *(only(content=text) for text in TEXTS))
