@@ -32,7 +32,7 @@ from sftprep.workers.trial import run_apart
 
 _log = logging.getLogger(__name__)
 _MADE = ("sftprep-plan", FORMAT_VERSION, __version__)  # its format, version and sftprep
-_MUCH = 1 << 30  # bytes: reading so much takes some seconds
+_MUCH = 1 << 30  # bytes: reading so much takes some seconds, and is begun only when the template is known to work
 _CHECKED_SHARE, _CHECKED_LEAST = 250, 200  # rows masked both ways: 1 in 250, at least 200
 
 
@@ -132,11 +132,16 @@ def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> t
     """
     found = find_sources(config.inputs, strict=config.strict)
     tokenizer = tokenizer or tokenizer_of(config)
+    size = sum(source.bytes for source in found.sources)
+    read = None if size >= _MUCH else _read_through(config, found.sources)  # Transformers may still be asked
     resolved = tokenizer.resolved
     template = template_text(config, resolved)
     config = dated(config, template)
     control_tokens = _probe(config, resolved)
-    sources, splits = _read_through(config, found.sources)
+    if read is None:
+        _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
+        read = _read_through(config, found.sources)
+    sources, splits = read
     toolbox = load(config, tokenizer, control_tokens, first_conversations(config, sources, splits))
     config = replace(config, tokenizer_engine=toolbox.engine.name)
     plan = Plan(config, tuple(sources), tuple(splits), _planned(resolved, template), "", found.passed_over)
@@ -160,9 +165,6 @@ def _probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
 
 def _read_through(config: BuildConfig, found: Sequence[Source]) -> tuple[list[SourceInfo], list[Split]]:
     """The inputs, hashed, and their splits."""
-    size = sum(source.bytes for source in found)
-    if size >= _MUCH:
-        _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
     sources, splits = plan_splits(found)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")

@@ -16,6 +16,7 @@ from sftprep import __version__
 from sftprep.checksum import with_checksum, without_checksum
 from sftprep.config import BuildConfig
 from sftprep.errors import DatasetError, InputError, TemplateError, TokenizerError
+from sftprep.jobs import plan as plan_room
 from sftprep.jobs.plan import Plan, make_plan
 
 
@@ -38,6 +39,22 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(tmp_path: Path) 
     with pytest.raises(TemplateError, match="generation"):
         build(out, source, mask="generation")
     assert not out.exists()
+
+
+def test_much_input_is_read_once_the_template_is_known_to_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="sftprep")
+    source = write(tmp_path / "a.jsonl", GOOD)
+    empty = write(tmp_path / "empty.jsonl")
+    monkeypatch.setattr(plan_room, "_MUCH", Path(source).stat().st_size)
+    with pytest.raises(TemplateError):
+        build(tmp_path / "out", source, chat_template="{{ nothing( }}")
+    assert "reading" not in caplog.text
+    build(tmp_path / "out", source)
+    assert "reading 0.0 GB of input" in caplog.text
+    with pytest.raises(InputError, match="no record"):  # little is read at once
+        build(tmp_path / "none", empty, chat_template="{{ nothing( }}")
 
 
 @pytest.fixture
