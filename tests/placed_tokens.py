@@ -65,7 +65,7 @@ def small_tiler() -> tuple[ByteTiler, ExactEncoder]:
         flags = {"special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
         tokens = tuple(ResolvedToken(**token, **flags) for token in added)  # type: ignore[arg-type]
         resolved = ResolvedTokenizer(
-            tokenizer.to_str(), "", {}, {}, tokens, None, None, 0, tokenizer.get_vocab_size(), {}
+            tokenizer.to_str(), "", {}, {}, tokens, None, None, 0, tokenizer.get_vocab_size(), {}, "", ""
         )
         tiler = ByteTiler.of(resolved)
         assert tiler is not None

@@ -60,6 +60,8 @@ class Chain:
             0,
             max(self.tokens) + 1,
             {},
+            "",
+            "",
         )
         config, engine = BuildConfig(("unused",), "unused", date="2025-01-01", **options), HfEngine(resolved)
         templates = Templates(config, resolved)
