@@ -22,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import families
 from peers import MAX_LENGTH
 
 FOLDER = Path(__file__).parent
@@ -73,13 +74,13 @@ def launch(command: list[str]) -> None:
     sys.exit(os.waitstatus_to_exitcode(status))
 
 
-def profile(source: Path, tokenizer: Path) -> str:
+def profile(source: Path, tokenizer: Path, workers: int = 2) -> str:
     """What the worker processes' time goes to, as the closing table of `sftprep build` says it."""
     with tempfile.TemporaryDirectory(dir=source.parent) as out:
         command = [SFTPREP, "build", source, "-o", f"{out}/ds", "-t", tokenizer, "--max-length", str(MAX_LENGTH)]
         environment = os.environ | {"COLUMNS": "250"}
         done = subprocess.run(
-            [*map(str, command), "--workers", "2"], env=environment, capture_output=True, text=True, check=True
+            [*map(str, command), "--workers", str(workers)], env=environment, capture_output=True, text=True, check=True
         )
     lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
     return "; ".join(line for line in lines if line.startswith(("time went to", "rendered fast")))
@@ -233,6 +234,8 @@ def main() -> None:
             f"repeated {TIMES} times, less the corpus, a {TIMES - 1}th of it.\n",
             margin_table(results),
         ]
+        rows = families.rows(DATA, source, run_job, profile)
+        text += ["", f"{families.__doc__}", markdown(families.HEADER, rows)]
         if args.growth:
             text += ["\nGrowth, qwen3:\n", growth(source, DATA / "tokenizers" / "qwen3", folder)]
         (FOLDER / "RESULTS.md").write_text("\n".join(text) + "\n")

@@ -5,6 +5,7 @@ Every tokenizer has the same words and its template's tokens, so that what diffe
 
 from __future__ import annotations
 
+import re
 import statistics
 import sys
 import tempfile
@@ -13,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from published_templates import Published, published, save_tokenizer
+from published_templates import published, save_tokenizer
 
-CONVERSATIONS = 2000
+CONVERSATIONS, ROUNDS = 2000, 3
 BASE = "trl/qwen3.jinja"
 FAMILIES = {
     "Aya": "axolotl/aya.jinja",
@@ -41,24 +42,31 @@ FAMILIES = {
 }
 
 
-def table(data: Path, source: Path, rounds: int, run_job: Callable[..., dict[str, float]], markdown: Callable) -> str:
-    """The families' jobs, by turns with Qwen 3's. run_job, markdown: as in `bench`."""
+HEADER = "family | rendered without Jinja | job, s | x Qwen 3"
+
+
+def rows(data: Path, source: Path, run_job: Callable[..., dict[str, float]], profile: Callable[..., str]) -> list[str]:
+    """The families' jobs, each by turns with Qwen 3's. run_job, profile: as in `bench`."""
     templates = {template.name: template for template in published(data)}
     words = (data / "tokenizers" / "qwen3" / "tokenizer.json").read_text(encoding="utf-8")
     few = source.with_name("few.jsonl")
     lines = source.read_bytes().splitlines(keepends=True)
-    few.write_bytes(b"".join(lines[:: len(lines) // CONVERSATIONS][:CONVERSATIONS]))
-
-    def jobs(template: Published) -> list[dict[str, float]]:
-        with tempfile.TemporaryDirectory(dir=source.parent) as folder:
-            save_tokenizer(template, words, Path(folder))
-            run_job(few, Path(folder), workers=1)  # the first job of a tokenizer proves the engine, which is cached
-            return [run_job(few, Path(folder), workers=1) for _ in range(rounds)]
-
-    rows = []
-    for family, name in FAMILIES.items():
-        ours, base = jobs(templates[name]), jobs(templates[BASE])
-        seconds, compared = (statistics.median(job["seconds"] for job in found) for found in (ours, base))
-        rows.append(f"{family} | {ours[0]['replayed']} | {seconds:.2f} | {seconds / compared:.2f}")
-        print(rows[-1], file=sys.stderr)
-    return markdown("family | replayed | job, s | x Qwen 3", rows)
+    few.write_bytes(b"".join(lines[:: len(lines) // CONVERSATIONS]))
+    found = []
+    with tempfile.TemporaryDirectory(dir=source.parent) as folder:
+        folders = {name: Path(folder) / str(number) for number, name in enumerate([BASE, *FAMILIES.values()])}
+        for name, own in folders.items():
+            save_tokenizer(templates[name], words, own)
+        profile(few, folders[BASE], workers=1)
+        for family, name in FAMILIES.items():
+            closing = profile(
+                few, folders[name], workers=1
+            )  # the first job of a tokenizer proves the engine: not timed
+            pairs = [
+                [run_job(few, folders[each], workers=1)["seconds"] for each in (name, BASE)] for _ in range(ROUNDS)
+            ]
+            seconds, base = map(statistics.median, zip(*pairs, strict=True))
+            (share,) = re.findall(r"rendered fast (\S+)", closing)
+            found.append(f"{family} | {share} | {seconds:.2f} | {seconds / base:.2f}")
+            print(found[-1], file=sys.stderr)
+    return found
