@@ -18,7 +18,7 @@ from sftprep.jinja.sandbox import Refusal
 from sftprep.records.conversation import Conversation
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.probes import QUESTION
-from sftprep.template.turns import Rendering, Span, rendering_of, shared_length, stretches
+from sftprep.template.turns import Rendering, Span, shared_length, stretches
 from sftprep.tracing.decision_tree import Program, Tree
 from sftprep.tracing.recorder import Printed, RecordingTemplate, concatenation
 from sftprep.tracing.stand_ins import Traced, TracedNumber
@@ -38,9 +38,9 @@ class Ways(Protocol):
     def asking(self) -> Ways:
         """The same template, asking for an answer behind a conversation."""
 
-    def way(self, conversation: Conversation) -> tuple[Tree[Any], dict[int, Any], Program[Any]]:
+    def way(self, conversation: Conversation) -> tuple[Tree[Any], dict[int, Any], Program[Any] | None]:
         """The way that a conversation takes: its shape's tree, what is observed there, and what prints it, or a reason why the
-        template refuses. Raises Untraceable."""
+        template refuses; None if it is not replayed. Raises Untraceable."""
 
 
 class Prefixes:
@@ -74,7 +74,7 @@ class Prefixes:
     def _is_served(self, turn: int) -> bool:
         """As `batches.contexts` has it, for all conversations. Raises Untraceable."""
         asked = self._printed(self._template.asking, turn)
-        spans = _spans(self._rendering, turn)
+        spans = _spans(self._rendering.spans, turn)
         if asked is None or not asked[0]:
             return True  # nobody is asked so
         if spans and not self._is_equal(asked[0], self._cut(self._items, 0, spans[0].start)):
@@ -95,25 +95,23 @@ class Prefixes:
             pairs.pop()  # a template may end a turn by the next message's first token
         return all(self._is_equal(now, before) for now, before in pairs)
 
-    def _printed(self, template: Ways, count: int) -> tuple[Items, Rendering] | None:
-        """What a template prints of the first messages; None where it refuses them."""
+    def _printed(self, template: Ways, count: int) -> tuple[Items, list[Span]] | None:
+        """What a template prints of the first messages, and its spans; None where it refuses them."""
         tree, observed, program = template.way(self._conversation.until(count))
         for step, value in observed.items():
             if self._recording.observe(self._recording.adopt(tree.steps, step)) != value:
                 raise Untraceable
+        if program is None:
+            raise Untraceable  # in all that agree on what was observed
         if isinstance(program.result, str):
             return None
         items = self._read(self._recording.adopt(tree.steps, piece) for piece in program.pieces)
-        text = "".join(map(self._value, items))
         edges, at = [], 0
         for fixed, steps in program.distances:
             at += fixed + sum(len(self._value(self._recording.adopt(tree.steps, step))) for step in steps)
             edges.append(at)
-        reach = list(zip(edges[::2], edges[1::2], strict=True))
-        rendering = rendering_of(text, (program.result, reach), self._template.template.controls)
-        if rendering is None:
-            raise Untraceable
-        return items, rendering
+        spans = zip(program.result.message, edges[::2], edges[1::2], strict=True)
+        return items, [Span(message, start, stop, start) for message, start, stop in spans]
 
     def _read(self, pieces: Iterable[int]) -> Items:
         """Steps as items, neighbouring literals as one."""
@@ -184,8 +182,8 @@ def _rests(one: Sequence[Item], other: Sequence[Item]) -> tuple[Items, Items]:
     return one, other
 
 
-def _spans(rendering: Rendering, message: int) -> list[Span]:
-    return [span for span in rendering.spans if span.message == message]
+def _spans(spans: Iterable[Span], message: int) -> list[Span]:
+    return [span for span in spans if span.message == message]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +222,8 @@ class Prompts:
             try:
                 asked = self._printed({**variables, "add_generation_prompt": True})
                 over = len(asked.parts) if asked.over is None else asked.over
+                if self.template.misplaced.has_strays:  # the last message may have been printed after it
+                    over = len(asked.parts)
                 prompt = asked.literal(over, len(asked.parts))
                 if not prompt.strip():
                     prompt = self._from_the_difference(asked.merged, self._printed(variables).merged, len(prompt))

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 
+from sftprep.jinja.message_marks import Mark
 from sftprep.records.conversation import Conversation
 from sftprep.records.said import OF_NO_MESSAGE, SAID, TOOLS, kind_of
 from sftprep.template.chat_template import ChatTemplate
+from sftprep.template.misplaced import assistants_of
 from sftprep.template.turns import Rendering, stretches
+from sftprep.template.writers import Pieces, Writers
 from sftprep.tracing.recorder import Printed
 from sftprep.tracing.steps import Origin, Recording, Steps, Untraceable, origins_of
 
@@ -64,6 +67,33 @@ def check_owners(printed: Printed, stays: Iterable[Stay], assistants: Collection
                 raise Untraceable
 
 
+def given(printed: Printed, stays: Iterable[Stay], template: ChatTemplate, conversation: Conversation) -> list[Stay]:
+    """Stays with what is misplaced given to the message whose text it is, as `Misplaced.attributed` does; it counts in places
+    here, of which no part between is ever empty. Raises Untraceable, and what that raises."""
+    recording, steps, said = printed.recording, printed.recording.steps, Pieces()
+    root, assistants = recording.input("messages"), assistants_of(conversation.messages)
+    for message in range(min(assistants, default=0), len(conversation.messages)):
+        if not recording.observe(
+            recording.step("says({0})", recording.part("{0}[{1}]", root, recording.constant(message)))
+        ):
+            raise Untraceable  # it may be printed at another's place
+    for part, step in enumerate(printed.parts):
+        keys = [key for source in steps.sources[step] if (key := steps.key_of(source))]
+        spoken = [_speaks(recording, step, message, SAID) for message, _ in keys]
+        if any(key == "tool_calls" for _, key in keys) or not all(spoken):
+            raise Untraceable
+        if not keys and step not in steps.constants and not steps.forms[step].startswith("to_json("):
+            raise Untraceable
+        said.places.extend(part for _ in keys)
+        said.owners.extend(sorted(message for message, _ in keys))
+    is_nested = any(one is not None and other is not None for (_, one), (_, other) in pairwise(printed.events))
+    if printed.held_back or is_nested:
+        raise Untraceable
+    marks = [Mark(stay.message, stay.start, stay.stop) for stay in stays]
+    marks = list(template.misplaced.given(marks, lambda: printed.regions, Writers(said=said), assistants))
+    return [Stay(mark.message, mark.start, mark.stop) for mark in marks]
+
+
 def recorded_turns(printed: Printed, stays: Iterable[Stay], messages: Collection[int]) -> dict[int, Stay]:
     """The one stay of each of these messages in which more than white space is printed."""
     turns: dict[int, Stay] = {}
@@ -95,21 +125,28 @@ def _spoken(printed: Printed, message: int, turn: Stay) -> int | None:
 
     It is so in every conversation that agrees on what is observed. Raises Untraceable where that cannot be seen.
     """
-    recording, unsure, spoken = printed.recording, False, {(message, key) for key in (*SAID, "tool_calls")}
+    unsure = False
     for part in range(turn.start, turn.stop):
-        step = printed.parts[part]
-        if message in recording.steps.owners(step):
-            origins = origins_of(recording.steps, step)
-            said = [each.step for each in origins if each.of_what in spoken]
-            mixed = [] if origins else _texts_in(recording, step)
-            if any(has_words(recording, each) for each in said) or any(
-                _keeps_words(recording, step, each) for each in mixed if recording.steps.key_of(each) in spoken
-            ):
+        if message in printed.recording.steps.owners(printed.parts[part]):
+            spoken = _speaks(printed.recording, printed.parts[part], message, (*SAID, "tool_calls"))
+            if spoken:
                 return part
-            unsure |= said != [step] and not mixed
+            unsure |= spoken is None
     if unsure:
-        raise Untraceable  # white space is said, too, where it is made part of something
+        raise Untraceable
     return None
+
+
+def _speaks(recording: Recording, step: int, message: int, keys: Iterable[str]) -> bool | None:
+    """Whether a text holds words of what a message has under these keys, which is observed; None where that cannot be told:
+    white space is said, too, where it is made part of something."""
+    steps, spoken = recording.steps, {(message, key) for key in keys}
+    origins = origins_of(steps, step)
+    said = [each.step for each in origins if each.of_what in spoken]
+    mixed = [] if origins else [each for each in _texts_in(recording, step) if steps.key_of(each) in spoken]
+    if any(has_words(recording, each) for each in said) or any(_keeps_words(recording, step, each) for each in mixed):
+        return True
+    return False if said == [step] or mixed else None
 
 
 def check_unprinted(printed: Printed, rendering: Rendering, conversation: Conversation) -> None:

@@ -30,6 +30,7 @@ from sftprep.replay.proof import (
     check_owners,
     check_silence,
     check_unprinted,
+    given,
     recorded_turns,
     stays_of,
 )
@@ -112,23 +113,23 @@ class ReplayTemplate:
         """The same template, asking for an answer behind a conversation."""
         return ReplayTemplate(self.template, self._guard, asking=True)
 
-    def way(self, conversation: Conversation) -> tuple[Tree[_Outcome], dict[int, Any], Program[_Outcome]]:
+    def way(self, conversation: Conversation) -> tuple[Tree[_Outcome], dict[int, Any], Program[_Outcome] | None]:
         """The way that a conversation takes, recorded if it is not known: its shape's tree, what is observed there, and what
-        prints it. Raises Untraceable."""
+        prints it, None if it is not replayed. Raises Untraceable."""
         key, inputs = _shape(conversation), {name: getattr(conversation, name) for name in INPUTS}
         for _ in range(2):
             tree = self._trees.get(key)
             if tree is not None and (found := tree.way(inputs)) is not None:
-                observed, program = found
-                if program is None:
-                    break
-                return tree, observed, program
+                return tree, *found
             self._record(key, conversation, self._rendering(conversation))
         raise Untraceable
 
     @cached_property
     def _recorder(self) -> RecordingTemplate:
-        return RecordingTemplate(self.template.compiled, self.template.compiled.now)
+        compiled = self.template.compiled
+        if self._held_back and self.template.misplaced.has_strays:
+            compiled = self.template.misplaced.detailed
+        return RecordingTemplate(compiled, compiled.now)
 
     def _may_record(self, key: tuple[Any, ...], conversation: Conversation) -> bool:
         """Whether a recording is worth its time: the shape is common or was seen often, and neither its ways nor all recordings
@@ -147,7 +148,6 @@ class ReplayTemplate:
             and self.recorded < _FREE_RECORDINGS + seen // _RECORDING_SHARE
             and (tree is None or tree.leaves < _MAX_WAYS)
             and len(conversation.messages) <= _MAX_MESSAGES
-            and not (self._held_back and self.template.misplaced.has_strays)
         )
 
     def _record(self, key: tuple[Any, ...], conversation: Conversation, rendering: Rendering | RefusedError) -> None:
@@ -219,7 +219,10 @@ class ReplayTemplate:
         check_controls(printed, template, rendering)
         stays = stays_of(printed) if template.roles else []
         if template.roles:
-            check_owners(printed, stays, {message for message, role in enumerate(roles) if role == "assistant"})
+            assistants = {message for message, role in enumerate(roles) if role == "assistant"}
+            if template.misplaced.has_strays:
+                stays = given(printed, stays, template, conversation)
+            check_owners(printed, stays, assistants)
         trained = {message for message, role in enumerate(roles) if role in template.roles}
         turns = recorded_turns(printed, stays, trained)
         check_silence(printed, turns, rendering, trained)

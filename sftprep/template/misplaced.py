@@ -8,7 +8,7 @@ of its own: the largest branch whose text is all of one message. Branches that e
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -179,8 +179,7 @@ class Misplaced:
         messages = variables["messages"]
         assistants = assistants_of(messages)
         marks: Sequence[Mark] = _without_lookups(marked.marks, writers, marked.text)
-        if found := strays(marks, writers, assistants, quoted=self.has_strays):
-            marks = attribute(marks, self._detailed.mark(variables).regions, writers, found, self._mixed)
+        marks = self.given(marks, lambda: self.detailed.mark(variables).regions, writers, assistants)
         if self.has_strays:
             printed = {mark.message for mark in marks if NOT_BLANK.search(marked.text, mark.start, mark.stop)}
             wordless = {index for index, message in enumerate(messages) if not says(message)}
@@ -191,6 +190,18 @@ class Misplaced:
                     f"message {min(lost)} has no text by which to find it in what the chat template prints{REMEDY}"
                 )
         return marks
+
+    def given(
+        self,
+        marks: Sequence[Mark],
+        regions: Callable[[], Sequence[Region]],
+        writers: Writers,
+        assistants: Collection[int],
+    ) -> Sequence[Mark]:
+        """Marks with what is misplaced given to the message whose text it is. It does not matter in what places are counted.
+        Raises as `attribute` does."""
+        found = strays(marks, writers, assistants, quoted=self.has_strays)
+        return attribute(marks, regions(), writers, found, self._mixed) if found else marks
 
     def _text_without(self, variables: Mapping[str, Any], message: int) -> str | None:
         """What the template prints where this message is left out; None where it refuses that."""
@@ -203,14 +214,15 @@ class Misplaced:
             return None
 
     @cached_property
-    def _detailed(self) -> CompiledTemplate:
+    def detailed(self) -> CompiledTemplate:
+        """The template, compiled so that a run also says which branches it takes."""
         return self._compiled.with_branches()
 
     @cached_property
     def _mixed(self) -> set[int]:
         """Branches that hold several messages' text."""
         mixed: set[int] = set()
-        for marked, writers, _ in self._probe(self._detailed):
+        for marked, writers, _ in self._probe(self.detailed):
             mixed |= mixed_places(marked.regions, writers)
         return mixed
 

@@ -14,7 +14,7 @@ from jinja2 import nodes
 
 from sftprep.jinja.compiled import CompiledTemplate
 from sftprep.jinja.instrument import MARK_FILTERS, TRAIL, Generation
-from sftprep.jinja.message_marks import RunLog, split_at_marks
+from sftprep.jinja.message_marks import Region, RunLog, split_at_marks
 from sftprep.records.conversation import Conversation
 from sftprep.tracing.recording_sandbox import TracingSandbox, is_known
 from sftprep.tracing.stand_ins import concatenate, stand_in
@@ -32,6 +32,7 @@ class Printed:
     events: tuple[tuple[int, int | None], ...]  # (place, message) where a message's text begins, (place, None): ends
     over: int | None  # place where the messages end; None: no loop was over messages
     held_back: bool = False  # True: marks were in the text, and are taken out
+    regions: tuple[Region, ...] = ()  # branches taken, between places
 
     def is_literal(self, part: int) -> bool:
         """Whether the template itself wrote this part, whatever the conversation says."""
@@ -142,7 +143,12 @@ class RecordingTemplate:
         places.append(len(parts))
         events += [(len(parts), message) for _, message in trail.events[done:]]
         over = places[trail.over] if trail.over is not None and not trail.texts else events[-1][0] if events else None
-        return Printed(recording, tuple(parts), tuple(events), over, held_back=bool(trail.texts))
+        regions = (
+            Region(place, line, places[first], places[stop])
+            for place, line, first, stop in trail.regions
+            if places[first] < places[stop]
+        )
+        return Printed(recording, tuple(parts), tuple(events), over, bool(trail.texts), tuple(regions))
 
 
 def concatenation(recording: Recording, steps: tuple[int, ...]) -> int:
