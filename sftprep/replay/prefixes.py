@@ -18,7 +18,7 @@ from sftprep.jinja.sandbox import Refusal
 from sftprep.records.conversation import Conversation
 from sftprep.template.chat_template import ChatTemplate
 from sftprep.template.probes import QUESTION
-from sftprep.template.turns import Rendering, Span, shared_length, stretches
+from sftprep.template.turns import shared_length, stretches
 from sftprep.tracing.decision_tree import Program, Tree
 from sftprep.tracing.recorder import Printed, RecordingTemplate, concatenation
 from sftprep.tracing.stand_ins import Traced, TracedNumber
@@ -27,6 +27,9 @@ from sftprep.tracing.steps import Recording, Untraceable
 _MOST_TURNS = 16  # the time to record a conversation grows with their square
 Item = str | int  # literal text, or a step
 Items = list[Item]
+Edge = tuple[int, int]  # a place in a text: so many code points of literal text, and so many steps, are before it
+Spans = list[tuple[int, Edge, Edge]]  # message, and where its span begins and ends
+_BEGINNING: Edge = (0, 0)
 
 
 class Ways(Protocol):
@@ -46,7 +49,7 @@ class Ways(Protocol):
 class Prefixes:
     """The shorter conversations that one begins with, while it is recorded.
 
-    template: by which it is recorded. pieces: steps that print it. rendering: what they print.
+    template: by which it is recorded. program: what prints it.
     """
 
     def __init__(
@@ -54,11 +57,10 @@ class Prefixes:
         template: Ways,
         conversation: Conversation,
         recording: Recording,
-        pieces: Sequence[int],
-        rendering: Rendering,
+        program: Program[Any],
     ) -> None:
         self._template, self._conversation, self._recording = template, conversation, recording
-        self._items, self._rendering = self._read(pieces), rendering
+        self._items, self._spans = self._read(program.pieces), _spans_of(program)
 
     def others(self) -> tuple[int, ...] | None:
         """The turns of the assistant that are trained in another context, or as another text; None where that cannot be seen."""
@@ -74,28 +76,28 @@ class Prefixes:
     def _is_served(self, turn: int) -> bool:
         """As `batches.contexts` has it, for all conversations. Raises Untraceable."""
         asked = self._printed(self._template.asking, turn)
-        spans = _spans(self._rendering.spans, turn)
+        spans = _of(turn, self._spans)
         if asked is None or not asked[0]:
             return True  # nobody is asked so
-        if spans and not self._is_equal(asked[0], self._cut(self._items, 0, spans[0].start)):
+        if spans and not self._is_equal(asked[0], self._cut(self._items, _BEGINNING, spans[0][0])):
             return False
         if turn == len(self._conversation.messages) - 1:
             return True
         then = self._printed(self._template, turn + 1)
         if then is None:
             return True
-        spans_then = _spans(then[1], turn)
+        spans_then = _of(turn, then[1])
         if len(spans) != len(spans_then):
             return False
         pairs = [
-            _rests(self._cut(self._items, now.start, now.stop), self._cut(then[0], before.start, before.stop))
+            _rests(self._cut(self._items, *now), self._cut(then[0], *before))
             for now, before in zip(spans, spans_then, strict=True)
         ]
         if pairs and not pairs[-1][1] and pairs[-1][0] in [[token] for token in self._template.template.control_tokens]:
             pairs.pop()  # a template may end a turn by the next message's first token
         return all(self._is_equal(now, before) for now, before in pairs)
 
-    def _printed(self, template: Ways, count: int) -> tuple[Items, list[Span]] | None:
+    def _printed(self, template: Ways, count: int) -> tuple[Items, Spans] | None:
         """What a template prints of the first messages, and its spans; None where it refuses them."""
         tree, observed, program = template.way(self._conversation.until(count))
         for step, value in observed.items():
@@ -105,13 +107,7 @@ class Prefixes:
             raise Untraceable  # in all that agree on what was observed
         if isinstance(program.result, str):
             return None
-        items = self._read(self._recording.adopt(tree.steps, piece) for piece in program.pieces)
-        edges, at = [], 0
-        for fixed, steps in program.distances:
-            at += fixed + sum(len(self._value(self._recording.adopt(tree.steps, step))) for step in steps)
-            edges.append(at)
-        spans = zip(program.result.message, edges[::2], edges[1::2], strict=True)
-        return items, [Span(message, start, stop, start) for message, start, stop in spans]
+        return self._read(self._recording.adopt(tree.steps, piece) for piece in program.pieces), _spans_of(program)
 
     def _read(self, pieces: Iterable[int]) -> Items:
         """Steps as items, neighbouring literals as one."""
@@ -124,26 +120,36 @@ class Prefixes:
                 items.append(item)
         return items
 
-    def _value(self, item: Item) -> str:
-        return item if isinstance(item, str) else str(self._recording.values[item])
-
-    def _cut(self, items: Items, start: int, stop: int) -> Items:
-        """The items between two code points."""
+    def _cut(self, items: Items, start: Edge, stop: Edge) -> Items:
+        """The items between two edges."""
         return self._split(self._split(items, stop)[0], start)[1]
 
-    def _split(self, items: Items, at: int) -> tuple[Items, Items]:
-        """What is before a code point, and what is behind it. Raises Untraceable where it is not in, or at the end of, literal
-        text, nor at the beginning or the end of all."""
-        end = 0
-        for number, item in enumerate(items if at else ()):
-            length = len(self._value(item))
-            if isinstance(item, str) and end < at <= end + length:
-                before, behind = item[: at - end], item[at - end :]
-                return [*items[:number], before], [*([behind] if behind else []), *items[number + 1 :]]
-            end += length
-        if at != end:
+    def _split(self, items: Items, edge: Edge) -> tuple[Items, Items]:
+        """What is before an edge, and what is behind it. Raises Untraceable where that is not the same in all."""
+        left, steps = edge
+        for number, item in enumerate(items):
+            if isinstance(item, str) and (steps or left > len(item)):
+                left -= len(item)
+            elif not isinstance(item, str) and steps:
+                steps -= 1
+            else:
+                before, behind = self._halves(item, left)
+                return [*items[:number], *before], [*behind, *items[number + 1 :]]
+        if left or steps:
             raise Untraceable
-        return (list(items), []) if at else ([], list(items))
+        return list(items), []
+
+    def _halves(self, item: Item, left: int) -> tuple[Items, Items]:
+        """An item cut in two behind so many code points; no half is empty literal text."""
+        if isinstance(item, str):
+            return [item[:left]] if left else [], [item[left:]] if item[left:] else []
+        if not left:
+            return [], [item]
+        recording, cut, nothing = self._recording, self._recording.constant(left), self._recording.constant(None)
+        if not recording.observe(recording.step("len({0}) >= {1}", item, cut)):
+            raise Untraceable
+        form = "{0}[{1}:{2}:{3}]"
+        return [recording.step(form, item, nothing, cut, nothing)], [recording.step(form, item, cut, nothing, nothing)]
 
     def _is_equal(self, one: Items, other: Items) -> bool:
         """Whether both are the same text; what that depends on is observed."""
@@ -182,8 +188,17 @@ def _rests(one: Sequence[Item], other: Sequence[Item]) -> tuple[Items, Items]:
     return one, other
 
 
-def _spans(spans: Iterable[Span], message: int) -> list[Span]:
-    return [span for span in spans if span.message == message]
+def _spans_of(program: Program[Any]) -> Spans:
+    """Where the spans of what is printed begin and end."""
+    edges, literal, steps = [], 0, 0
+    for fixed, counted in program.distances:
+        literal, steps = literal + fixed, steps + len(counted)
+        edges.append((literal, steps))
+    return list(zip(program.result.message, edges[::2], edges[1::2], strict=True))
+
+
+def _of(message: int, spans: Spans) -> list[tuple[Edge, Edge]]:
+    return [(start, stop) for each, start, stop in spans if each == message]
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,11 @@ class ReplayTemplate:
             raise Untraceable
         printed.observe_marks()
         check_unprinted(printed, rendering, conversation)
+        repeats: Counter[int] = Counter()
+        for part in printed.parts:
+            repeats.update(recording.steps.weights[part])
+        if max(repeats.values(), default=0) > MAX_REPEATS:
+            raise Untraceable
         points: list[Point] = []
         if self._asking:
             check_controls(printed, self.template, rendering)
@@ -198,16 +203,10 @@ class ReplayTemplate:
         else:
             prompts = Prompts(self.template, self._recorder, recording, self._variables(conversation), traced)
             marks, points = self._marks(conversation, rendering, printed, prompts)
-            if marks.others is None:
-                others = Prefixes(self, conversation, recording, printed.parts, rendering).others()
-                marks = replace(marks, others=others)
-        marks = self._places_known.setdefault(astuple(marks), marks)
-        repeats: Counter[int] = Counter()
-        for part in printed.parts:
-            repeats.update(recording.steps.weights[part])
-        if max(repeats.values(), default=0) > MAX_REPEATS:
-            raise Untraceable
-        return Program(printed.merged, marks, distances(printed, points))
+        program: Program[_Outcome] = Program(printed.merged, marks, distances(printed, points))
+        if marks.others is None and not self._asking:
+            marks = replace(marks, others=Prefixes(self, conversation, recording, program).others())
+        return replace(program, result=self._places_known.setdefault(astuple(marks), marks))
 
     def _marks(
         self, conversation: Conversation, rendering: Rendering, printed: Printed, prompts: Prompts

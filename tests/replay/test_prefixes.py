@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import pytest
 import template_zoo as zoo
@@ -18,7 +19,6 @@ from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.replay.replay_template import ReplayTemplate
 from sftprep.template.chat_template import ChatTemplate, open_template
 
-UNPLACED = {"GLM_45", "GPT_OSS", "LLAMA_2", "ZEPHYR"}  # seldom recorded
 BREEDS = [name for name in dir(zoo) if isinstance(getattr(zoo, name), Breed)]
 
 
@@ -60,10 +60,10 @@ def check(template: ReplayTemplate, conversation: Conversation) -> bool:
 
 @pytest.mark.parametrize("name", BREEDS)
 def test_contexts_are_those_that_jinja_shows(name: str) -> None:
-    template = breed_template(getattr(zoo, name))
+    template = breed_template(getattr(zoo, name), now=datetime(2026, 1, 2))
     records = list(KINDS.values())[:: 1 if FULL else 4]
     known = sum(check(template, parse_conversation(json.dumps(record).encode())) for record in records)
-    assert known > 1 or name in UNPLACED
+    assert known > 1
 
 
 words = st.sampled_from(["", "a", "b", "<e>", "</think>", "Hm.</think>a", " a ", "a\n"])
@@ -98,3 +98,17 @@ def test_steps_that_differ_are_compared_by_what_they_give() -> None:
     for said, expected in ((("q", "a", "r", "b"), ()), (("q", " a", "r", "b"), (1,)), (("q", "a", "r", " b"), ())):
         _, (places, _) = template.render(talk(*said))
         assert places.others == expected
+
+
+@pytest.mark.parametrize("header", ["<h>", "<h></h>", "<h>\\n"])
+def test_headers_that_end_inside_what_is_made_of_the_answer(header: str) -> None:
+    thought = "((m.content if '<h>' in m.content else '<h></h>' ~ m.content) | trim)"
+    source = f"{LOOP}<s>{{{{ m.role }}}}\n{{{{ {thought} if m.role == 'assistant' else m.content }}}}<e>{{% endfor %}}"
+    source += f"{{% if messages[-1].x %}}!{{% endif %}}{ASK}<s>assistant\n{header}{{% endif %}}"
+    tokens = ["<s>", "<e>", "<h>", "</h>"]
+    template = ReplayTemplate(
+        open_template(source, {}, control_tokens=tokens[:2], added_tokens=tokens, roles={"assistant"})
+    )
+    talks = [talk("q", one, "r", other) for one in ("a", "b", "<h>c</h>d", "", "<h>", " </h>") for other in ("e", one)]
+
+    assert sum(check(template, each) for each in talks * 2) > len(talks)
