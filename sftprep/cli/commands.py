@@ -130,6 +130,16 @@ def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: b
 
 @main.command()
 @click.argument("folder", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def stats(folder: Path, as_json: bool) -> None:
+    """Show a dataset in numbers: where every record went, what is trained, what the template leaves out."""
+    from sftprep.look.stats import show_stats
+
+    show_stats(folder, as_json=as_json)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
 @click.option("--fast", is_flag=True, help="Sizes and headers only.")
 @click.option(
     "--source",

@@ -42,7 +42,15 @@ def show_summary(
     passed_over: Sequence[PassedOver],
     work: BuildProgress | None = None,
 ) -> None:
-    """The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
+    """Show the closing table of a job."""
+    with suppress(OSError):
+        QuietConsole(stderr=True).print(summary_table(manifest, folder, passed_over, work))
+
+
+def summary_table(
+    manifest: Manifest, folder: Path, passed_over: Sequence[PassedOver] = (), work: BuildProgress | None = None
+) -> Table:
+    """Where every record went, how much is trained, and what the workers' time was spent on, if that is known."""
     totals = manifest.totals
     table = Table(
         title=escape(visible(str(folder))), title_justify="left", title_style="bold", show_header=False, box=None
@@ -95,8 +103,7 @@ def show_summary(
         table.add_row(
             "rendered fast", f"{work.replayed_share:.1%}", "of the conversations; for the others the template was run"
         )
-    with suppress(OSError):
-        QuietConsole(stderr=True).print(table)
+    return table
 
 
 def _contexts(table: Table, totals: Mapping[str, int], contexts: str) -> None:
