@@ -22,7 +22,7 @@ from sftprep.records.said import LeftOut, Saying, has_words, kind_of, says
 from sftprep.template.chat_template import ChatTemplate, open_template
 from sftprep.template.turns import Rendering
 
-EVERY_TEMPLATE, EVERY_KIND = (1, 1) if FULL else (3, 5)  # looked at; of kinds, other ones on the next template
+EVERY_TEMPLATE, EVERY_KIND = (1, 1) if FULL else (5, 7)  # looked at; of kinds, other ones on the next template
 _NAMED = [{"role": role, "name": "Chalcedony", "content": f"From {role}."} for role in ("user", "assistant")]
 MORE = {
     "names": {"messages": [*_NAMED, _NAMED[0]]},

@@ -23,7 +23,7 @@ NAMES = {each["name"] for each in JUDGED}
 APART = "what stands around a spelled token is encoded apart from it"
 STAY = "added tokens that are not special stay tokens"
 TOKENIZERS = ("sample", "qwen3", "llama3_1", "deepseek_v3", "minimind-3")
-TOKENS = 1000 if FULL else 12  # tried of a tokenizer
+TOKENS = 1000 if FULL else 5  # tried of a tokenizer
 JOINS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.name }}{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -103,7 +103,7 @@ def test_a_token_spelled_across_parts_is_what_it_is_in_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=1000 if FULL else 100)
+@settings(max_examples=1000 if FULL else 25)
 @given(data=st.data())
 def test_any_chat_that_spells_tokens_is_what_transformers_makes_of_it(name: str, data: st.DataObject) -> None:
     sanitizers = opened(name)

@@ -29,7 +29,7 @@ from sftprep.batches.exact_way import weights_of
 from sftprep.errors import SftprepError
 from sftprep.records.conversation import parse_conversation
 
-EVERY_TEMPLATE, EVERY_KIND = (1, 1) if FULL else (3, 9)
+EVERY_TEMPLATE, EVERY_KIND = (1, 1) if FULL else (5, 13)
 REASONED = {"role": "assistant", "content": "Granite hides it.", "reasoning_content": "Think of feldspar first."}
 AGAIN = {"role": "assistant", "content": "Basalt shows it.", "reasoning_content": "Olivine comes second."}
 NOT_ASKING = "trl/diffusion_gemma"  # asks for nothing after a tool's result, though its turns have a header there
