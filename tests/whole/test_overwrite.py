@@ -88,7 +88,8 @@ def check_refused(lab: Lab, folder: Path, command: list[str], what: str) -> None
     assert ended.code == 1
     kind = "holds a dataset made from" if "manifest.json" in before else "holds an unfinished build with"
     remedy = "use --overwrite, or another folder"
-    said = [line for line in ended.output.splitlines() if not line.startswith("asking Transformers")]  # only once
+    first = ("asking Transformers", "comparing tokenizers")  # only once
+    said = [line for line in ended.output.splitlines() if not line.startswith(first)]
     assert said == [f"Error: {folder}: {kind} another {what}; {remedy}"]
     kept = {name: sha256 for name, sha256 in before.items() if name != ".lock" and not name.startswith(".tmp-")}
     assert hashes(folder) == kept  # the others were the killed build's
