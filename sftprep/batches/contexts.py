@@ -25,6 +25,7 @@ from sftprep.template.turns import NOTHING_TOLD, Rendering, Told
 
 Printed = tuple[str, Told]
 Weights = npt.NDArray[np.float32]  # (M,) of each message
+_LONG = 1 << 18  # characters
 _FREE = 1 << 16  # characters that may be rendered by Jinja to know a conversation's contexts, beside as many as it has
 
 
@@ -52,7 +53,8 @@ class Contexts:
     def others(self, weights: Weights, printed: Printed) -> list[int]:
         """The trained turns of the assistant that stand in another context in the whole conversation than they are asked for
         in, or are another text there. printed: of the whole conversation."""
-        most = self._templates.by_jinja + len(printed[0]) + _FREE
+        is_long = len(printed[0]) >= _LONG  # it need not be in memory again
+        most = -1 if is_long else self._templates.by_jinja + len(printed[0]) + _FREE
         self._told[len(self._conversation.messages)] = printed
         return self._others(weights, len(self._conversation.messages), most)
 
