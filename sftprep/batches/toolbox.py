@@ -22,12 +22,11 @@ from sftprep.records.conversation import Conversation
 from sftprep.records.messages import texts_of
 from sftprep.tokens.choose_engine import choose_engine
 from sftprep.tokens.engines import TokenEngine
-from sftprep.tokens.load_early import BegunTokenizer
+from sftprep.tokens.load_early import BegunTokenizer, collect_seldom
 from sftprep.tokens.resolve import ResolvedTokenizer, Resolving
 
 _LARGE = 8 << 20  # bytes: from here on memory is the system's again as soon as it is freed
-_START = 300  # characters of a message that engines are compared on
-_OBJECTS = 100_000  # the cyclic collector runs after so many new ones: a batch makes some ten thousand, hardly a cycle
+_START = 150  # characters of a message that engines are compared on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +56,7 @@ def _settle() -> None:
     look at an object is to write into its page, and a page that is written to is shared no longer."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_OBJECTS)
+    collect_seldom()
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc, mmap_threshold = ctypes.CDLL(None), -3
         libc.mallopt(mmap_threshold, _LARGE)  # else what a long record has taken is seldom given back
@@ -85,7 +84,7 @@ def load(
     templates = Templates(config, resolved, control_tokens)
     tokens = [token.content for token in resolved.added_tokens]
     texts = _texts(first_conversations, tokens)
-    engine, why = choose_engine(resolved, config.tokenizer_engine, texts, tokenizer.tokens)
+    engine, why = choose_engine(resolved, config.tokenizer_engine, texts, tokenizer.loaded)
     exact = ExactEncoder(resolved, templates.control_tokens, engine.reference)
     tiled = TiledEncoder(resolved, engine, exact)
     return Toolbox(resolved, templates, engine, exact, tiled, f"tokenizer engine {engine.name}: {why}")

@@ -25,6 +25,7 @@ import orjson
 from sftprep.errors import TokenizerError, first_line, typed_errors
 from sftprep.tokens.batch import join_rows
 from sftprep.tokens.hostile_texts import hostile_texts, texts_sha256
+from sftprep.tokens.load_early import with_short_merges
 from sftprep.tokens.resolve import AddedToken, ResolvedTokenizer, to_json
 from sftprep.visible import visible
 
@@ -82,7 +83,7 @@ def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedToken
     vocabulary = stated["model"]["vocab"]
     largest = max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
     return ResolvedTokenizer(
-        backend=_with_short_merges(text, stated),
+        backend=with_short_merges(stated),
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         chat_templates=_chat_templates(tokenizer.chat_template),
         special_tokens=tokenizer.special_tokens_map,
@@ -126,21 +127,6 @@ def _load(name: str, trust_remote_code: bool) -> Any:
         if not trust_remote_code and "trust_remote_code" in str(error):
             raise TokenizerError("it runs code of its own; if you trust it, ask for trust_remote_code") from error
         raise TokenizerError(f"Transformers cannot load it: {type(error).__name__}: {first_line(error)}") from error
-
-
-def _with_short_merges(text: str, stated: dict[str, Any]) -> str:
-    """The same tokenizer.json with each merge as one string instead of a list of two, where that can mean nothing else.
-
-    tokenizers reads and means both alike; fastokens loads a large vocabulary in two thirds of the time.
-    """
-    merges = stated["model"].get("merges")
-    if not merges or not all(isinstance(merge, list) for merge in merges):
-        return text
-    short = list(map(" ".join, merges))
-    # One of no two words is refused, and what begins like this is passed over as the first line of a file.
-    if any(merge.count(" ") != 1 or merge.startswith("#version") for merge in short):
-        return text
-    return orjson.dumps({**stated, "model": {**stated["model"], "merges": short}}).decode()
 
 
 def _ids_of(tokenizer: Any, texts: list[str]) -> list[list[int]]:

@@ -24,7 +24,7 @@ from sftprep.tokens.batch import TokenBatch, join_rows, split_rows
 from sftprep.tokens.cache import read_entry, write_entry
 from sftprep.tokens.engines import FastEngine, HfEngine, TokenEngine
 from sftprep.tokens.hostile_texts import hostile_texts, texts_sha256
-from sftprep.tokens.load_early import FastTokens
+from sftprep.tokens.load_early import NOT_LOADED, Loaded
 from sftprep.tokens.resolve import AddedToken, ResolvedTokenizer
 from sftprep.workers.limits import UNLIMITED, LimitError
 from sftprep.workers.trial import run_apart
@@ -51,23 +51,23 @@ def choose_engine(
     resolved: ResolvedTokenizer,
     wanted: str = "auto",
     sample_texts: Iterable[str] = (),
-    tokens: FastTokens | None = None,
+    loaded: Loaded = NOT_LOADED,
 ) -> tuple[TokenEngine, str]:
     """The engine to use, which loads when it is first used, and the reason, for the log. wanted: `auto`, `fast`, `hf`.
 
     `auto` takes `fast` where it is known and shown to be equal, else `hf`. sample_texts: the first rendered
     conversations of the job; the start of at most SAMPLE is taken, and none once that many were compared for this tokenizer.
-    tokens: fastokens with this tokenizer, if it is loading already.
+    loaded: what of this tokenizer is loading already.
     Raises TokenizerError where `fast` is wanted and cannot be trusted, or where `hf` does not give what Transformers gives.
     """
     if wanted == HfEngine.name:
-        return _read_back(resolved), "asked for"
+        return _read_back(resolved, loaded), "asked for"
     try:
-        engine, compared = _compared_engine(resolved, sample_texts, tokens)
+        engine, compared = _compared_engine(resolved, sample_texts, loaded)
     except TokenizerError as error:
         if wanted == FastEngine.name:
             raise TokenizerError(f"engine fast cannot be used: {error}; use auto or hf") from error
-        return _read_back(resolved), f"fast cannot be used: {error}"
+        return _read_back(resolved, loaded), f"fast cannot be used: {error}"
     return engine, f"fast gave the same ids as hf for hostile texts and {compared:,} conversations"
 
 
@@ -82,13 +82,13 @@ def check_equal(engine: TokenEngine, texts: Sequence[str], expected: TokenBatch)
 
 
 def _compared_engine(
-    resolved: ResolvedTokenizer, sample_texts: Iterable[str], tokens: FastTokens | None
+    resolved: ResolvedTokenizer, sample_texts: Iterable[str], loaded: Loaded
 ) -> tuple[FastEngine, int]:
     """`fast`, once it has been compared with the reference on whatever it was not before, and on how many conversations.
 
     Raises TokenizerError where it cannot be trusted.
     """
-    engine = FastEngine(resolved, tokens)
+    engine = FastEngine(resolved, loaded)
     entry = _entry(resolved, version("fastokens"))
     count, compared = read_entry("engines", entry, _passed) or (-1, "")
     if count >= SAMPLE:
@@ -104,32 +104,35 @@ def _compared_engine(
     return engine, len(sample)
 
 
-def _read_back(resolved: ResolvedTokenizer) -> HfEngine:
+def _read_back(resolved: ResolvedTokenizer, loaded: Loaded) -> HfEngine:
     """`hf`, once it has been compared with Transformers. Raises TokenizerError where it gives something else."""
-    engine = HfEngine(resolved)
+    engine = HfEngine(resolved, loaded)
     entry = _entry(resolved, "")
     if read_entry("engines", entry, _passed) is None:
         _log.info("comparing tokenizers with Transformers, on hostile texts")
-        _reference_ids(engine, [], _hostile_texts(resolved))
+        _ = engine.tokenizer  # loaded here: whoever encodes later has it, too
+        hostile = _hostile_texts(resolved)
+        _apart(partial(_checked_ids, engine, [], hostile))
         _remember(entry, [])
     return engine
 
 
 def _compare(engine: FastEngine, sample: Sequence[str], hostile: Sequence[str]) -> None:
-    """Compare `fast` with the reference on some texts. Raises TokenizerError where they differ."""
-    engine.begin()  # it loads while the reference is at work
-    expected = _reference_ids(engine.reference, sample, hostile)
-    _ = engine.tokenizer  # loaded here: a child has no threads to do it
-    _apart(partial(check_equal, engine, [*sample, *hostile], expected))
+    """Compare `fast` with the reference on some texts. Raises TokenizerError where they differ, or where the reference does
+    not give for the hostile ones, if there are any, what Transformers gives."""
+    engine.begin()  # it loads while the reference does
+    _ = (
+        engine.reference.tokenizer,
+        engine.tokenizer,
+    )  # loaded here, for whoever encodes later; a child has no threads to do it
+
+    def both() -> None:
+        check_equal(engine, [*sample, *hostile], _checked_ids(engine.reference, sample, hostile))
+
+    _apart(both)
 
 
-def _reference_ids(reference: HfEngine, sample: Sequence[str], hostile: Sequence[str]) -> TokenBatch:
-    """The ids of texts. Raises TokenizerError where those of the hostile ones, if there are any, are not Transformers'."""
-    _ = reference.tokenizer  # whoever encodes later has it, too
-    return _apart(partial(_encode_as_transformers, reference, sample, hostile))
-
-
-def _encode_as_transformers(reference: HfEngine, sample: Sequence[str], hostile: Sequence[str]) -> TokenBatch:
+def _checked_ids(reference: HfEngine, sample: Sequence[str], hostile: Sequence[str]) -> TokenBatch:
     batch = reference.encode([*sample, *hostile])
     if hostile:
         reference.check_read_back(join_rows(split_rows(batch)[len(sample) :]))

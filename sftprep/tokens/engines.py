@@ -18,7 +18,7 @@ import numpy as np
 from sftprep.errors import TokenizerError, typed_errors
 from sftprep.tokens.batch import TokenBatch, batch_of, join_rows, split_rows
 from sftprep.tokens.cuts import Piece, TextCuts
-from sftprep.tokens.load_early import FastTokens
+from sftprep.tokens.load_early import NOT_LOADED, FastTokens, Loaded, text_for_fast
 from sftprep.tokens.resolve import ResolvedTokenizer
 
 # What fastokens reads in another way inside of patterns that are equal otherwise: the long s as a contraction's s, and
@@ -32,8 +32,9 @@ class HfEngine:
 
     name = "hf"
 
-    def __init__(self, resolved: ResolvedTokenizer) -> None:
-        self._resolved = resolved
+    def __init__(self, resolved: ResolvedTokenizer, loaded: Loaded = NOT_LOADED) -> None:
+        """loaded: what is loading already."""
+        self._resolved, self._loaded = resolved, loaded.reference
         self.cuts = TextCuts(resolved)
 
     @property
@@ -50,7 +51,7 @@ class HfEngine:
         from tokenizers import Tokenizer
 
         with typed_errors("tokenizers cannot load it", in_its_words=True):
-            tokenizer = Tokenizer.from_str(self._resolved.backend)
+            tokenizer = self._loaded or Tokenizer.from_str(self._resolved.backend)
         self._post_processor = tokenizer.post_processor
         tokenizer.post_processor = None  # it could trim offsets, and adds nothing that is asked for here
         for token in self._resolved.added_tokens:
@@ -95,10 +96,10 @@ class FastEngine:
 
     name = "fast"
 
-    def __init__(self, resolved: ResolvedTokenizer, tokens: FastTokens | None = None) -> None:
-        """tokens: where the library is loading already. Raises TokenizerError where fastokens is not installed."""
-        self._tokens = tokens or FastTokens(resolved)
-        self.reference = HfEngine(resolved)
+    def __init__(self, resolved: ResolvedTokenizer, loaded: Loaded = NOT_LOADED) -> None:
+        """loaded: what is loading already. Raises TokenizerError where fastokens is not installed."""
+        self._tokens = loaded.fast or FastTokens(text_for_fast(resolved.backend))
+        self.reference = HfEngine(resolved, loaded)
 
     def begin(self) -> None:
         """Load in a thread."""

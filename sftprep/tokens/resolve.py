@@ -89,12 +89,8 @@ class ResolvedTokenizer:
     def steps(self) -> dict[str, list[dict[str, Any]]]:
         """What "normalizer" and "pre_tokenizer" in `backend` do, step by step; a sequence is its steps. The model, nearly all
         of the backend, is not parsed where it stands last."""
-        head = self.backend.partition('"model":')[0].rstrip(", \n")  # inside of strings, quotes have a backslash
         names = ("normalizer", "pre_tokenizer")
-        try:
-            stated = orjson.loads(head + "}")
-        except orjson.JSONDecodeError:
-            stated = {}
+        stated, _ = head_and_model(self.backend)
         if not stated.keys() >= set(names):
             stated = orjson.loads(self.backend)
         return {name: _steps_of(stated[name]) for name in names}
@@ -103,6 +99,16 @@ class ResolvedTokenizer:
         """The added tokens that are special, or named as such (bos_token, eos_token, ...)."""
         named = set(self.special_tokens.values())
         return frozenset(token.content for token in self.added_tokens if token.special or token.content in named)
+
+
+def head_and_model(text: str) -> tuple[dict[str, Any], str]:
+    """A tokenizer.json without its model, and the text of that, where it stands last: it is nearly all of it, and is not
+    parsed. Else nothing."""
+    head, _, model = text.partition('"model":')  # inside of strings, quotes have a backslash
+    try:
+        return orjson.loads(head.rstrip(", \n") + "}"), model.rstrip()[:-1]
+    except orjson.JSONDecodeError:
+        return {}, ""
 
 
 def _steps_of(part: Any) -> list[dict[str, Any]]:
@@ -137,7 +143,7 @@ class Resolving:
                 f"{name_or_folder}: {what}; expected a folder with a tokenizer in it, or a name on the hub"
             )
         offline = is_folder and not trust_remote_code
-        self._name, self._seen = name_or_folder, _look_into(files) if offline else None
+        self.name, self._seen = name_or_folder, _look_into(files) if offline else None
         self.known = read_entry("tokenizer", self._seen.digest, _from_json) if self._seen else None
         if self.known is None:
             limit = time_limit or (120 if offline else 600)
@@ -150,12 +156,12 @@ class Resolving:
         """The tokenizer, once it is known. Raises as `resolve_tokenizer`."""
         if self.known is None:
             contents = self._answer()
-            with typed_errors(f"{self._name}: Transformers makes something of it that is no tokenizer"):
+            with typed_errors(f"{self.name}: Transformers makes something of it that is no tokenizer"):
                 self.known = _from_json(contents)
-            if self._seen and _is_still(self._seen, self._name):
+            if self._seen and _is_still(self._seen, self.name):
                 write_entry("tokenizer", self._seen.digest, contents)
             elif self._seen:
-                _log.warning("%s: changed while it was read; what was found is not kept", self._name)
+                _log.warning("%s: changed while it was read; what was found is not kept", self.name)
         return self.known
 
 
