@@ -74,6 +74,7 @@ class BuildConfig:
     train_on: str = "assistant"
     train_end_of_turn: bool = True
     keep_untrained: bool = False
+    limit: int | None = None  # of the inputs' records only so many, from the first on
     control_tokens: str = "split"
     tool_arguments: str = "auto"
     contexts: str = "whole"
@@ -104,6 +105,8 @@ class BuildConfig:
         _one_of("--on-error", self.on_error, ("reject", "stop"))
         if self.max_length < 2:
             raise ConfigError(f"--max-length {self.max_length}: a target needs at least 2 tokens")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"--limit {self.limit}: at least 1")
         if self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: at least 1")
         for name in sorted(frozenset().union(*(kind.options for kind in MASKS.values())) - self.mask_kind.options):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sftprep.batches.both_ways import BothWays, DisagreementError, Masked
 from sftprep.batches.contexts import Contexts
 from sftprep.batches.exact_way import weights_of
+from sftprep.batches.lengths import count_at_lengths
 from sftprep.batches.toolbox import Toolbox
 from sftprep.config import BuildConfig
 from sftprep.dataset.origins import Provenance
@@ -47,12 +48,21 @@ class _Read:
 class Preparer:
     """Everything a process needs to turn records into rows; opened once, used for all its splits.
 
-    check_every: of so many records one takes both the fast and the exact way.
+    check_every: of so many records one takes both the fast and the exact way. lengths: count what other limits of length
+    would cut off.
     """
 
-    def __init__(self, config: BuildConfig, toolbox: Toolbox, source_names: Sequence[str], check_every: int) -> None:
+    def __init__(
+        self,
+        config: BuildConfig,
+        toolbox: Toolbox,
+        source_names: Sequence[str],
+        check_every: int,
+        *,
+        lengths: bool = False,
+    ) -> None:
         self.seconds: dict[str, float] = {}  # by stage
-        self._config, self._names, self._check_every = config, source_names, check_every
+        self._config, self._names, self._check_every, self._lengths = config, source_names, check_every, lengths
         self._pad_id, self._dtype = toolbox.resolved.pad_id, dtype_for(toolbox.resolved.size)
         self._masker, self._templates = BothWays(config, toolbox, self.stage), toolbox.templates
 
@@ -137,7 +147,8 @@ class Preparer:
             **{f"unprinted_{kind}": unprinted[kind] for kind in KINDS},
         )
         replayed = len(read) - len(np.unique(owner[~found.replayed]))
-        return Prepared(rows, provenance, rejects, totals, size, replayed)
+        lengths = count_at_lengths(batch, mask) if self._lengths else None
+        return Prepared(rows, provenance, rejects, totals, size, replayed, lengths)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -15,6 +15,7 @@ from sftprep.cli.options import (
     build_config,
     build_options,
     commit_options,
+    json_option,
     overwrite_option,
     quiet_option,
     show_log,
@@ -36,20 +37,27 @@ def main() -> None:
 @build_options
 @overwrite_option
 @quiet_option
-def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
+@json_option
+@click.option("--dry-run", is_flag=True, help="Write nothing: count what would come of it, and of other lengths.")
+def build(overwrite: bool, quiet: bool, as_json: bool, dry_run: bool, output: Path | None, **options: Any) -> None:
     """The whole job: plan, work on all cores, commit.
 
     INPUT is a .jsonl or .json file, a folder, or a glob. Run again after a crash, it does only what is missing.
     """
-    config = build_config({**options, "output": output})
+    config = build_config({**options, "output": output or dry_run})
     from sftprep.tokens.load_early import begin_tokenizer
 
     fast = config.tokenizer_engine != "hf"
     trusted = config.trust_remote_code
     tokenizer = begin_tokenizer(config.tokenizer, trust_remote_code=trusted, fast=fast)  # while the rest is imported
+    if output is None or dry_run:
+        from sftprep.look.dry_run import watched_dry_run
+
+        watched_dry_run(config, quiet=quiet, as_json=as_json, tokenizer=tokenizer)
+        return
     from sftprep.look.build import watched_build
 
-    watched_build(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
+    watched_build(config, output, overwrite=overwrite, quiet=quiet, as_json=as_json, tokenizer=tokenizer)
 
 
 @main.command()
@@ -130,7 +138,7 @@ def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: b
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 def stats(folder: Path, as_json: bool) -> None:
     """Show a dataset in numbers: where every record went, what is trained, what the template leaves out."""
     from sftprep.look.stats import show_stats
@@ -175,7 +183,7 @@ def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
 @main.command()
 @template_options
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@json_option
 def template(color: bool | None, as_json: bool, **options: Any) -> None:
     """Show what a chat template trains, over a dozen small conversations, and what to beware of."""
     config = template_config(options)
@@ -206,7 +214,7 @@ def demo(output: Path) -> None:
 
 @main.command()
 @click.argument("action", metavar="[clear]", type=click.Choice(["clear"]), required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@json_option
 def cache(action: str | None, as_json: bool) -> None:
     """Say where the cache is and how large; `sftprep cache clear` empties it.
 

@@ -163,6 +163,7 @@ build_options = _options(
         "A record of which the template leaves something out, such as reasoning or a call of a tool, is counted or listed and left out.",
         choices=config.ON_UNPRINTED,
     ),
+    _option("limit", "Read only the first N records.", metavar="N", type=int),
     _option("strict", "Refuse folders and globs with files in them that are not read, other than hidden ones."),
     _ON_ERROR,
     _MAX_REJECTS,
@@ -204,6 +205,7 @@ def _quiet(ctx: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
     return quiet
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, callback=_quiet, help="No progress, no table; errors only.")
 
 

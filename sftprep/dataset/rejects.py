@@ -1,10 +1,11 @@
-"""Why records are in no shard, counted from rejects.jsonl."""
+"""Why records are in no shard, counted."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -25,18 +26,29 @@ class ReasonCount:
     first: str  # file:line of the first of them
 
 
+def counted(found: Iterable[ReasonCount]) -> list[ReasonCount]:
+    """The same, of each kind and reason one, the commonest first. Reasons that differ in numbers only are one."""
+    first: dict[tuple[str, str], ReasonCount] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for each in found:
+        key = each.kind, _NUMBER.sub("0", each.reason)
+        first.setdefault(key, each)
+        counts[key] += each.count
+    return [replace(first[key], count=count) for key, count in counts.most_common()]
+
+
 def count_reasons(path: Path) -> list[ReasonCount]:
     """What the file says, the commonest reason first. Raises DatasetError where it is missing or says something else."""
-    counts: Counter[tuple[str, str]] = Counter()
-    first: dict[tuple[str, str], tuple[str, str]] = {}
+    return counted(_listed(path))
+
+
+def _listed(path: Path) -> Iterator[ReasonCount]:
     with open_file(path) as lines:
         for number, line in enumerate(lines, 1):
             try:
                 reject = orjson.loads(line)
                 kind, reason, place = reject["kind"], reject["reason"], f"{reject['source']}:{reject['line']}"
-                key = kind, _NUMBER.sub("0", reason)
+                _NUMBER.sub("0", reason)
             except (ValueError, TypeError, KeyError):
                 raise DatasetError(f"{path}: line {number} is no reject") from None
-            counts[key] += 1
-            first.setdefault(key, (reason, place))
-    return [ReasonCount(key[0], first[key][0], count, first[key][1]) for key, count in counts.most_common()]
+            yield ReasonCount(kind, reason, 1, place)

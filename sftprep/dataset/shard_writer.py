@@ -30,6 +30,7 @@ class Prepared:
     totals: Totals
     bytes: int  # of the records
     replayed: int = 0  # records rendered without Jinja
+    lengths: npt.NDArray[np.int64] | None = None  # `batches.lengths`, where they are counted
 
 
 class ShardWriter:

@@ -26,7 +26,7 @@ class Watch:
         """What happened since the last call."""
 
 
-_NOBODY = Watch()
+NOBODY = Watch()
 
 
 def build_dataset(
@@ -34,7 +34,7 @@ def build_dataset(
     folder: Path,
     *,
     overwrite: bool = False,
-    watch: Watch = _NOBODY,
+    watch: Watch = NOBODY,
     tokenizer: BegunTokenizer | None = None,
 ) -> Manifest:
     """Plan, work, commit. Run again after a crash it does what is missing; after success it tokenizes nothing.

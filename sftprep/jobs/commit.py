@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 from sftprep import __version__
 from sftprep.config import Tolerance
@@ -65,7 +67,7 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
             f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} dropped; "
             f"{target / REJECTS} says why"
         )
-    manifest = _manifest(plan, receipts, totals, rejects)
+    manifest = manifest_of(plan, receipts, totals, {REJECTS: rejects})
     publish_bytes(target / MANIFEST, manifest.to_bytes())
     if load_manifest(target) != manifest:
         (target / MANIFEST).unlink()
@@ -109,8 +111,11 @@ def _join_rejects(receipts: list[ShardReceipt], folder: Path) -> FileEntry:
         return FileEntry(staged.bytes, staged.sha256)
 
 
-def _manifest(plan: Plan, receipts: list[ShardReceipt], totals: Totals, rejects: FileEntry) -> Manifest:
-    files = {REJECTS: rejects}
+def manifest_of(
+    plan: Plan, receipts: list[ShardReceipt], totals: Totals, more: Mapping[str, FileEntry] = MappingProxyType({})
+) -> Manifest:
+    """What the manifest says of splits that are done. more: files beside theirs."""
+    files = dict(more)
     shards = []
     for receipt in receipts:
         if receipt.totals.rows:

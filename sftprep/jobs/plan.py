@@ -24,7 +24,7 @@ from sftprep.dataset.manifest import InputEntry
 from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, TemplateError
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.records.files import PassedOver, Source, find_sources
-from sftprep.records.splits import SourceInfo, Split, plan_splits, read_records
+from sftprep.records.splits import SourceInfo, Split, first_records, plan_splits, read_records
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import Item, LimitError
@@ -60,8 +60,9 @@ class Plan:
 
     @property
     def records(self) -> int:
-        """Lines of all inputs, an upper bound of their records."""
-        return sum(source.records for source in self.sources)
+        """Lines of all inputs, an upper bound of the records that are read."""
+        found = sum(source.records for source in self.sources)
+        return found if self.config.limit is None else min(found, self.config.limit)
 
     @property
     def check_every(self) -> int:
@@ -168,7 +169,7 @@ def _read_through(config: BuildConfig, found: Sequence[Source]) -> tuple[list[So
     sources, splits = plan_splits(found)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
-    return sources, splits
+    return sources, splits if config.limit is None else first_records(splits, sources, config.limit)
 
 
 def _planned(resolved: ResolvedTokenizer, template: str) -> PlannedTokenizer:

@@ -6,7 +6,7 @@ machine that reaches the folder can go on where another one died; each step is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -33,44 +33,37 @@ from sftprep.workers.runners import runner
 from sftprep.workers.worker import Order, Report
 
 
-class Job:
-    """A worker's view of a plan: opens tokenizer and template once, then does splits."""
+class SplitReader:
+    """A worker's view of a plan: opens tokenizer and template once, then makes rows of splits."""
 
-    def __init__(self, plan: Plan, folder: Path, suspect: Suspect, toolbox: Toolbox | None = None) -> None:
+    def __init__(self, plan: Plan, suspect: Suspect, toolbox: Toolbox | None, *, lengths: bool = False) -> None:
+        """lengths: `Preparer`."""
         toolbox = toolbox or load(plan.config)
         if toolbox.resolved.sha256 != plan.tokenizer["sha256"]:
             raise ConfigError(f"{plan.config.tokenizer}: the tokenizer has changed since the plan was made")
-        warm_parquet()
-        self._plan, self._folder = plan, folder
-        self._dtype = dtype_for(toolbox.resolved.size)
-        self._names = [source.name for source in plan.sources]
+        self.plan, self.size = plan, toolbox.resolved.size
+        self.names = [source.name for source in plan.sources]
         self._suspect, self._templates = suspect, toolbox.templates
         self._templates.suspect = suspect
-        self._preparer = Preparer(plan.config, toolbox, self._names, plan.check_every)
+        preparer = Preparer(plan.config, toolbox, self.names, plan.check_every, lengths=lengths)
+        self._preparer, self.stage = preparer, preparer.stage
 
-    def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], ShardReceipt]:
-        """Compute one split; the returned callable makes it durable and leaves the receipt."""
-        writer = ShardWriter(self._folder, order.task, self._plan.config.width, self._dtype, self._names)
-        stage, seconds = self._preparer.stage, self._preparer.seconds
+    def prepared(self, order: Order, report: Callable[[Report], None]) -> Iterator[Prepared]:
+        """A split's rows, batch by batch; each is reported when it is done with."""
+        seconds = self._preparer.seconds
         most = {"max_records": 1} if order.careful else {}
-        batches = read_batches(self._plan.splits[order.task], self._plan.sources, **most)
-        try:
-            while True:
-                with stage("reading"):
-                    batch = next(batches, None)
-                if batch is None:
-                    break
-                batch = [_left_out(record, order.lost) for record in batch] if order.lost else batch
-                for prepared in self._prepare(batch, careful=order.careful):
-                    with stage("writing"):
-                        writer.append(prepared)
-                    records, tokens = prepared.totals.records, prepared.totals.tokens
-                    report(Report(records, tokens, prepared.bytes, prepared.replayed, seconds=dict(seconds)))
-                    seconds.clear()
-        except BaseException:
-            writer.discard()
-            raise
-        return partial(writer.publish, self._plan.fingerprint)
+        batches = read_batches(self.plan.splits[order.task], self.plan.sources, **most)
+        while True:
+            with self.stage("reading"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            batch = [_left_out(record, order.lost) for record in batch] if order.lost else batch
+            for prepared in self._prepare(batch, careful=order.careful):
+                yield prepared
+                records, tokens = prepared.totals.records, prepared.totals.tokens
+                report(Report(records, tokens, prepared.bytes, prepared.replayed, seconds=dict(seconds)))
+                seconds.clear()
 
     def _prepare(self, batch: list[Record], *, careful: bool) -> Iterable[Prepared]:
         if not careful:
@@ -80,6 +73,27 @@ class Job:
             prepared = list(self._preparer.prepare(batch))
         self._suspect.is_at()
         return prepared
+
+
+class Job(SplitReader):
+    """Writes the shards of splits."""
+
+    def __init__(self, plan: Plan, folder: Path, suspect: Suspect, toolbox: Toolbox | None = None) -> None:
+        super().__init__(plan, suspect, toolbox)
+        warm_parquet()
+        self._folder, self._dtype = folder, dtype_for(self.size)
+
+    def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], ShardReceipt]:
+        """Compute one split; the returned callable makes it durable and leaves the receipt."""
+        writer = ShardWriter(self._folder, order.task, self.plan.config.width, self._dtype, self.names)
+        try:
+            for prepared in self.prepared(order, report):
+                with self.stage("writing"):
+                    writer.append(prepared)
+        except BaseException:
+            writer.discard()
+            raise
+        return partial(writer.publish, self.plan.fingerprint)
 
 
 def _left_out(record: Record, lost: Mapping[Item, str]) -> Record:

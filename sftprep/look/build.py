@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 
 from sftprep.config import BuildConfig
+from sftprep.dataset.manifest import REJECTS
+from sftprep.dataset.rejects import count_reasons
 from sftprep.jobs.build import build_dataset
 from sftprep.look.progress import BuildProgress
+from sftprep.look.stats import as_json_line, stated
 from sftprep.look.summary import show_summary
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.visible import visible
@@ -20,11 +23,17 @@ def watched_build(
     *,
     overwrite: bool = False,
     quiet: bool = False,
+    as_json: bool = False,
     tokenizer: BegunTokenizer | None = None,
 ) -> None:
-    """Build a dataset before the user's eyes. Raises as `build_dataset` does."""
+    """Build a dataset before the user's eyes. as_json: also say on standard output what was done, as one JSON object.
+
+    Raises as `build_dataset` does.
+    """
     with BuildProgress(quiet) as progress:
         manifest = build_dataset(config, folder, overwrite=overwrite, watch=progress, tokenizer=tokenizer)
+    if as_json:
+        click.echo(as_json_line(stated(manifest, count_reasons(folder / REJECTS), progress)))
     if quiet:
         return
     if progress.plan is None:

@@ -33,7 +33,8 @@ class BuildProgress(Watch):
     def __init__(self, quiet: bool) -> None:
         self.plan: Plan | None = None  # once work begins
         self.seconds: dict[str, float] = {}  # of all processes, by stage of the work
-        self._conversations = self._tokens = self._bytes = self._replayed = 0
+        self.bytes = 0  # of input that was worked on
+        self._conversations = self._tokens = self._replayed = 0
         self._created = self._begin = time.monotonic()
         # refreshed from `update`, not from a thread: worker processes are forked while it is shown
         self._bar = Progress(
@@ -73,7 +74,7 @@ class BuildProgress(Watch):
                 self._bar.console.print(f"[dim]{escape(visible(report.note))}")
         self._conversations += report.conversations
         self._tokens += report.tokens
-        self._bytes += report.bytes
+        self.bytes += report.bytes
         self._replayed += report.replayed
         for stage, seconds in report.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
@@ -94,9 +95,9 @@ class BuildProgress(Watch):
         seconds = max(time.monotonic() - self._begin, 1e-9)
         counts = (
             f"{self._conversations:,} conversations  {self._tokens / seconds / MEGA:.2f} M tokens/s  "
-            f"{self._bytes / seconds / MEGA:.1f} MB/s"
+            f"{self.bytes / seconds / MEGA:.1f} MB/s"
         )
-        self._bar.update(self._task, completed=self._bytes, counts=counts)
+        self._bar.update(self._task, completed=self.bytes, counts=counts)
         with suppress(OSError):
             self._bar.refresh()
         self._drawn = time.monotonic()

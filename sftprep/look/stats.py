@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import click
 from rich.console import Console
 
-from sftprep.dataset.manifest import REJECTS, load_manifest
-from sftprep.dataset.rejects import count_reasons
+from sftprep.dataset.manifest import REJECTS, Manifest, load_manifest
+from sftprep.dataset.rejects import ReasonCount, count_reasons
+from sftprep.look.progress import BuildProgress
 from sftprep.look.summary import summary_table
 
 
 def show_stats(folder: Path, *, as_json: bool) -> None:
     """Print the numbers of a dataset. Raises DatasetError where it is none, or damaged."""
-    manifest, console = load_manifest(folder), Console(highlight=False)
-    if not as_json:
-        console.print(summary_table(manifest, folder))
-        return
-    reasons = [
-        {"kind": each.kind, "reason": each.reason, "count": each.count, "first": each.first}
-        for each in count_reasons(folder / REJECTS)
-    ]
-    console.file.write(json.dumps({"totals": dict(manifest.totals), "rejects": reasons}) + "\n")
+    manifest, reasons = load_manifest(folder), count_reasons(folder / REJECTS)
+    if as_json:
+        click.echo(as_json_line(stated(manifest, reasons)))
+    else:
+        Console(highlight=False).print(summary_table(manifest, str(folder), reasons))
+
+
+def stated(manifest: Manifest, reasons: Sequence[ReasonCount], work: BuildProgress | None = None) -> dict[str, Any]:
+    """What `--json` states of a dataset, and of the work on it."""
+    found: dict[str, Any] = {"totals": dict(manifest.totals), "rejects": [asdict(each) for each in reasons]}
+    if work is not None:
+        found |= {"elapsed_seconds": round(work.elapsed, 3), "bytes": work.bytes, "seconds_by_stage": work.seconds}
+    return found
+
+
+def as_json_line(value: dict[str, Any]) -> str:
+    """ASCII, so that it can be printed anywhere."""
+    return json.dumps(value)

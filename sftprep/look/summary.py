@@ -11,7 +11,7 @@ from rich.table import Table
 
 from sftprep.dataset.manifest import REJECTS, Manifest
 from sftprep.dataset.receipt import REJECT_KINDS
-from sftprep.dataset.rejects import count_reasons
+from sftprep.dataset.rejects import ReasonCount, count_reasons
 from sftprep.look.progress import MEGA, BuildProgress, QuietConsole
 from sftprep.records.files import PassedOver
 from sftprep.visible import visible
@@ -44,17 +44,20 @@ def show_summary(
 ) -> None:
     """Show the closing table of a job."""
     with suppress(OSError):
-        QuietConsole(stderr=True).print(summary_table(manifest, folder, passed_over, work))
+        reasons = count_reasons(folder / REJECTS)
+        QuietConsole(stderr=True).print(summary_table(manifest, str(folder), reasons, passed_over, work))
 
 
 def summary_table(
-    manifest: Manifest, folder: Path, passed_over: Sequence[PassedOver] = (), work: BuildProgress | None = None
+    manifest: Manifest,
+    title: str,
+    reasons: Sequence[ReasonCount],
+    passed_over: Sequence[PassedOver] = (),
+    work: BuildProgress | None = None,
 ) -> Table:
     """Where every record went, how much is trained, and what the workers' time was spent on, if that is known."""
     totals = manifest.totals
-    table = Table(
-        title=escape(visible(str(folder))), title_justify="left", title_style="bold", show_header=False, box=None
-    )
+    table = Table(title=escape(visible(title)), title_justify="left", title_style="bold", show_header=False, box=None)
     table.add_column(style="dim")
     table.add_column(justify="right", style="bold")
     table.add_column(style="dim")
@@ -66,8 +69,8 @@ def summary_table(
     table.add_row("trained tokens", f"[green]{totals['trained_tokens']:,}", f"{share:.1%}")
     table.add_row("truncated", _warn(totals["truncated"]))
     for kind in REJECT_KINDS:
-        table.add_row(kind, _warn(totals[kind]), "listed in rejects.jsonl" if totals[kind] else "")
-    for reason in count_reasons(folder / REJECTS):
+        table.add_row(kind, _warn(totals[kind]), "listed in rejects.jsonl" if totals[kind] and manifest.files else "")
+    for reason in reasons:
         where = f"{reason.count:,} × {escape(visible(reason.reason))}"
         table.add_row("", "", f"{where} [dim](first {escape(visible(reason.first))})")
     if passed_over:
@@ -92,7 +95,7 @@ def summary_table(
     if unended := totals.get("unended_turns", 0):
         table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")
     if work is not None:
-        rate = sum(each.bytes for each in manifest.inputs) / work.elapsed / MEGA
+        rate = work.bytes / work.elapsed / MEGA
         table.add_row("time", f"{work.elapsed:.1f} s", f"{rate:.1f} MB/s")
     if work is not None and work.seconds:
         whole = sum(work.seconds.values())

@@ -12,7 +12,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from sftprep.checksum import Count, Hash
 from sftprep.errors import InputError
@@ -51,6 +52,7 @@ class Split:
 
     index: Count
     ranges: tuple[Range, ...]  # in the order of the inputs
+    records: Count | None = None  # at most so many of its first ones are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,23 @@ def read_records(split: Split, sources: Sequence[Source], max_record: int = MAX_
 
     Raises InputError if a file is damaged or no longer what was planned.
     """
+    return islice(_all_records(split, sources, max_record), split.records)
+
+
+def first_records(splits: Sequence[Split], sources: Sequence[Source], limit: int) -> list[Split]:
+    """Splits of the first `limit` records. Reads these; raises as `read_records` does."""
+    kept: list[Split] = []
+    for split in splits:
+        if limit <= 0:
+            break
+        first = replace(split, records=limit)
+        count = sum(1 for _ in read_records(first, sources))
+        kept.append(first if count == limit else split)
+        limit -= count
+    return kept
+
+
+def _all_records(split: Split, sources: Sequence[Source], max_record: int) -> Iterator[Record]:
     for place in split.ranges:
         source = sources[place.source]
         where = Start(place.source, source.path, place.start, place.first_line)

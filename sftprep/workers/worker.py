@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from sftprep.workers.limits import Item, Suspect
 
@@ -19,6 +19,7 @@ class Report:
     replayed: int = 0  # conversations rendered without Jinja
     note: str = ""  # a line for the log
     seconds: Mapping[str, float] = field(default_factory=dict)  # of a process's time, by stage of the work
+    done: tuple[int, Any] | None = None  # a task that leaves no file, and what came of it
 
 
 @dataclass(frozen=True, slots=True)
