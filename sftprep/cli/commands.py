@@ -18,11 +18,13 @@ from sftprep.cli.options import (
     json_option,
     overwrite_option,
     quiet_option,
+    same_as,
     show_log,
     template_config,
     template_options,
     work_options,
 )
+from sftprep.errors import ConfigError
 from sftprep.exports.kinds import EXPORTS
 from sftprep.visible import visible
 
@@ -45,6 +47,7 @@ def build(overwrite: bool, quiet: bool, as_json: bool, dry_run: bool, output: Pa
     INPUT is a .jsonl or .json file, a folder, or a glob. Run again after a crash, it does only what is missing.
     """
     config = build_config({**options, "output": output or dry_run})
+    again = same_as(click.get_current_context(), config)
     from sftprep.tokens.load_early import begin_tokenizer
 
     fast = config.tokenizer_engine != "hf"
@@ -57,7 +60,21 @@ def build(overwrite: bool, quiet: bool, as_json: bool, dry_run: bool, output: Pa
         return
     from sftprep.look.build import watched_build
 
-    watched_build(config, output, overwrite=overwrite, quiet=quiet, as_json=as_json, tokenizer=tokenizer)
+    watched_build(config, output, overwrite=overwrite, quiet=quiet, as_json=as_json, tokenizer=tokenizer, again=again)
+
+
+@main.command()
+@click.argument("path", metavar="[FILE]", type=click.Path(path_type=Path), default=Path("build.toml"))
+def init(path: Path) -> None:
+    """Write a file with all options of a build, each with a word on it, for `build --config FILE`."""
+    from sftprep.cli.config_file import commented
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(commented(build, path.name))
+    except FileExistsError:
+        raise ConfigError(f"{path}: is there already; give another name") from None
+    click.echo(visible(f"{path}: name inputs and tokenizer in it, then run `sftprep build --config {path}`"))
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""The options of a build: flags and a TOML file -> BuildConfig."""
+"""The options of a build -> BuildConfig."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from sftprep import config
+from sftprep.cli.config_file import take_defaults
 from sftprep.config import BuildConfig
 from sftprep.errors import ConfigError
 from sftprep.layouts.kinds import LAYOUTS
@@ -21,38 +22,10 @@ from sftprep.stores.kinds import scheme_of
 from sftprep.visible import visible
 from sftprep.workers.runners import RUNNERS
 
+if TYPE_CHECKING:
+    from sftprep.dataset.manifest import Manifest
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def _load_toml(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Take defaults from a TOML file; a flag on the command line wins over it."""
-    if path is None:
-        return None
-    import tomllib
-
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    known = {option.name: option for option in ctx.command.params}
-    names = {name.replace("-", "_"): value for name, value in settings.items()}
-    for name, value in names.items():
-        if name not in known or name == "config_file":
-            raise ConfigError(f"{path}: unknown key {name!r}; keys are the options of `sftprep build --help`")
-        if isinstance(value, dict):
-            names[name] = [f"{key}={_toml_text(each)}" for key, each in value.items()]
-        elif isinstance(value, list):
-            names[name] = [str(each) for each in value]
-        elif not isinstance(value, bool):
-            names[name] = str(value)
-    ctx.default_map = {**(ctx.default_map or {}), **names}
-    return path
-
-
-def _toml_text(value: Any) -> str:
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _options(*decorators: Any) -> Callable[[_Command], _Command]:
@@ -127,8 +100,8 @@ build_options = _options(
         "config_file",
         type=click.Path(path_type=Path, dir_okay=False),
         is_eager=True,
-        callback=_load_toml,
-        help="TOML file with any of these options as keys; a flag wins over it.",
+        callback=take_defaults,
+        help="TOML file with any of these options as keys, or the manifest.json of a dataset; a flag wins over it.",
     ),
     click.option(
         "--max-length",
@@ -216,13 +189,21 @@ def build_config(options: dict[str, Any]) -> BuildConfig:
             raise click.UsageError(f"Missing {flag} (as an argument, or in --config).")
     if options["max_length"] is not None and options["seq_length"] is not None:
         raise click.UsageError("Give --max-length or --seq-length, not both.")
-    values = {key: value for key, value in options.items() if key not in ("config_file", "output", "seq_length")}
+    values = {key: value for key, value in options.items() if key not in ("output", "seq_length")}
     if options["seq_length"] is not None:
         values["max_length"] = options["seq_length"] + 1
     elif options["max_length"] is None:
         values["max_length"] = config.DEFAULT_MAX_LENGTH
     values["workers"] = options["workers"] if options["workers"] is not None else _cores()
     return _config_of(values)
+
+
+def same_as(ctx: click.Context, config: BuildConfig) -> Manifest | None:
+    """The manifest whose dataset a build is to give again: the one that all of its options come from."""
+    manifest: Manifest | None = ctx.params["config_file"]
+    own = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
+    told = any(ctx.get_parameter_source(name) in own for name in ("inputs", "tokenizer"))
+    return None if manifest is None or told or config.content_options() != dict(manifest.config) else manifest
 
 
 def template_config(options: dict[str, Any]) -> BuildConfig:
@@ -240,8 +221,11 @@ def _config_of(values: dict[str, Any]) -> BuildConfig:
             raise click.UsageError(f"--template-kwarg {pair!r}: expected NAME=VALUE.")
         kwargs[name] = config.template_value(text)
     values["template_kwargs"] = kwargs
+    manifest = values.pop("config_file", None)
     if values["chat_template"]:
         values["chat_template"] = _template_in(values["chat_template"])
+    elif manifest is not None:
+        values["chat_template"] = manifest.config["chat_template"]
     return BuildConfig(**values)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from sftprep.config import BuildConfig
 from sftprep.dataset.manifest import REJECTS, Manifest, load_manifest
+from sftprep.errors import ConfigError
 from sftprep.jobs.commit import commit_dataset, missing_tasks
-from sftprep.jobs.folder import adopt_plan, hold, no_temporaries
+from sftprep.jobs.folder import adopt_plan, hold, no_temporaries, what_differs
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.jobs.work import Job
 from sftprep.tokens.load_early import BegunTokenizer
@@ -36,14 +37,17 @@ def build_dataset(
     overwrite: bool = False,
     watch: Watch = NOBODY,
     tokenizer: BegunTokenizer | None = None,
+    again: Manifest | None = None,
 ) -> Manifest:
     """Plan, work, commit. Run again after a crash it does what is missing; after success it tokenizes nothing.
 
     overwrite: replace a dataset in the folder, which stays whole until the new one is. watch: is told how it goes.
-    tokenizer: if it is known already. Raises SftprepError of every kind; whatever happens, the folder holds a whole
-    dataset or none.
+    tokenizer: if it is known already. again: of a dataset that the new one has to be equal to. Raises SftprepError of every
+    kind; whatever happens, the folder holds a whole dataset or none.
     """
     plan, toolbox = make_plan(config, tokenizer)
+    if again and (differing := what_differs(plan, again)):
+        raise ConfigError(f"this would be another dataset than the manifest's: another {differing}")
     with hold(folder):
         target = adopt_plan(plan, folder, overwrite=overwrite)
         if target is None:

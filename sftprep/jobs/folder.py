@@ -144,6 +144,18 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 def _refusal(folder: Path, what: str, version: str, old: dict[str, Any], plan: Plan) -> DatasetError:
     """Name what differs between the plan and what is in the folder."""
+    differing = _differing(version, old, plan) or "order of the inputs"
+    return DatasetError(f"{folder}: {what} another {differing}; use --overwrite, or another folder")
+
+
+def what_differs(plan: Plan, manifest: Manifest) -> str:
+    """In what a dataset made by the plan would be another than the manifest's, in words; nothing where it is the same."""
+    if manifest.fingerprint == plan.fingerprint:
+        return ""
+    return _differing(manifest.sftprep, _facts(manifest), plan) or "order of the inputs"
+
+
+def _differing(version: str, old: dict[str, Any], plan: Plan) -> str:
     new = plan.facts()
     changed = [] if version == __version__ else [f"sftprep version ({version}, now {__version__})"]
     for name, value in new["config"].items():
@@ -157,9 +169,7 @@ def _refusal(folder: Path, what: str, version: str, old: dict[str, Any], plan: P
     new_inputs = {each["name"]: each["sha256"] for each in new["inputs"]}
     names = sorted(old_inputs.keys() | new_inputs.keys())
     changed += [f"input {name}" for name in names if old_inputs.get(name) != new_inputs.get(name)]
-    if not changed:
-        changed.append("order of the inputs")
-    return DatasetError(f"{folder}: {what} another {', '.join(changed)}; use --overwrite, or another folder")
+    return ", ".join(changed)
 
 
 def _forget(folder: Path) -> None:

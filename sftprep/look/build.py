@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from sftprep.config import BuildConfig
-from sftprep.dataset.manifest import REJECTS
+from sftprep.dataset.manifest import REJECTS, Manifest
 from sftprep.dataset.rejects import count_reasons
 from sftprep.jobs.build import build_dataset
 from sftprep.look.progress import BuildProgress
@@ -25,13 +25,14 @@ def watched_build(
     quiet: bool = False,
     as_json: bool = False,
     tokenizer: BegunTokenizer | None = None,
+    again: Manifest | None = None,
 ) -> None:
     """Build a dataset before the user's eyes. as_json: also say on standard output what was done, as one JSON object.
 
     Raises as `build_dataset` does.
     """
     with BuildProgress(quiet) as progress:
-        manifest = build_dataset(config, folder, overwrite=overwrite, watch=progress, tokenizer=tokenizer)
+        manifest = build_dataset(config, folder, overwrite=overwrite, watch=progress, tokenizer=tokenizer, again=again)
     if as_json:
         click.echo(as_json_line(stated(manifest, count_reasons(folder / REJECTS), progress)))
     if quiet:
