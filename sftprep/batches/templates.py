@@ -19,7 +19,7 @@ from sftprep.records.messages import ROLES, texts_of
 from sftprep.replay.replay_template import ReplayTemplate
 from sftprep.template.chat_template import open_template
 from sftprep.template.probes import TALK
-from sftprep.template.served import behind, ended
+from sftprep.template.served import behind, ended, without
 from sftprep.template.turns import Rendering, SpanPlaces, Told, rendering_of, told_of
 from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import MOST_LOST, Bounded, LimitError, Suspect
@@ -101,7 +101,7 @@ class Templates:
             return rendering.text, rendering
 
         _, rendering, adapted = take(conversation, self._config.tool_arguments, render, self._text_of, self._speaks)
-        return replace(self._as_served(conversation, rendering), adapted=adapted)
+        return replace(self._as_trained(conversation, rendering), adapted=adapted)
 
     def render_fast(self, conversation: Conversation) -> tuple[str, Told, bool]:
         """By replay, where the shape of the conversation is known; and whether the template took another variant of it."""
@@ -115,8 +115,9 @@ class Templates:
         else:
             self.by_jinja += len(text)
         self._lost_in_a_row = 0
-        if conversation.served is not None:
-            rendering = self._as_served(conversation, self.rendering_of(replace(conversation, served=None), text, told))
+        if conversation.served is not None or (conversation.left_out and conversation.left_out in text):
+            printed = self.rendering_of(replace(conversation, served=None, left_out=""), text, told)
+            rendering = self._as_trained(conversation, printed)
             places, reach = told_of(rendering)
             text, told = rendering.text, (self._one_object(places), reach)
         return text, told, adapted
@@ -149,6 +150,12 @@ class Templates:
         if asking.rendered != rendered:
             self.by_jinja += len(text)
         return text, told
+
+    def _as_trained(self, conversation: Conversation, rendering: Rendering) -> Rendering:
+        """What is trained of what the template prints. Raises ConversationError."""
+        rendering = self._as_served(conversation, rendering)
+        left_out = conversation.left_out
+        return without(rendering, left_out) if left_out and left_out in rendering.text else rendering
 
     def _as_served(self, conversation: Conversation, rendering: Rendering) -> Rendering:
         """The rendering of an example, whose last turn is to be trained as it is served. Raises ConversationError."""

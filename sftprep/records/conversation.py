@@ -43,6 +43,7 @@ class Conversation:
     # Roles, where messages have nothing but PLAIN, in that order, and text; None where that is not so, or was not looked at.
     plain_roles: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
     served: Served | None = None  # of an example, whose last turn is trained as it is served
+    left_out: str = ""  # words that are taken out of its text
 
     def until(self, count: int) -> Conversation:
         """Its first messages."""

@@ -1,8 +1,10 @@
-"""A turn as a server has it: behind just what the template prints when it asks for it, with the token that ends it."""
+"""Renderings that are trained otherwise than printed: a turn as a server has it, behind just what the template prints when it
+asks for it, with the token that ends it; a text without some words."""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -58,6 +60,25 @@ def ended(rendering: Rendering, end: str) -> Rendering:
         controls=tuple(sorted([*moved(rendering.controls), (stop, stop + len(end))])),
         forged=tuple(moved(rendering.forged)),
     )
+
+
+def without(rendering: Rendering, words: str) -> Rendering:
+    """A rendering that does not have these words, wherever they stood, and the control tokens in them."""
+    text = rendering.text
+    starts = [found.start() for found in re.finditer(re.escape(words), text)]
+
+    def moved(at: int) -> int:
+        before = bisect_left(starts, at)
+        return at - sum(min(len(words), at - start) for start in starts[:before][-1:]) - len(words) * max(before - 1, 0)
+
+    def kept(places: Sequence[Stretch]) -> tuple[Stretch, ...]:
+        return tuple((moved(begin), moved(after)) for begin, after in places if moved(begin) < moved(after))
+
+    spans = (
+        replace(span, start=moved(span.start), stop=moved(span.stop), turn=moved(span.turn)) for span in rendering.spans
+    )
+    controls, forged = kept(rendering.controls), kept(rendering.forged)
+    return replace(rendering, text=text.replace(words, ""), spans=tuple(spans), controls=controls, forged=forged)
 
 
 def last_turn(rendering: Rendering) -> list[Span]:

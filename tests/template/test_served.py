@@ -6,8 +6,10 @@ import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sftprep.template.served import behind, ended, is_answer
+from sftprep.template.served import behind, ended, is_answer, without
 from sftprep.template.turns import Rendering, Span, places_of
 
 TOKENS = re.compile("<[a-z/]+>")
@@ -83,3 +85,20 @@ def test_a_turn_that_has_what_the_prompt_has_is_no_answer(turn: str, asked: str,
     (span,) = told.spans
     told = replace(told, spans=(replace(span, turn=span.start - len("<a>")),))
     assert is_answer(told, asked, TOKENS) is answers
+
+
+@given(st.text("<t/>x\n", max_size=40), st.sampled_from(["<t></t>", "xx", "<t>\n"]), st.data())
+def test_words_are_taken_out_of_a_rendering(text: str, words: str, data: st.DataObject) -> None:
+    """Beside characters, each of which knows what it is in."""
+    edges = data.draw(st.lists(st.integers(0, len(text)), max_size=4).map(sorted))
+    spans = [Span(at, *pair, pair[0]) for at, pair in enumerate(zip(edges[::2], edges[1::2], strict=False))]
+    controls = [each.span() for each in TOKENS.finditer(text)]
+    found = without(Rendering(text, tuple(spans), tuple(controls)), words)
+
+    gone = {at for each in re.finditer(words, text) for at in range(*each.span())}
+    kept = [at for at in range(len(text)) if at not in gone]
+    assert found.text == "".join(text[at] for at in kept)
+    for span, old in zip(found.spans, spans, strict=True):
+        assert [kept[at] for at in range(span.start, span.stop)] == [at for at in kept if old.start <= at < old.stop]
+    left = [[at for at in kept if start <= at < stop] for start, stop in controls]
+    assert [[kept[at] for at in range(*each)] for each in found.controls] == [each for each in left if each]
