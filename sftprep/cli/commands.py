@@ -240,7 +240,7 @@ def cache(action: str | None, as_json: bool) -> None:
     """
     import json
 
-    from sftprep.tokens.cache import LIMIT, cache_folder, clear, held
+    from sftprep.cache import LIMIT, cache_folder, clear, held
 
     folder = cache_folder()
     size = clear() if action else held()

@@ -36,7 +36,7 @@ def take_defaults(ctx: click.Context, parameter: click.Parameter, path: Path | N
     try:
         data = path.read_bytes()
         manifest = _manifest(data) if data.lstrip()[:1] == b"{" else None
-        given = _of_manifest(manifest, path.parent) if manifest else _of_toml(data.decode(), _keys(ctx.command))
+        given = _of_manifest(manifest) if manifest else _of_toml(data.decode(), _keys(ctx.command))
     except (OSError, ValueError, ConfigError, DatasetError) as error:  # tomllib's and UTF-8's are ValueErrors
         raise ConfigError(f"{path}: {error}") from error
     ctx.default_map = {**(ctx.default_map or {}), **given}
@@ -105,11 +105,11 @@ def _manifest(data: bytes) -> Manifest:
     return parse_manifest(data)
 
 
-def _of_manifest(manifest: Manifest, folder: Path) -> dict[str, Any]:
+def _of_manifest(manifest: Manifest) -> dict[str, Any]:
     """As `_of_toml`; the text of the chat template is left to whoever makes the config."""
-    from sftprep.stores.places import as_given
+    from sftprep.stores.places import remembered_places
 
-    stated = {**manifest.config, **as_given(manifest.given, folder)}
+    stated = {**manifest.config, **remembered_places(manifest.fingerprint)}
     options = {name: value for name, value in stated.items() if value is not None}
     options.pop("chat_template", None)
     options["template_kwargs"] = [f"{name}={json.dumps(value)}" for name, value in options["template_kwargs"].items()]

@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -110,7 +110,6 @@ class Manifest:
     totals: Mapping[str, Count]  # at least TOTALS
     shards: tuple[ShardEntry, ...]
     files: Mapping[str, FileEntry]
-    given: Mapping[str, Any] = field(default_factory=dict)  # `stores.places`
 
     def to_bytes(self) -> bytes:
         """The file: ASCII JSON, sorted keys, indent 1, trailing newline, with the checksum as its first key."""
@@ -232,8 +231,8 @@ def _read(kind: Any, value: Any, at: str = "") -> Any:
         found = "is missing" if value is _MISSING else "is something else"
         raise DatasetError(f"{at or 'top level'} {found}; expected {_CALLED[expected]}")
     if is_record:
-        stated = {name: each for name, each in _hints(kind).items() if name in value or name in _needed(kind)}
-        return kind(**{name: _read(each, value.get(name, _MISSING), _below(at, name)) for name, each in stated.items()})
+        fields = {name: _read(each, value.get(name, _MISSING), _below(at, name)) for name, each in _hints(kind).items()}
+        return kind(**fields)
     if origin is Mapping:
         return {name: _read(inner[1], each, _below(at, name)) for name, each in value.items()}
     if origin is tuple:
@@ -256,12 +255,6 @@ def _admitted(value: Any, by: range | re.Pattern[str] | Collection[str], at: str
 
 def _below(at: str, key: str) -> str:
     return f"{at}.{key[:60]!r}" if at else repr(key)
-
-
-@cache
-def _needed(kind: Any) -> frozenset[str]:
-    """The fields of a dataclass that have no default."""
-    return frozenset(each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING)
 
 
 @cache

@@ -17,7 +17,7 @@ from sftprep.errors import DatasetError, InputError
 from sftprep.jobs.folder import clean_up, complete_manifest, read_plan, work_folder
 from sftprep.jobs.own_files import has_manifest, has_plan, refuse_to_replace, remove_folder
 from sftprep.jobs.plan import Plan
-from sftprep.stores.places import given_of
+from sftprep.stores.places import remember_places
 from sftprep.tokens.batch import dtype_for
 
 TOLERANT = Tolerance()
@@ -68,7 +68,7 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
             f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} dropped; "
             f"{target / REJECTS} says why"
         )
-    manifest = manifest_of(plan, folder, receipts, totals, {REJECTS: rejects})
+    manifest = manifest_of(plan, receipts, totals, {REJECTS: rejects})
     publish_bytes(target / MANIFEST, manifest.to_bytes())
     if load_manifest(target) != manifest:
         (target / MANIFEST).unlink()
@@ -77,6 +77,7 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
         exchange_folders(target, folder)
         remove_folder(target)
     clean_up(folder)
+    remember_places(plan.fingerprint, plan.config.inputs, plan.config.tokenizer)
     return manifest
 
 
@@ -113,13 +114,9 @@ def _join_rejects(receipts: list[ShardReceipt], folder: Path) -> FileEntry:
 
 
 def manifest_of(
-    plan: Plan,
-    folder: Path,
-    receipts: list[ShardReceipt],
-    totals: Totals,
-    more: Mapping[str, FileEntry] = MappingProxyType({}),
+    plan: Plan, receipts: list[ShardReceipt], totals: Totals, more: Mapping[str, FileEntry] = MappingProxyType({})
 ) -> Manifest:
-    """What the manifest says in a folder of splits that are done. more: files beside theirs."""
+    """What the manifest says of splits that are done. more: files beside theirs."""
     files = dict(more)
     shards = []
     for receipt in receipts:
@@ -137,7 +134,6 @@ def manifest_of(
         dtype=dtype_for(plan.tokenizer["vocab_size"]).name,
         pad_id=plan.tokenizer["pad_id"],
         tokenizer=plan.tokenizer,
-        given=given_of(plan.config.inputs, plan.config.tokenizer, folder),
         inputs=plan.inputs,
         totals=asdict(totals),
         shards=tuple(shards),

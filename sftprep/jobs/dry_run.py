@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -91,4 +90,4 @@ def count_dataset(
         totals.add(each.totals)
     reasons = counted(chain.from_iterable(each.reasons for each in found))
     lengths = np.sum([each.lengths for each in found], axis=0)
-    return manifest_of(plan, Path(), [], totals), Counts(totals, reasons, lengths)
+    return manifest_of(plan, [], totals), Counts(totals, reasons, lengths)

@@ -1,40 +1,37 @@
-"""What a build was told to read, as its dataset states it: relative to the dataset's folder, so that both may be moved together.
+"""Where a dataset's inputs and tokenizer lay when it was built: remembered on the machine that built it, in the user's cache.
 
-A name on the hub, an address and standard input are stated as they are.
+No dataset says so: it is the same wherever it was built.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from sftprep.cache import read_entry, write_entry
 from sftprep.stores.kinds import scheme_of
 
 _STANDARD_INPUT = "-"
 
 
-def given_of(inputs: Sequence[str], tokenizer: str, folder: Path) -> dict[str, Any]:
-    """For the manifest of a dataset in `folder`."""
-    place = tokenizer if not Path(tokenizer).is_dir() else _from_folder(tokenizer, folder)
-    return {"inputs": [_from_folder(each, folder) for each in inputs], "tokenizer": place}
+def remember_places(fingerprint: str, inputs: Sequence[str], tokenizer: str) -> None:
+    """What a build was told, for builds from other folders. fingerprint: of the dataset."""
+    if _STANDARD_INPUT in inputs:
+        return  # it is gone
+    places = [each if scheme_of(each) else str(Path(each).absolute()) for each in inputs]
+    place = str(Path(tokenizer).absolute()) if Path(tokenizer).is_dir() else tokenizer
+    write_entry("places", fingerprint, orjson.dumps({"inputs": places, "tokenizer": place}))
 
 
-def as_given(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The inverse, for the working folder."""
-    inputs, tokenizer = given.get("inputs", []), given.get("tokenizer")
-    found: dict[str, Any] = {"inputs": [_from_here(each, folder) for each in inputs]} if inputs else {}
-    return found | ({"tokenizer": _from_here(tokenizer, folder)} if tokenizer else {})
+def remembered_places(fingerprint: str) -> dict[str, Any]:
+    """The options `inputs` and `tokenizer` of the build that made a dataset; none where that is not known here."""
+    return read_entry("places", fingerprint, _decoded) or {}
 
 
-def _from_folder(place: str, folder: Path) -> str:
-    if place == _STANDARD_INPUT or scheme_of(place):
-        return place
-    path = Path(place)
-    real = path.parent.resolve() / path.name  # its own name has the suffix, where it leads may not
-    return f"./{Path(os.path.relpath(real, folder.resolve())).as_posix()}"
-
-
-def _from_here(place: str, folder: Path) -> str:
-    return os.path.normpath(folder.resolve() / place) if place.startswith("./") else place
+def _decoded(contents: bytes) -> dict[str, Any]:
+    """Raises an exception of some kind for others."""
+    stated = orjson.loads(contents)
+    return {"inputs": list(map(str, stated["inputs"])), "tokenizer": str(stated["tokenizer"])}

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
+from sftprep.cache import read_entry, write_entry
 from sftprep.errors import TokenizerError
 from sftprep.tokens.batch import TokenBatch, join_rows, split_rows
-from sftprep.tokens.cache import read_entry, write_entry
 from sftprep.tokens.engines import FastEngine, HfEngine, TokenEngine
 from sftprep.tokens.hostile_texts import hostile_texts, texts_sha256
 from sftprep.tokens.load_early import NOT_LOADED, Loaded

@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
+from sftprep.cache import read_entry, write_entry
 from sftprep.errors import TokenizerError, typed_errors
-from sftprep.tokens.cache import read_entry, write_entry
 from sftprep.tokens.hostile_texts import hostile_texts, texts_sha256
 from sftprep.visible import visible
 

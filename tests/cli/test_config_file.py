@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import tomllib
 from pathlib import Path
@@ -116,7 +114,7 @@ def test_the_commented_file_shows_every_option_with_its_default(tmp_path: Path) 
     assert (tmp_path / "job.toml").read_text() == text
 
 
-def test_a_manifest_builds_its_dataset_again(tmp_path: Path) -> None:
+def test_a_manifest_builds_its_dataset_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "a.jsonl", GOOD, GOOD, b"{")
     (tmp_path / "t.jinja").write_text(
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{{ x }}"
@@ -154,5 +152,6 @@ def test_a_manifest_builds_its_dataset_again(tmp_path: Path) -> None:
     Path(source).unlink()
     gone = sftprep("build", "--config", manifest, "-o", str(tmp_path / "changed"))
     assert (gone.returncode, "no such file" in gone.stderr) == (1, True)
-    given = json.loads((one / "manifest.json").read_text())["given"]
-    assert given == {"inputs": ["./../a.jsonl"], "tokenizer": f"./{os.path.relpath(TOKENIZER, one)}"}
+    monkeypatch.setenv("SFTPREP_CACHE", str(tmp_path / "empty"))
+    cleared = sftprep("build", "--config", manifest, "-o", str(tmp_path / "changed"))
+    assert (cleared.returncode, "Missing INPUT" in cleared.stderr) == (2, True)

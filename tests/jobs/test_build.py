@@ -186,9 +186,8 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
 def test_the_dataset_holds_no_path_of_this_machine(tmp_path: Path) -> None:
     build(tmp_path / "out", write(tmp_path / "a.jsonl", GOOD))
     for path in (tmp_path / "out").iterdir():
-        contents = path.read_bytes()
-        assert str(tmp_path).encode() not in contents
-        assert TOKENIZER.encode() not in contents.replace(os.path.relpath(TOKENIZER, tmp_path / "out").encode(), b"")
+        assert str(tmp_path).encode() not in path.read_bytes()
+        assert TOKENIZER.encode() not in path.read_bytes()
 
 
 def test_a_tokenizer_that_never_ends_costs_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

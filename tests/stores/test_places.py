@@ -1,4 +1,4 @@
-"""What a build was told to read is found again from the dataset's folder, wherever both are moved together."""
+"""Where inputs and tokenizer of a dataset lay is known on the machine that built it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ from pathlib import Path
 
 import pytest
 
-from sftprep.stores.places import as_given, given_of
+from sftprep.cache import write_entry
+from sftprep.stores.places import remember_places, remembered_places
+
+A, B = "a" * 64, "b" * 64
+pytestmark = pytest.mark.usefixtures("cache")
 
 
-def test_places_are_relative_to_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_are_found_again_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data" / "tokenizer").mkdir(parents=True)
-    (tmp_path / "data" / "a.jsonl").write_text("")
-    (tmp_path / "linked.jsonl").symlink_to(tmp_path / "data" / "a.jsonl")
     monkeypatch.chdir(tmp_path)
-    inputs = ("data/a.jsonl", str(tmp_path / "data"), "linked.jsonl", "data/*.jsonl", "-", "s3://bucket/x.jsonl")
-    given = given_of(inputs, "data/tokenizer", Path("out/one"))
-    assert given == {
-        "inputs": ["./../../data/a.jsonl", "./../../data", "./../../linked.jsonl", "./../../data/*.jsonl", *inputs[4:]],
-        "tokenizer": "./../../data/tokenizer",
-    }
+    remember_places(A, ("data/a.jsonl", str(tmp_path / "b"), "data/*.jsonl", "s3://bucket/x.jsonl"), "data/tokenizer")
     monkeypatch.chdir("data")
-    for found, place in zip(as_given(given, tmp_path / "out" / "one")["inputs"], inputs, strict=True):
-        assert found == (place if place in inputs[4:] else str(tmp_path / place))
+    inputs = [str(tmp_path / each) for each in ("data/a.jsonl", "b", "data/*.jsonl")]
+    assert remembered_places(A) == {
+        "inputs": [*inputs, "s3://bucket/x.jsonl"],
+        "tokenizer": str(tmp_path / "data" / "tokenizer"),
+    }
+    assert remembered_places(B) == {}
 
 
-def test_a_name_on_the_hub_stays_what_it_is(tmp_path: Path) -> None:
-    given = given_of(("a.jsonl",), "Qwen/Qwen3-0.6B", tmp_path)
-    assert as_given(given, tmp_path)["tokenizer"] == "Qwen/Qwen3-0.6B"
-    assert as_given({}, tmp_path) == {}
+def test_a_name_on_the_hub_stays_what_it_is_and_what_is_no_entry_counts_as_none() -> None:
+    remember_places(A, ("a.jsonl",), "Qwen/Qwen3-0.6B")
+    assert remembered_places(A)["tokenizer"] == "Qwen/Qwen3-0.6B"
+    write_entry("places", A, b"[]")
+    assert remembered_places(A) == {}
+    remember_places(B, ("-",), "t")
+    assert remembered_places(B) == {}

@@ -15,11 +15,11 @@ import pytest
 from small_tokenizer import cut_shower, resolve, save, train
 from tokenizers import AddedToken, Tokenizer, models, normalizers
 
+from sftprep.cache import write_entry
 from sftprep.errors import TokenizerError
 from sftprep.tokens import choose_engine as choose_engine_room
 from sftprep.tokens.ask_transformers import resolve_here
 from sftprep.tokens.batch import TokenBatch, split_rows
-from sftprep.tokens.cache import write_entry
 from sftprep.tokens.choose_engine import SAMPLE, check_equal, choose_engine, unsafe_trait
 from sftprep.tokens.engines import FastEngine, HfEngine
 from sftprep.tokens.hostile_texts import hostile_texts

@@ -17,10 +17,10 @@ import pytest
 from conftest import TOKENIZERS
 from small_tokenizer import save, shared_tokenizer, train
 
+from sftprep.cache import write_entry
 from sftprep.errors import TokenizerError
 from sftprep.tokens import resolve
 from sftprep.tokens.ask_transformers import resolve_here
-from sftprep.tokens.cache import write_entry
 from sftprep.tokens.resolve import Resolving, last_words, resolve_tokenizer
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from sftprep import cache as cache_room
+from sftprep.cache import LIMIT, Held, cache_folder, clear, held, read_entry, write_entry
 from sftprep.cli.commands import main
-from sftprep.tokens import cache as cache_room
-from sftprep.tokens.cache import LIMIT, Held, cache_folder, clear, held, read_entry, write_entry
 
 A, B, C, D = (letter * 64 for letter in "abcd")
 
@@ -86,7 +86,7 @@ PLACES: dict[str, Callable[[Path], object]] = {
 def test_what_is_no_regular_file_is_not_waited_for(cache: Path, place: Callable[[Path], object]) -> None:
     cache.mkdir()
     place(cache / f"engines-{A}")
-    code = f"from sftprep.tokens.cache import *; print(read_entry('engines', '{A}', bytes))"
+    code = f"from sftprep.cache import *; print(read_entry('engines', '{A}', bytes))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "None\n"
     write_entry("engines", A, b"anew")
@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path, monkeypatc
 
 
 def test_importing_it_costs_nothing() -> None:
-    code = "import sys, sftprep.tokens.cache; print(sorted({'numpy', 'orjson', 'click'} & sys.modules.keys()))"
+    code = "import sys, sftprep.cache; print(sorted({'numpy', 'orjson', 'click'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

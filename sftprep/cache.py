@@ -1,4 +1,5 @@
-"""Small files that spare the next job a second of work: what a tokenizer resolves to, which engine passed its check.
+"""Small files that spare the next job a second of work: what a tokenizer resolves to, which engine passed its check, where
+a dataset's inputs lay.
 
 Nothing depends on them. An entry carries the sha256 of its contents; one that is damaged, that no longer says what its
 reader expects or is no regular file counts as missing and is made anew, one that cannot be written is left out. At most
@@ -21,7 +22,7 @@ from typing import Literal, TypeVar, get_args
 from sftprep.regular_files import open_regular
 
 T = TypeVar("T")
-Kind = Literal["tokenizer", "engines"]
+Kind = Literal["tokenizer", "engines", "places"]
 LIMIT = 200_000_000  # bytes of all entries
 # The names of entries, and of those being written. No other file in the folder is ever counted or removed.
 _ENTRY = f"(?:{'|'.join(get_args(Kind))})-[0-9a-f]{{64}}"
