@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_dataset import origins, parquet
 
@@ -33,6 +33,7 @@ def packed(table: pa.Table, **options: Any) -> bytes:
     return stream.getvalue()
 
 
+@settings(max_examples=30)  # a process each
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**62), st.integers(0, 2**31 - 1), st.booleans()), min_size=1),
     st.integers(1, 7),

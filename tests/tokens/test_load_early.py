@@ -96,7 +96,7 @@ def given(loaded: Loaded, texts: list[str]) -> list[list[list[int]]]:
 TEXTS = ["The fox's tail, 12345!\n\n  return <|im_end|>x", "naïve 漢字 🙂 \u2028 don't", "a<think>b</think>", ""]
 
 
-@pytest.mark.parametrize("name", ["deepseek_v3", "llama3_1", "minimind-2", "minimind-3", "qwen3"])
+@pytest.mark.parametrize("name", ["deepseek_v3", "minimind-3", "qwen3"])
 def test_what_a_published_tokenizer_states_is_what_it_means(shared_data: Path, name: str) -> None:
     folder = shared_data / "tokenizers" / name
     guess = Guess(str(folder))  # while Transformers is asked
