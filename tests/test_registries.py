@@ -15,6 +15,8 @@ import orjson
 import pytest
 
 from sftprep import BuildConfig, Manifest, build_dataset
+from sftprep.containers.json_text import Record, Start, text_lines
+from sftprep.containers.kinds import KINDS, FileKind
 from sftprep.dataset.verify import verify_dataset
 from sftprep.errors import ConfigError
 from sftprep.exports.examples import Exported, OpenedRows
@@ -27,8 +29,6 @@ from sftprep.layouts.types import Rows
 from sftprep.masks.kinds import MASKS, MaskKind
 from sftprep.masks.scan import ScanRule, scan_rule
 from sftprep.records.forms import FORMS, Form
-from sftprep.records.json_text import Record, Start, text_lines
-from sftprep.records.kinds import KINDS, FileKind
 from sftprep.stores.kinds import STORES
 from sftprep.stores.types import Found
 from sftprep.workers.limits import Suspect

@@ -20,11 +20,11 @@ from sftprep.batches.templates import probe, template_text
 from sftprep.batches.toolbox import Toolbox, load, tokenizer_of
 from sftprep.checksum import Hash, with_checksum, without_checksum
 from sftprep.config import BuildConfig, fingerprint
+from sftprep.containers.files import PassedOver, Source, find_sources
+from sftprep.containers.splits import SourceInfo, Split, plan_splits, read_records
 from sftprep.dataset.manifest import InputEntry
 from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, TemplateError
 from sftprep.records.conversation import Conversation, parse_conversation
-from sftprep.records.files import PassedOver, Source, find_sources
-from sftprep.records.splits import SourceInfo, Split, plan_splits, read_records
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import Item, LimitError

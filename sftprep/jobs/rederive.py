@@ -11,13 +11,13 @@ import numpy as np
 
 from sftprep.batches.prepare import Preparer
 from sftprep.config import BuildConfig
+from sftprep.containers.splits import read_records
 from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from sftprep.dataset.origins import read_origins
 from sftprep.dataset.receipt import file_path
 from sftprep.dataset.verify import Problem
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.plan import Plan, make_plan
-from sftprep.records.splits import read_records
 
 Origin = tuple[str, int]  # a record's source and byte offset
 SAMPLED_SHARDS = 16

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cut_points, json_documents, texts_of_lines
 
+from sftprep.containers.json_text import LineCounter, Record, Start, array_elements, text_lines
 from sftprep.errors import InputError
-from sftprep.records.json_text import LineCounter, Record, Start, array_elements, text_lines
 
 LIMIT = 40
 
@@ -196,8 +196,8 @@ def test_any_bytes_are_read_as_an_array_in_the_same_way_however_chunked(text: by
 MEASURE = """
 import sys
 from pathlib import Path
-from sftprep.records.files import find_sources
-from sftprep.records.splits import plan_splits, read_records
+from sftprep.containers.files import find_sources
+from sftprep.containers.splits import plan_splits, read_records
 infos, splits = plan_splits(find_sources(sys.argv[1:]).sources)
 for split in splits:
     for record in read_records(split, infos, max_record=8 << 20):

@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sftprep.records.compressed import CODECS, read_chunks
-from sftprep.records.json_text import MAX_RECORD, LineCounter, Record, Start, array_elements, text_lines
+from sftprep.containers.compressed import CODECS, read_chunks
+from sftprep.containers.json_text import MAX_RECORD, LineCounter, Record, Start, array_elements, text_lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sftprep.records.compressed import CHUNK
-from sftprep.records.json_text import LineCounter
-from sftprep.records.kinds import ARRAY, Start, kind_of_file, suffix_of
+from sftprep.containers.compressed import CHUNK
+from sftprep.containers.json_text import LineCounter
+from sftprep.containers.kinds import ARRAY, Start, kind_of_file, suffix_of
 
 
 @pytest.mark.parametrize(

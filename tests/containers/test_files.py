@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sftprep.containers.files import PassedOver, find_sources
 from sftprep.errors import InputError
-from sftprep.records.files import PassedOver, find_sources
 
 
 @pytest.fixture

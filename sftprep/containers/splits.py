@@ -15,11 +15,11 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from sftprep.checksum import Count, Hash
+from sftprep.containers.compressed import CHUNK, codec_of, read_chunks
+from sftprep.containers.files import Source
+from sftprep.containers.json_text import MAX_RECORD, LineCounter, Record, Start
+from sftprep.containers.kinds import kind_of_file
 from sftprep.errors import InputError
-from sftprep.records.compressed import CHUNK, codec_of, read_chunks
-from sftprep.records.files import Source
-from sftprep.records.json_text import MAX_RECORD, LineCounter, Record, Start
-from sftprep.records.kinds import kind_of_file
 from sftprep.stores.kinds import store_of
 
 MIN_SPLIT, MAX_SPLIT = 1 << 20, 64 << 20  # bytes

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import texts_of_lines
 
+from sftprep.containers.files import find_sources
+from sftprep.containers.json_text import Record
+from sftprep.containers.splits import MIN_SPLIT, Range, SourceInfo, Split, plan_splits, read_batches, read_records
 from sftprep.errors import InputError
-from sftprep.records.files import find_sources
-from sftprep.records.json_text import Record
-from sftprep.records.splits import MIN_SPLIT, Range, SourceInfo, Split, plan_splits, read_batches, read_records
 
 
 def write_lines(path: Path, count: int, width: int = 100) -> Path:

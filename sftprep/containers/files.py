@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sftprep.containers.compressed import CODECS
+from sftprep.containers.kinds import KINDS, suffix_of
 from sftprep.errors import InputError
-from sftprep.records.compressed import CODECS
-from sftprep.records.kinds import KINDS, suffix_of
 from sftprep.stores.kinds import store_of
 
 
