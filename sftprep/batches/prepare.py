@@ -18,7 +18,7 @@ from sftprep.batches.contexts import Contexts
 from sftprep.batches.exact_way import weights_of
 from sftprep.batches.toolbox import Toolbox
 from sftprep.config import BuildConfig
-from sftprep.containers.json_text import Record
+from sftprep.containers.record import Record
 from sftprep.dataset.origins import Provenance
 from sftprep.dataset.receipt import Reject, Totals
 from sftprep.dataset.shard_writer import Prepared

@@ -124,13 +124,15 @@ class Plan:
                     raise ValueError("a split goes beyond the inputs")
 
 
-def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> tuple[Plan, Toolbox]:
+def make_plan(
+    config: BuildConfig, tokenizer: BegunTokenizer | None = None, spooled: Source | None = None
+) -> tuple[Plan, Toolbox]:
     """Look at inputs and tokenizer and say what is to be done. Writes nothing.
 
-    tokenizer: if it is known already. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
+    tokenizer: if it is known already. spooled: what was read from standard input. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
     be done.
     """
-    found = find_sources(config.inputs, strict=config.strict)
+    found = find_sources(config.inputs, strict=config.strict, spooled=spooled)
     tokenizer = tokenizer or tokenizer_of(config)
     size = sum(source.bytes for source in found.sources)
     read = None if size >= _MUCH else _read_through(config, found.sources)  # Transformers may still be asked
@@ -165,7 +167,7 @@ def _probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
 
 def _read_through(config: BuildConfig, found: Sequence[Source]) -> tuple[list[SourceInfo], list[Split]]:
     """The inputs, hashed, and their splits."""
-    sources, splits = plan_splits(found)
+    sources, splits = plan_splits(found, reading=config.reading)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
     return sources, splits
@@ -187,6 +189,6 @@ def first_conversations(
 ) -> Iterator[Conversation]:
     """The inputs' conversations from the start; records that cannot be used are passed over."""
     for split in splits:
-        for record in read_records(split, sources):
+        for record in read_records(split, sources, config.reading):
             with suppress(ConversationError):
                 yield parse_conversation(record.data, config.record_format)

@@ -15,8 +15,8 @@ from typing import Any
 from sftprep.batches.prepare import Preparer
 from sftprep.batches.toolbox import Toolbox, load
 from sftprep.config import Tolerance
-from sftprep.containers.json_text import Record
-from sftprep.containers.splits import read_batches
+from sftprep.containers.record import Record
+from sftprep.containers.splits import MOST_RECORDS, read_batches
 from sftprep.dataset.folders import folder_lock
 from sftprep.dataset.manifest import REJECTS
 from sftprep.dataset.origins import warm_parquet
@@ -52,8 +52,8 @@ class Job:
         """Compute one split; the returned callable makes it durable and leaves the receipt."""
         writer = ShardWriter(self._folder, order.task, self._plan.config.width, self._dtype, self._names)
         stage, seconds = self._preparer.stage, self._preparer.seconds
-        most = {"max_records": 1} if order.careful else {}
-        batches = read_batches(self._plan.splits[order.task], self._plan.sources, **most)
+        most = 1 if order.careful else MOST_RECORDS
+        batches = read_batches(self._plan.splits[order.task], self._plan.sources, self._plan.config.reading, most)
         try:
             while True:
                 with stage("reading"):
