@@ -28,10 +28,11 @@ from sftprep.workers.trial import run_apart
 
 _BATCH_BYTES, _BATCH_ROWS = 4 << 20, 512  # at most, of what is unpacked at a time, if rows are of one size
 _BUFFER = 1 << 20  # bytes read at a time
-_MEMORY = 256 << 20  # bytes that reading a file may take, beside that of a few records of the largest size
+_MEMORY = 128 << 20  # bytes that reading a file may take, beside that of a few records of the largest size
 _SECONDS, _BYTES_A_SECOND = 60.0, 4e6  # of processor time, for any file and for what it has on disk
 _MOST_FOOTER = 256 << 20  # bytes of a string, and entries of a list, in what a Parquet file states of itself
 _NULLS_STAY = frozenset({"chat_template_kwargs", "documents"})
+_SHARED = ("dictionary", "view", "run_end")  # in the names of types whose rows may be the same bytes, repeated
 _NAMED = 8  # columns, in an error
 
 
@@ -80,20 +81,19 @@ class _Arrow:
     """Either form, a file of batches or a stream of them, mapped into memory."""
 
     def __init__(self, file: Any) -> None:
-        self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.schema: Any = self._open(None).schema
-
-    def _open(self, fields: list[int] | None) -> Any:
         import pyarrow as pa
 
-        open_form = pa.ipc.open_file if self._mapped[:6] == b"ARROW1" else pa.ipc.open_stream
-        options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
-        return open_form(pa.py_buffer(self._mapped), options=options)
+        self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._is_file = self._mapped[:6] == b"ARROW1"
+        options = pa.ipc.IpcReadOptions(use_threads=False)  # with included_fields it would copy what is mapped
+        open_form = pa.ipc.open_file if self._is_file else pa.ipc.open_stream
+        self._reader = open_form(pa.py_buffer(self._mapped), options=options)
+        self.schema: Any = self._reader.schema
 
     def groups(self, columns: list[str]) -> Iterator[Group]:
-        reader = self._open([at for at, name in enumerate(self.schema.names) if name in columns])
-        is_stream = not hasattr(reader, "num_record_batches")
-        for batch in reader if is_stream else map(reader.get_batch, range(reader.num_record_batches)):
+        reader = self._reader
+        whole = map(reader.get_batch, range(reader.num_record_batches)) if self._is_file else iter(reader)
+        for batch in (each.select(columns) for each in whole):
             size = max(1, batch.get_total_buffer_size())
             yield Group(batch.num_rows, size, partial(self._slices, batch, _rows_at_once(batch.num_rows, size)))
 
@@ -126,10 +126,9 @@ def index(form: Form, path: str, chunks: Iterable[bytes], reading: Reading) -> I
     seconds = _SECONDS + size / _BYTES_A_SECOND
     step = partial(_read_through, form, path, reading)
     try:
-        groups = run_apart(step, what="unpacking it", seconds=seconds, memory=memory + mapped)
+        groups = run_apart(step, what="reading it", seconds=seconds, memory=memory + mapped)
     except LimitError as error:
-        remedy = "write it again with fewer rows in a page or batch"
-        raise InputError(f"{path}: {error}; at most {memory >> 20:,} MB are given to it; {remedy}") from None
+        raise InputError(f"{path}: {error}; write it again, with fewer rows in a row group or batch") from None
     ends = list(accumulate((size for _, size in groups), initial=0))
     rows = list(accumulate((count for count, _ in groups), initial=0))
     marks = range(1, len(groups))
@@ -144,12 +143,27 @@ def _read_through(form: Form, path: str, reading: Reading) -> list[tuple[int, in
     pa.set_memory_pool(pa.system_memory_pool())  # the default one first reserves a gigabyte of address space
     found = []
     with _opened(form, path) as file:
-        for group in file.groups(_columns(file, path, reading)):
-            rows = sum(batch.num_rows for batch in group.batches())
+        columns = _columns(file, path, reading)
+        shared = any(word in str(file.schema.field(name).type) for name in columns for word in _SHARED)
+        for group in file.groups(columns):
+            rows = 0
+            for batch in group.batches():
+                rows += batch.num_rows
+                if shared:
+                    batch.to_pylist()
+                elif form is ARROW:  # which is read as it lies there; what is unpacked of Parquet is valid
+                    _compact(batch).validate(full=True)
             if rows != group.rows:
                 raise InputError(f"{path}: a row group holds {rows} rows, and states {group.rows}")
             found.append((group.rows, group.bytes))
     return found
+
+
+def _compact(batch: Any) -> Any:
+    """A copy without what a slice leaves out, which would be validated each time."""
+    import pyarrow as pa
+
+    return pa.ipc.read_record_batch(batch.serialize(), batch.schema)
 
 
 def records(form: Form, path: str, place: Range, reading: Reading) -> Iterator[Record]:
@@ -191,7 +205,8 @@ def _opened(form: Form, path: str) -> Iterator[_Opened]:
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read: {first_line(error)}") from error
+        remedy = "" if getattr(error, "errno", None) else "; is it whole? Fetch it or write it again"
+        raise InputError(f"{path}: cannot be read: {first_line(error)}{remedy}") from error
 
 
 def _columns(file: _Opened, path: str, reading: Reading) -> list[str]:
@@ -248,13 +263,21 @@ def _shape(kind: Any, *, nulls: bool) -> Shape | None:
         item = _shape(kind.item_type, nulls=nulls) or _as_is
         return lambda pairs: {key: _or_none(item, value) for key, value in pairs}
     if pa.types.is_struct(kind):
-        fields = {field.name: _shape(field.type, nulls=nulls) or _as_is for field in kind}
-        if nulls:
-            return lambda value: {key: _or_none(fields[key], each) for key, each in value.items()}
-        return lambda value: {key: fields[key](each) for key, each in value.items() if each is not None}
+        return _shape_of_objects({field.name: _shape(field.type, nulls=nulls) for field in kind}, nulls=nulls)
     if inner := _shape(kind.value_type, nulls=nulls) if hasattr(kind, "value_type") else None:
-        return lambda items: [_or_none(inner, each) for each in items]
+        return lambda items: [None if each is None else inner(each) for each in items]
     return None
+
+
+def _shape_of_objects(fields: dict[str, Shape | None], *, nulls: bool) -> Shape | None:
+    given = {name: shape for name, shape in fields.items() if shape}
+    if nulls and not given:
+        return None
+    if nulls:
+        return lambda value: {key: _or_none(given.get(key, _as_is), each) for key, each in value.items()}
+    if not given:  # most messages
+        return lambda value: {key: each for key, each in value.items() if each is not None}
+    return lambda value: {key: given.get(key, _as_is)(each) for key, each in value.items() if each is not None}
 
 
 def _or_none(shape: Shape, value: Any) -> Any:

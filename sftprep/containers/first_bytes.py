@@ -53,7 +53,7 @@ def check_file(path: str) -> None:
     suffix, codec = suffix_of(path), codec_of(path)
     columnar = suffix in COLUMNAR
     found, end = _what_is(path)
-    if codec is None and columnar:
+    if columnar:
         _check_columnar(path, "Parquet" if suffix == ".parquet" else "Arrow", found, end)
     elif codec != found and found is not None:
         right = _SUFFIXES.get(found)
@@ -83,11 +83,13 @@ def _what_is(path: str) -> tuple[str | None, bytes]:
 
 
 def _check_columnar(path: str, expected: str, found: str | None, end: bytes) -> None:
-    if found == "encrypted Parquet" or (found == "Parquet" and end == b"PARE"):
-        raise InputError(f"{path}: is encrypted; decrypt it first")
+    if not end:
+        raise InputError(f"{path}: has no bytes; expected {expected}")
+    if found == "Parquet" and end == b"PARE":
+        found = "encrypted Parquet"
     if found != expected and (found or expected == "Parquet"):
-        what = f"is {found}" if found else f"does not begin as {expected} does"
-        raise InputError(f"{path}: {what}, not {expected}; give it its right name, or write it again")
+        remedy = _REMEDIES.get(found or "", "give it its right name, or write it again")
+        raise InputError(f"{path}: is {found or 'something else'}; expected {expected}; {remedy}")
     if found == "Parquet" and end != b"PAR1":
         raise InputError(f"{path}: is cut off: a Parquet file ends with PAR1; fetch it again")
 
@@ -98,7 +100,7 @@ def _check_text(path: str) -> None:
         if head.startswith(start) and b"\0" in head[:64]:
             name = Path(path).name
             raise InputError(
-                f"{path}: is {encoding[:6]}; expected UTF-8: iconv -f {encoding} -t UTF-8 {name} > utf8-{name}"
+                f"{path}: is {encoding[:6]}; expected UTF-8; convert it: iconv -f {encoding} -t UTF-8 {name} > utf8-{name}"
             )
     lines = [line for line in head.split(b"\n", 100 * _LINES) if line.strip()][:_LINES]
     if len(lines) > 1 and not any(line.lstrip().startswith((b"{", b"[")) for line in lines):
