@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sftprep import FORMAT_VERSION, __version__
+from sftprep.containers.record import MAX_RECORD, Reading
 from sftprep.errors import ConfigError, InputError
 from sftprep.layouts.kinds import LAYOUTS
 from sftprep.masks.kinds import MASKS, MaskKind
@@ -30,7 +31,7 @@ DEFAULT_MAX_LENGTH = 1024
 MOST_LEVELS = 100  # of a value, as of a record
 MOST_TEMPLATE = 1 << 20  # characters; published ones have up to 30,000
 CALL_OPTIONS = frozenset(  # never those of an earlier call
-    {"strict", "trust_remote_code", "workers", "engine", "on_error", "max_rejects"}
+    {"strict", "input_name", "trust_remote_code", "workers", "engine", "on_error", "max_rejects"}
 )
 # Options that change how the work is done but not one byte of the result.
 _EXECUTION_OPTIONS = CALL_OPTIONS | {"inputs", "tokenizer", "tokenizer_engine"}
@@ -62,6 +63,7 @@ class BuildConfig:
     chat_template: str | None = None  # the text of the template, not its path
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     record_format: str = "auto"
+    max_record_bytes: int = MAX_RECORD  # of a line, an array's element or a row as JSON; a longer one is rejected
     max_length: int = DEFAULT_MAX_LENGTH
     layout: str = "padded"
     mask: str = "turns"
@@ -86,6 +88,7 @@ class BuildConfig:
     engine: str = "local"  # who runs the workers
     on_error: str = "reject"
     max_rejects: str | None = None
+    input_name: str = "stdin.jsonl"  # of standard input, which is the input "-"; its suffix says what is in it
     strict: bool = False  # refuse folders and globs with files in them that are not read
 
     def __post_init__(self) -> None:
@@ -107,6 +110,8 @@ class BuildConfig:
             raise ConfigError(f"--max-length {self.max_length}: a target needs at least 2 tokens")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit {self.limit}: at least 1")
+        if self.max_record_bytes < 1:
+            raise ConfigError(f"--max-record-bytes {self.max_record_bytes}: at least 1")
         if self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: at least 1")
         for name in sorted(frozenset().union(*(kind.options for kind in MASKS.values())) - self.mask_kind.options):
@@ -158,6 +163,11 @@ class BuildConfig:
     def tolerance(self) -> Tolerance:
         """What this call puts up with."""
         return Tolerance(self.on_error, self.max_rejects)
+
+    @property
+    def reading(self) -> Reading:
+        """How records are read."""
+        return Reading(self.max_record_bytes)
 
     @property
     def width(self) -> int:

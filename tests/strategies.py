@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -368,3 +369,8 @@ def loops() -> st.SearchStrategy[list[str | Loop]]:
         max_leaves=8,
     )
     return st.lists(texts | st.lists(st.tuples(st.none() | st.integers(0, 11), turns), max_size=3), max_size=4)
+
+
+def chunks_of(text: bytes, points: list[int]) -> list[bytes]:
+    bounds = [0, *sorted({point for point in points if 3 <= point < len(text)}), len(text)]
+    return [text[start:stop] for start, stop in pairwise(bounds) if start < stop]

@@ -15,6 +15,9 @@ import orjson
 import pytest
 
 from sftprep import BuildConfig, Manifest, build_dataset
+from sftprep.containers.json_text import index_lines, read_lines
+from sftprep.containers.kinds import KINDS, FileKind
+from sftprep.containers.record import Range, Reading, Record
 from sftprep.dataset.verify import verify_dataset
 from sftprep.errors import ConfigError
 from sftprep.exports.examples import Exported, OpenedRows
@@ -27,8 +30,6 @@ from sftprep.layouts.types import Rows
 from sftprep.masks.kinds import MASKS, MaskKind
 from sftprep.masks.scan import ScanRule, scan_rule
 from sftprep.records.forms import FORMS, Form
-from sftprep.records.json_text import Record, Start, text_lines
-from sftprep.records.kinds import KINDS, FileKind
 from sftprep.stores.kinds import STORES
 from sftprep.stores.types import Found
 from sftprep.workers.limits import Suspect
@@ -70,13 +71,11 @@ def test_a_form(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_kind_of_file(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def records(chunks: Iterator[bytes], place: Start, most: int) -> Iterator[Record]:
-        for line in text_lines(chunks, place, most):
+    def records(path: str, place: Range, reading: Reading) -> Iterator[Record]:
+        for line in read_lines(path, place, reading):
             yield line._replace(data=messages(*line.data.decode().split("\t")))
 
-    monkeypatch.setitem(
-        KINDS, ".tsv", lambda path: FileKind(cut=True, count=lambda path, lines: lines.records, records=records)
-    )
+    monkeypatch.setitem(KINDS, ".tsv", lambda path, reading: FileKind(index_lines, records))
     toys = tmp_path / "toys.tsv"
     toys.write_text("\n".join("\t".join(pair) for pair in TALK))
     _, expected = build(tmp_path / "expected", source)

@@ -19,6 +19,7 @@ from sftprep.batches.exact_way import weights_of
 from sftprep.batches.lengths import count_at_lengths
 from sftprep.batches.toolbox import Toolbox
 from sftprep.config import BuildConfig
+from sftprep.containers.record import Record
 from sftprep.dataset.origins import Provenance
 from sftprep.dataset.receipt import Reject, Totals
 from sftprep.dataset.shard_writer import Prepared
@@ -27,7 +28,6 @@ from sftprep.layouts.kinds import layout
 from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
 from sftprep.records.conversation import Conversation, parse_conversation
-from sftprep.records.json_text import Record
 from sftprep.records.said import KINDS, LeftOut, in_words
 from sftprep.tokens.batch import TokenBatch, dtype_for
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -41,12 +42,13 @@ def _option(name: str, text: str, flag: str | None = None, *, choices: Collectio
     """The option of one of a build's fields, which has its default. flag: how it is spelled, if not as the field."""
     default = BuildConfig.__dataclass_fields__[name].default
     flag = flag or f"--{name.replace('_', '-')}"
+    more.setdefault("show_default", default is not False)
     if isinstance(default, bool):
         more["is_flag"] = True
         flag += f"/--no-{flag[2:]}" if default else ""
     if choices:
         more["type"] = click.Choice(tuple(choices))
-    return click.option(flag, name, default=default, show_default=default is not False, help=text, **more)
+    return click.option(flag, name, default=default, help=text, **more)
 
 
 class _Folder(click.Path):
@@ -59,6 +61,15 @@ class _Folder(click.Path):
                 f"{value}: datasets behind {scheme}:// are not possible yet; give a folder on this machine"
             )
         return super().convert(value, param, ctx)
+
+
+def _bytes(text: str | int) -> int:
+    """A number of bytes, such as 1000, 64MiB or 1GB."""
+    found = re.fullmatch(r"(\d+) *([KMG]?)(i?)B?", str(text), re.IGNORECASE)
+    if not found:
+        raise click.BadParameter(f"{text!r} is no number of bytes, such as 1000, 64MiB or 1GB.")
+    unit = 1024 if found[3] else 1000
+    return int(found[1]) * int(unit ** " KMG".index(found[2].upper() or " "))
 
 
 FOLDER = _Folder(path_type=Path)
@@ -111,6 +122,14 @@ build_options = _options(
     click.option("--seq-length", type=int, help="Width of the arrays; instead of --max-length."),
     _option("layout", "How conversations lie in rows.", choices=LAYOUTS),
     _option("record_format", "Kind of the records; auto looks at each.", "--format", choices=("auto", *FORMS)),
+    _option("input_name", "Name of standard input, the INPUT -; its suffix says what is in it.", metavar="NAME"),
+    _option(
+        "max_record_bytes",
+        "A record that is longer is rejected, unread.  [default: 64MiB]",
+        type=_bytes,
+        show_default=False,
+        metavar="N|NMiB",
+    ),
     *_TEMPLATE,
     _option("mask", "How trained tokens are found.", choices=MASKS),
     *_TRAINED,

@@ -16,7 +16,7 @@ from sftprep.config import BuildConfig
 from sftprep.dataset.manifest import Manifest
 from sftprep.dataset.receipt import Reject, Totals
 from sftprep.dataset.rejects import ReasonCount, counted
-from sftprep.jobs.build import NOBODY, Watch
+from sftprep.jobs.build import NOBODY, Watch, standard_input
 from sftprep.jobs.commit import manifest_of
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.jobs.work import SplitReader
@@ -75,7 +75,12 @@ def count_dataset(
 
     Raises SftprepError as that does, but for records that are rejected, however many they are.
     """
-    plan, toolbox = make_plan(config, tokenizer)
+    with standard_input(config) as spooled:
+        plan, toolbox = make_plan(config, tokenizer, spooled)
+        return _count(config, watch, plan, toolbox)
+
+
+def _count(config: BuildConfig, watch: Watch, plan: Plan, toolbox: Toolbox) -> tuple[Manifest, Counts]:
     gathering = _Gathering(watch)
     watch.begin(plan, sum(place.stop - place.start for split in plan.splits for place in split.ranges))
     watch.update(Report(note=toolbox.reason))

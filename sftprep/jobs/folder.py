@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sftprep import __version__
+from sftprep.containers.files import PassedOver
 from sftprep.dataset.folders import folder_lock, make_folder
 from sftprep.dataset.manifest import Manifest, load_manifest
 from sftprep.dataset.receipt import RECEIPTS, REJECTS_FOLDER
@@ -29,7 +30,6 @@ from sftprep.jobs.own_files import (
     remove_temporaries,
 )
 from sftprep.jobs.plan import Plan
-from sftprep.records.files import PassedOver
 
 
 def new_folder(folder: Path) -> Path:

@@ -20,11 +20,11 @@ from sftprep.batches.templates import probe, template_text
 from sftprep.batches.toolbox import Toolbox, load, tokenizer_of
 from sftprep.checksum import Hash, with_checksum, without_checksum
 from sftprep.config import BuildConfig, fingerprint
+from sftprep.containers.files import PassedOver, Source, find_sources
+from sftprep.containers.splits import SourceInfo, Split, first_records, plan_splits, read_records
 from sftprep.dataset.manifest import InputEntry
 from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, TemplateError
 from sftprep.records.conversation import Conversation, parse_conversation
-from sftprep.records.files import PassedOver, Source, find_sources
-from sftprep.records.splits import SourceInfo, Split, first_records, plan_splits, read_records
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import Item, LimitError
@@ -125,13 +125,15 @@ class Plan:
                     raise ValueError("a split goes beyond the inputs")
 
 
-def make_plan(config: BuildConfig, tokenizer: BegunTokenizer | None = None) -> tuple[Plan, Toolbox]:
+def make_plan(
+    config: BuildConfig, tokenizer: BegunTokenizer | None = None, spooled: Source | None = None
+) -> tuple[Plan, Toolbox]:
     """Look at inputs and tokenizer and say what is to be done. Writes nothing.
 
-    tokenizer: if it is known already. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
+    tokenizer: if it is known already. spooled: what was read from standard input. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
     be done.
     """
-    found = find_sources(config.inputs, strict=config.strict)
+    found = find_sources(config.inputs, strict=config.strict, spooled=spooled)
     tokenizer = tokenizer or tokenizer_of(config)
     size = sum(source.bytes for source in found.sources)
     read = None if size >= _MUCH else _read_through(config, found.sources)  # Transformers may still be asked
@@ -166,10 +168,12 @@ def _probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
 
 def _read_through(config: BuildConfig, found: Sequence[Source]) -> tuple[list[SourceInfo], list[Split]]:
     """The inputs, hashed, and their splits."""
-    sources, splits = plan_splits(found)
+    sources, splits = plan_splits(found, reading=config.reading)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
-    return sources, splits if config.limit is None else first_records(splits, sources, config.limit)
+    if config.limit is not None:
+        splits = first_records(splits, sources, config.limit, config.reading)
+    return sources, splits
 
 
 def _planned(resolved: ResolvedTokenizer, template: str) -> PlannedTokenizer:
@@ -188,6 +192,6 @@ def first_conversations(
 ) -> Iterator[Conversation]:
     """The inputs' conversations from the start; records that cannot be used are passed over."""
     for split in splits:
-        for record in read_records(split, sources):
+        for record in read_records(split, sources, config.reading):
             with suppress(ConversationError):
                 yield parse_conversation(record.data, config.record_format)

@@ -11,13 +11,13 @@ import numpy as np
 
 from sftprep.batches.prepare import Preparer
 from sftprep.config import BuildConfig
+from sftprep.containers.splits import read_records
 from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from sftprep.dataset.origins import read_origins
 from sftprep.dataset.receipt import file_path
 from sftprep.dataset.verify import Problem
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.plan import Plan, make_plan
-from sftprep.records.splits import read_records
 
 Origin = tuple[str, int]  # a record's source and byte offset
 SAMPLED_SHARDS = 16
@@ -76,7 +76,7 @@ def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) ->
             wanted[place].append(number)
     records = [
         record
-        for record in read_records(plan.splits[task], plan.sources)
+        for record in read_records(plan.splits[task], plan.sources, plan.config.reading)
         if (plan.sources[record.source].name, record.offset) in wanted
     ]
     if len(records) != len(wanted):

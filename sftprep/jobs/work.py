@@ -15,6 +15,8 @@ from typing import Any
 from sftprep.batches.prepare import Preparer
 from sftprep.batches.toolbox import Toolbox, load
 from sftprep.config import Tolerance
+from sftprep.containers.record import Record
+from sftprep.containers.splits import MOST_RECORDS, read_batches
 from sftprep.dataset.folders import folder_lock
 from sftprep.dataset.manifest import REJECTS
 from sftprep.dataset.origins import warm_parquet
@@ -25,8 +27,6 @@ from sftprep.jobs.commit import TOLERANT, receipt_of
 from sftprep.jobs.folder import complete_manifest, make_subfolders, read_plan, work_folder
 from sftprep.jobs.own_files import has_manifest
 from sftprep.jobs.plan import Plan
-from sftprep.records.json_text import Record
-from sftprep.records.splits import read_batches
 from sftprep.tokens.batch import dtype_for
 from sftprep.workers.limits import UNLIMITED, Bounded, Item, Suspect
 from sftprep.workers.runners import runner
@@ -51,8 +51,8 @@ class SplitReader:
     def prepared(self, order: Order, report: Callable[[Report], None]) -> Iterator[Prepared]:
         """A split's rows, batch by batch; each is reported when it is done with."""
         seconds = self._preparer.seconds
-        most = {"max_records": 1} if order.careful else {}
-        batches = read_batches(self.plan.splits[order.task], self.plan.sources, **most)
+        most = 1 if order.careful else MOST_RECORDS
+        batches = read_batches(self.plan.splits[order.task], self.plan.sources, self.plan.config.reading, most)
         while True:
             with self.stage("reading"):
                 batch = next(batches, None)

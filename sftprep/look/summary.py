@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from sftprep.containers.files import PassedOver
 from sftprep.dataset.manifest import REJECTS, Manifest
 from sftprep.dataset.receipt import REJECT_KINDS
 from sftprep.dataset.rejects import ReasonCount, count_reasons
 from sftprep.look.progress import MEGA, BuildProgress, QuietConsole
-from sftprep.records.files import PassedOver
 from sftprep.visible import visible
 
 _FORGED = {

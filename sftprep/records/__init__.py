@@ -1,4 +1,4 @@
-"""In: names of files. Does: finds them, cuts them into splits, reads records, brings each into one schema. Out: Conversations.
+"""In: the bytes of a record. Does: tells its form, brings it into one schema. Out: Conversations.
 
-To others: `splits` (find, cut, read), `conversation.parse_conversation`, `forms.FORMS`, `kinds.KINDS`.
+To others: `conversation.parse_conversation`, `forms.FORMS`, `said`.
 """

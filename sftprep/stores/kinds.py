@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 STORES: dict[str | None, str] = {  # scheme -> room that has what `Store` says
     None: "sftprep.stores.local",  # a plain path
+    "spooled": "sftprep.stores.spooled",  # standard input
 }
 
 

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import chat_records, damaged_bytes, damaged_records
 
+from sftprep.containers.files import find_sources
+from sftprep.containers.splits import plan_splits, read_records
 from sftprep.errors import ConversationError
 from sftprep.records.conversation import Conversation, parse_conversation
-from sftprep.records.files import find_sources
 from sftprep.records.forms import FORMS
 from sftprep.records.messages import ROLES
-from sftprep.records.splits import plan_splits, read_records
 
 
 @pytest.mark.parametrize(

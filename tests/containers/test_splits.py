@@ -10,18 +10,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import texts_of_lines
 
+from sftprep.containers.files import find_sources
+from sftprep.containers.record import Range, Record
+from sftprep.containers.splits import MIN_SPLIT, SourceInfo, Split, plan_splits, read_batches, read_records
 from sftprep.errors import InputError
-from sftprep.records.files import find_sources
-from sftprep.records.json_text import Record
-from sftprep.records.splits import MIN_SPLIT, Range, SourceInfo, Split, plan_splits, read_batches, read_records
 
 
 def write_lines(path: Path, count: int, width: int = 100) -> Path:
-    path.write_bytes(b"".join(b"%0*d\n" % (width - 1, number) for number in range(count)))
+    path.write_bytes(b"".join(b'{"n":%*d}\n' % (width - 7, number) for number in range(count)))
     return path
 
 
@@ -110,6 +110,12 @@ def test_lines_in_a_json_file_are_read_as_lines(tmp_path: Path) -> None:
     assert [record.line for record in read_records(splits[0], infos)] == [1, 2]
 
 
+def is_other_text(text: bytes) -> bool:
+    """Whether none of the first ten lines begins as JSON does, and there are several: no file of JSON at all."""
+    lines = [line.lstrip() for line in text.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n") if line.strip()][:10]
+    return len(lines) > 1 and not any(line.startswith(b"{") for line in lines)
+
+
 @given(
     st.lists(texts_of_lines(), min_size=1, max_size=4),
     st.integers(1, 200),
@@ -119,6 +125,7 @@ def test_lines_in_a_json_file_are_read_as_lines(tmp_path: Path) -> None:
 def test_splits_partition_the_inputs(
     tmp_path: Path, texts: list[bytes], target: int, granularity: int, suffix: str
 ) -> None:
+    assume(not any(is_other_text(text) for text in texts))
     paths = [tmp_path / f"{number}{suffix}" for number in range(len(texts))]
     for path, text in zip(paths, texts, strict=True):
         path.write_bytes(gzip.compress(text, 1) if suffix.endswith(".gz") else text)
@@ -182,9 +189,9 @@ def test_an_input_that_changed_since_planning_is_refused(tmp_path: Path) -> None
 
 def test_a_compressed_input_that_unpacks_to_less_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
-    path.write_bytes(gzip.compress(b"0123\n" * 5, 0))
+    path.write_bytes(gzip.compress(b"[12]\n" * 5, 0))
     infos, splits = plan(path)
-    shorter = gzip.compress(b"0123\n" * 4, 0)
+    shorter = gzip.compress(b"[12]\n" * 4, 0)
     path.write_bytes(shorter + gzip.compress(b"", 0)[: infos[0].bytes - len(shorter)])
     infos = [SourceInfo(infos[0].path, infos[0].name, path.stat().st_size, infos[0].sha256, 5)]
     with pytest.raises(InputError, match=r"x\.jsonl\.gz: "):

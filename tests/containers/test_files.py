@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sftprep.containers.files import PassedOver, find_sources
 from sftprep.errors import InputError
-from sftprep.records.files import PassedOver, find_sources
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
         (["absent.jsonl"], "no such file or folder"),
         (["a\0b.jsonl"], "no such file or folder"),
         (["a" * 300], "no such file or folder"),
-        (["*.parquet"], "matches no .jsonl, .ndjson, .json file"),
-        (["a/*.md"], "matches no .jsonl, .ndjson, .json file"),
-        (["empty"], "holds no .jsonl, .ndjson, .json file"),
+        (["*.tsv"], "matches no .jsonl, .ndjson, .json, .parquet, .arrow file"),
+        (["a/*.md"], "matches no .jsonl, .ndjson, .json, .parquet, .arrow file"),
+        (["empty"], "holds no .jsonl, .ndjson, .json, .parquet, .arrow file"),
         (["a/README.md"], "unknown kind of file; expected .jsonl"),
         (["a", "a/2.json.gz"], "2.json.gz: given twice"),
         (["pipe.jsonl"], "not a regular file"),
@@ -120,8 +120,8 @@ def passed_over(*inputs: str | Path) -> dict[str, int]:
 
 def test_files_that_are_not_read_are_counted_by_kind(tree: Path) -> None:
     for name in (
-        "a/b/x.PARQUET",
-        "y.parquet",
+        "a/b/x.TSV",
+        "y.tsv",
         "t.csv.gz",
         "u.7z",
         "part.00001",
@@ -137,18 +137,18 @@ def test_files_that_are_not_read_are_counted_by_kind(tree: Path) -> None:
     (far / "x" / "far.jsonl").write_bytes(b"")
     (tree / "a" / "far").symlink_to(far)
     (tree / "a" / "Odd. name!").write_bytes(b"")
-    expected = {".7z": 1, ".csv.gz": 1, ".gz": 1, ".jsonl~": 1, ".md": 1, ".parquet": 2}
+    expected = {".7z": 1, ".csv.gz": 1, ".gz": 1, ".jsonl~": 1, ".md": 1, ".tsv": 2}
     expected |= {"hidden": 2, "linked folder": 1, "no suffix": 3}
     assert passed_over(tree) == expected
     found = find_sources([str(tree)])
-    assert found.passed_over[5] == PassedOver(".parquet", 2, str(tree / "a/b/x.PARQUET"))
+    assert found.passed_over[5] == PassedOver(".tsv", 2, str(tree / "a/b/x.TSV"))
     assert len(found.sources) == 4
     found = find_sources([str(tree), str(tree / "a" / "far")])
     assert (len(found.sources), "linked folder" in {each.kind for each in found.passed_over}) == (5, False)
     assert passed_over(tree / "b.jsonl") == {}
     assert passed_over(tree / "a", tree / "a-b.jsonl.xz") == {
         ".md": 1,
-        ".parquet": 1,
+        ".tsv": 1,
         "hidden": 1,
         "linked folder": 2,
         "no suffix": 1,
@@ -170,15 +170,15 @@ def test_a_hidden_file_that_is_named_is_read(tree: Path) -> None:
 
 
 def test_strict_refuses_what_would_be_passed_over(tree: Path) -> None:
-    (tree / "x.parquet").write_bytes(b"")
-    (tree / "y.parquet").write_bytes(b"")
+    (tree / "x.tsv").write_bytes(b"")
+    (tree / "y.tsv").write_bytes(b"")
     with pytest.raises(InputError) as caught:
         find_sources([str(tree)], strict=True)
-    assert f"not read: 1 .md (such as {tree}/a/README.md), 2 .parquet (such as {tree}/x.parquet);" in str(caught.value)
+    assert f"not read: 1 .md (such as {tree}/a/README.md), 2 .tsv (such as {tree}/x.tsv);" in str(caught.value)
     assert "hidden" not in str(caught.value)
     with pytest.raises(InputError, match=r"1 \.md"):
         find_sources([str(tree / "a" / "*")], strict=True)
-    for name in ("x.parquet", "y.parquet", "a/README.md"):
+    for name in ("x.tsv", "y.tsv", "a/README.md"):
         (tree / name).unlink()
     assert [each.kind for each in find_sources([str(tree)], strict=True).passed_over] == ["hidden"]
 

@@ -1,4 +1,4 @@
-"""Chunks -> records: lines and array elements against slow oracles, and bounded memory."""
+"""Chunks -> records that are JSON values: against a slow oracle and the decoder, and bounded memory."""
 
 from __future__ import annotations
 
@@ -6,71 +6,18 @@ import gzip
 import json
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import cut_points, json_documents, texts_of_lines
+from strategies import chunks_of, cut_points, json_documents
 
+from sftprep.containers.json_values import array_elements
+from sftprep.containers.record import Record, Start
 from sftprep.errors import InputError
-from sftprep.records.json_text import LineCounter, Record, Start, array_elements, text_lines
 
 LIMIT = 40
-
-
-def chunks_of(text: bytes, points: list[int]) -> list[bytes]:
-    bounds = [0, *sorted({point for point in points if 3 <= point < len(text)}), len(text)]
-    return [text[start:stop] for start, stop in pairwise(bounds) if start < stop]
-
-
-def lines_slowly(text: bytes, limit: int) -> list[Record]:
-    """Line by line, as one would with the whole file in memory."""
-    records = []
-    offset = 0
-    for number, line in enumerate(text.split(b"\n"), start=1):
-        if len(line) > limit:
-            records.append(Record(b"", 7, number, offset, f"record of {len(line)} bytes; at most {limit} are read"))
-        else:
-            mark = 3 if offset == 0 and line.startswith(b"\xef\xbb\xbf") else 0
-            if line[mark:].strip():
-                records.append(Record(line[mark:], 7, number, offset + mark))
-        offset += len(line) + 1
-    return records
-
-
-@given(texts_of_lines(), cut_points())
-def test_lines_are_those_of_the_whole_text(text: bytes, points: list[int]) -> None:
-    assert list(text_lines(chunks_of(text, points), Start(7, "x.jsonl"), LIMIT)) == lines_slowly(text, LIMIT)
-
-
-@given(texts_of_lines(), cut_points())
-def test_counter_counts_what_is_read(text: bytes, points: list[int]) -> None:
-    counter = LineCounter(LIMIT)
-    chunks = chunks_of(text, points)
-    assert [counter.add(chunk) for chunk in chunks] == [
-        chunk.index(b"\n") if b"\n" in chunk else None for chunk in chunks
-    ]
-    assert counter.newlines == text.count(b"\n")
-    assert counter.records == len(lines_slowly(text, LIMIT))
-
-
-def test_lines_golden() -> None:
-    text = b'\xef\xbb\xbf{"a": 1}\r\n\n \t\r\n{"b": 2}\n{"too": "long"}\nlast'
-    assert list(text_lines([text[:9], text[9:]], Start(0, "x.jsonl"), 12)) == [
-        Record(b'{"a": 1}\r', 0, 1, 3),
-        Record(b'{"b": 2}', 0, 4, 18),
-        Record(b"", 0, 5, 27, "record of 15 bytes; at most 12 are read"),
-        Record(b"last", 0, 6, 43),
-    ]
-
-
-def test_lines_go_on_in_the_middle_of_a_file() -> None:
-    assert list(text_lines([b"\xef\xbb\xbfx\n", b"y"], Start(2, "x.jsonl", 100, 11), LIMIT)) == [
-        Record(b"\xef\xbb\xbfx", 2, 11, 100),
-        Record(b"y", 2, 12, 105),
-    ]
 
 
 def test_array_golden() -> None:
@@ -196,11 +143,12 @@ def test_any_bytes_are_read_as_an_array_in_the_same_way_however_chunked(text: by
 MEASURE = """
 import sys
 from pathlib import Path
-from sftprep.records.files import find_sources
-from sftprep.records.splits import plan_splits, read_records
-infos, splits = plan_splits(find_sources(sys.argv[1:]).sources)
+from sftprep.containers.files import find_sources
+from sftprep.containers.record import Reading
+from sftprep.containers.splits import plan_splits, read_records
+infos, splits = plan_splits(find_sources(sys.argv[1:]).sources, reading=Reading(8 << 20))
 for split in splits:
-    for record in read_records(split, infos, max_record=8 << 20):
+    for record in read_records(split, infos, Reading(8 << 20)):
         print(record.line, record.offset, len(record.data), record.error)
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
@@ -211,7 +159,7 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 def test_a_huge_record_is_passed_over_in_bounded_memory(tmp_path: Path, name: str) -> None:
     size = 300 << 20
     path = tmp_path / name
-    before, after = (b"[1,", b",2]") if name == "array.json" else (b"1\n", b"\n2\n")
+    before, after = (b"[1,", b",2]") if name == "array.json" else (b"{}\n", b"\n{}\n")
     with gzip.open(path, "wb", compresslevel=1) if name.endswith(".gz") else path.open("wb") as file:
         file.write(before + b'"')
         for _ in range(size >> 20):
@@ -219,12 +167,12 @@ def test_a_huge_record_is_passed_over_in_bounded_memory(tmp_path: Path, name: st
         file.write(b'"' + after)
     run = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True)
     *records, peak = run.stdout.splitlines()
-    where = len(before)
+    where, is_array = len(before), name == "array.json"
     second = where + size + 3
     line = (1, 1, 1) if name == "array.json" else (1, 2, 3)
     assert records == [
-        f"{line[0]} {where - 2} 1 None",
+        f"{line[0]} {1 if is_array else 0} {1 if is_array else 2} None",
         f"{line[1]} {where} 0 record of {size + 2} bytes; at most {8 << 20} are read",
-        f"{line[2]} {second} 1 None",
+        f"{line[2]} {second} {1 if is_array else 2} None",
     ]
     assert int(peak) < 200 << 10  # kB, an interpreter with numpy and pyarrow included

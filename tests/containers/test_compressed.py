@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sftprep.containers.compressed import CHUNK, read_chunks
 from sftprep.errors import InputError
-from sftprep.records.compressed import CHUNK, read_chunks
 
 TEXT = b"".join(b'{"line": %d, "noise": "%s"}\n' % (number, os.urandom(40).hex().encode()) for number in range(12_000))
 

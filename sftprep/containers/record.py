@@ -1,0 +1,114 @@
+"""What every container gives: a record as the bytes of one JSON value, and where it stands."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sftprep.checksum import Count
+
+MAX_RECORD = 64 << 20  # bytes
+# Keys of a record that are its conversation, of one form or another.
+SAYING_KEYS = frozenset(
+    [
+        "messages",
+        "conversations",
+        "prompt",
+        "completion",
+        "instruction",
+        "input",
+        "output",
+        "question",
+        "answer",
+        "query",
+        "response",
+    ]
+)
+# All keys that any form of record, tools, template variables or switches read. Of a columnar file no other column is read.
+RECORD_KEYS = SAYING_KEYS | frozenset(
+    [
+        "history",
+        "system",
+        "system_prompt",
+        "tools",
+        "functions",
+        "chat_template_kwargs",
+        "documents",
+        "data",
+        "text",
+        "source",
+        "train",
+        "weight",
+        "loss",
+        "loss_weight",
+        "loss_scale",
+        "loss_mask",
+        "step_loss_mask",
+        "trainable",
+        "training",
+        "masked",
+    ]
+)
+
+
+class Record(NamedTuple):
+    """One record as it stands in its file."""
+
+    data: bytes  # b"" if there is an error
+    source: int  # index into the sources
+    line: int  # 1-based, where the record starts; of a columnar file, the row
+    offset: int  # bytes from the start of the uncompressed file; of a columnar file, rows
+    error: str | None = None  # why the record could not be read
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """What tells it of all other records of a job."""
+        return self.source, self.line, self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How records are read, by the options of a build."""
+
+    most: int = MAX_RECORD  # bytes of a record; a longer one is an error
+    keys: frozenset[str] = RECORD_KEYS  # the columns that are read of a columnar file
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where records are read: the index of their source, its path, and where in it the first chunk of bytes begins."""
+
+    source: int
+    path: str
+    start: int = 0  # bytes of the uncompressed text, the start of a line
+    line: int = 1  # its 1-based number
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Whole records of one source.
+
+    Positions are bytes of its uncompressed text, the starts of lines. Of a columnar file they are what its row groups or
+    batches take unpacked, added up from the first; lines are rows.
+    """
+
+    source: Count  # index into the sources
+    start: Count  # of the first record
+    stop: Count  # of the next range's first record, or the end
+    first_line: Count  # 1-based line number at `start`
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What one pass over a file finds."""
+
+    size: int  # its end, as positions of a Range are counted
+    records: int
+    offsets: array[int] = field(default_factory=lambda: array("q"))  # where a range may begin, ascending; none: nowhere
+    lines: array[int] = field(default_factory=lambda: array("q"))  # their 1-based line numbers
+
+
+def oversized(source: int, line: int, offset: int, size: int, limit: int) -> Record:
+    """In place of a record that is longer than may be read."""
+    return Record(b"", source, line, offset, f"record of {size} bytes; at most {limit} are read")
