@@ -57,10 +57,10 @@ def build(folder: Path, *sources: str, **options: Any) -> tuple[Manifest, dict[s
 
 
 def test_a_form(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(record: dict[str, Any]) -> tuple[list[Any], Any]:
-        return [{"role": "user", "content": record["q"]}, {"role": "assistant", "content": record["a"]}], None
+    def read(record: dict[str, Any]) -> tuple[list[Any], int]:
+        return [{"role": "user", "content": record["q"]}, {"role": "assistant", "content": record["a"]}], 0
 
-    monkeypatch.setitem(FORMS, "toy", Form(lambda record: "q" in record, read))
+    monkeypatch.setitem(FORMS, "toy", Form(("q", "a"), read))
     toys = tmp_path / "toys.jsonl"
     toys.write_bytes(b"\n".join(orjson.dumps({"q": question, "a": answer}) for question, answer in TALK))
     _, expected = build(tmp_path / "expected", source)

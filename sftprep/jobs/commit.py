@@ -16,6 +16,7 @@ from sftprep.jobs.folder import clean_up, complete_manifest, read_plan, work_fol
 from sftprep.jobs.own_files import has_manifest, has_plan, refuse_to_replace, remove_folder
 from sftprep.jobs.plan import Plan
 from sftprep.tokens.batch import dtype_for
+from sftprep.unread import Unread
 
 TOLERANT = Tolerance()
 
@@ -65,7 +66,10 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
             f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} dropped; "
             f"{target / REJECTS} says why"
         )
-    manifest = _manifest(plan, receipts, totals, rejects)
+    unread = Unread()
+    for receipt in receipts:
+        unread.add(receipt.unread)
+    manifest = _manifest(plan, receipts, totals, unread, rejects)
     publish_bytes(target / MANIFEST, manifest.to_bytes())
     if load_manifest(target) != manifest:
         (target / MANIFEST).unlink()
@@ -109,7 +113,7 @@ def _join_rejects(receipts: list[ShardReceipt], folder: Path) -> FileEntry:
         return FileEntry(staged.bytes, staged.sha256)
 
 
-def _manifest(plan: Plan, receipts: list[ShardReceipt], totals: Totals, rejects: FileEntry) -> Manifest:
+def _manifest(plan: Plan, receipts: list[ShardReceipt], totals: Totals, unread: Unread, rejects: FileEntry) -> Manifest:
     files = {REJECTS: rejects}
     shards = []
     for receipt in receipts:
@@ -131,4 +135,6 @@ def _manifest(plan: Plan, receipts: list[ShardReceipt], totals: Totals, rejects:
         totals=asdict(totals),
         shards=tuple(shards),
         files=files,
+        ignored_keys=unread.records,
+        message_keys=unread.messages,
     )

@@ -186,7 +186,8 @@ def first_conversations(
     config: BuildConfig, sources: Sequence[SourceInfo], splits: Sequence[Split]
 ) -> Iterator[Conversation]:
     """The inputs' conversations from the start; records that cannot be used are passed over."""
+    reading = config.reading
     for split in splits:
         for record in read_records(split, sources):
             with suppress(ConversationError):
-                yield parse_conversation(record.data, config.record_format)
+                yield parse_conversation(record.data, reading)

@@ -20,9 +20,10 @@ def watched_build(
     *,
     overwrite: bool = False,
     quiet: bool = False,
+    verbose: bool = False,
     tokenizer: BegunTokenizer | None = None,
 ) -> None:
-    """Build a dataset before the user's eyes. Raises as `build_dataset` does."""
+    """Build a dataset before the user's eyes. verbose: and say which keys were not read. Raises as `build_dataset` does."""
     with BuildProgress(quiet) as progress:
         manifest = build_dataset(config, folder, overwrite=overwrite, watch=progress, tokenizer=tokenizer)
     if quiet:
@@ -30,4 +31,4 @@ def watched_build(
     if progress.plan is None:
         click.echo(visible(f"{folder}: complete already; nothing to do"), err=True)
     else:
-        show_summary(manifest, folder, progress.plan.passed_over, progress)
+        show_summary(manifest, folder, progress.plan.passed_over, progress, verbose=verbose)

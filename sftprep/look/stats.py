@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sftprep.dataset.manifest import REJECTS, load_manifest
 from sftprep.dataset.rejects import count_reasons
-from sftprep.look.summary import summary_table
+from sftprep.look.summary import show_unread, summary_table
 
 
 def show_stats(folder: Path, *, as_json: bool) -> None:
@@ -17,9 +17,11 @@ def show_stats(folder: Path, *, as_json: bool) -> None:
     manifest, console = load_manifest(folder), Console(highlight=False)
     if not as_json:
         console.print(summary_table(manifest, folder))
+        show_unread(manifest, console)
         return
     reasons = [
         {"kind": each.kind, "reason": each.reason, "count": each.count, "first": each.first}
         for each in count_reasons(folder / REJECTS)
     ]
-    console.file.write(json.dumps({"totals": dict(manifest.totals), "rejects": reasons}) + "\n")
+    keys = {"ignored_keys": dict(manifest.ignored_keys), "message_keys": dict(manifest.message_keys)}
+    console.file.write(json.dumps({"totals": dict(manifest.totals), "rejects": reasons, **keys}) + "\n")
