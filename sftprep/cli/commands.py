@@ -15,6 +15,7 @@ from sftprep.cli.options import (
     build_config,
     build_options,
     commit_options,
+    explain_config,
     overwrite_option,
     quiet_option,
     show_log,
@@ -36,11 +37,26 @@ def main() -> None:
 @build_options
 @overwrite_option
 @quiet_option
-def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Also say which keys of records and messages were not read.")
+@click.option(
+    "--explain",
+    metavar="FILE",
+    help="Build nothing: show how the first records of each kind in FILE are read. Needs no other option.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --explain: one JSON object on standard output.")
+def build(
+    overwrite: bool, quiet: bool, verbose: bool, explain: str | None, as_json: bool, output: Path, **options: Any
+) -> None:
     """The whole job: plan, work on all cores, commit.
 
     INPUT is a .jsonl or .json file, a folder, or a glob. Run again after a crash, it does only what is missing.
     """
+    if explain is not None:
+        from sftprep.look.explain import show_explanation
+
+        if not show_explanation(explain_config({**options, "output": output}, explain), as_json=as_json):
+            sys.exit(1)
+        return
     config = build_config({**options, "output": output})
     from sftprep.tokens.load_early import begin_tokenizer
 
@@ -49,7 +65,7 @@ def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     tokenizer = begin_tokenizer(config.tokenizer, trust_remote_code=trusted, fast=fast)  # while the rest is imported
     from sftprep.look.build import watched_build
 
-    watched_build(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
+    watched_build(config, output, overwrite=overwrite, quiet=quiet, verbose=verbose, tokenizer=tokenizer)
 
 
 @main.command()
