@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 import orjson
@@ -61,38 +59,36 @@ def has_huge_numbers(value: Any) -> bool:
     """Whether a number in it may be an integer that orjson made a float of. Raises ConversationError for a value nested
     deeper than MAX_DEPTH."""
     huge = False
-    for level in _levels(value):
-        for each in level:
-            if type(each) is float and abs(each) >= 2.0**63:
-                huge = True
-    return huge
-
-
-def refuse_odd(value: Any, what: str) -> None:
-    """Raise ConversationError where something in it is no JSON. what: its name."""
-    for each in chain.from_iterable(_levels(value)):
-        if type(each) is float and not math.isfinite(each):
-            raise ConversationError(f"{what} holds NaN, Infinity or a number that is too large")
-        for text in each if type(each) is dict else (each,):
-            if type(text) is str and not _is_text(text):
-                raise ConversationError(f"{what} holds a lone surrogate, which is half a character")
-
-
-def _levels(value: Any) -> Iterator[list[Any]]:
-    """The value, then what is in it, keys of objects aside, then what is in that. Raises ConversationError."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        yield level
         below: list[Any] = []
         for each in level:
             if type(each) is dict:
                 below.extend(each.values())
             elif type(each) is list:
                 below.extend(each)
+            elif type(each) is float and abs(each) >= 2.0**63:
+                huge = True
         if not below:
-            return
+            return huge
         level = below
     raise ConversationError(_TOO_DEEP)
+
+
+def refuse_odd(value: Any, what: str) -> None:
+    """Raise ConversationError where something in it is no JSON. what: its name."""
+    has_huge_numbers(value)  # no deeper than that
+    values = [value]
+    for each in values:
+        if type(each) is dict:
+            values.extend(each)
+            values.extend(each.values())
+        elif type(each) is list:
+            values.extend(each)
+        elif type(each) is float and not math.isfinite(each):
+            raise ConversationError(f"{what} holds NaN, Infinity or a number that is too large")
+        elif type(each) is str and not _is_text(each):
+            raise ConversationError(f"{what} holds a lone surrogate, which is half a character")
 
 
 def _integer(digits: str) -> int | float:

@@ -198,22 +198,22 @@ def read_record(data: bytes, reading: Reading) -> ReadRecord:
 def _read(record: Any, reading: Reading, data: bytes | None = None) -> ReadRecord:
     """Read what was decoded. data: what orjson decoded it from; None: Python did, so it may hold what is no JSON."""
     if type(record) is list:
-        record = {reading.messages_key or "messages": record}
+        record = {reading.list_key: record}
     if type(record) is not dict:
         raise ConversationError(f"the record is {kind_of(record)}; expected an object, or a list of messages")
     name, form = form_of(record, reading)
-    record = _sound(record, _keys_read(record, form), data)
+    keys = _keys_read(record, form)
+    record = _sound(record, keys, data)
     raw, seen = form.read(record)
     if not raw:
         raise ConversationError("no messages; expected at least one")
     listed = listed_switches(record, len(raw))
     turns = [_read_turn(number, each, listed, reading, seen) for number, each in enumerate(raw)]
     tools, tools_from = _tools(record, turns)
-    if not reading.keep_calls_apart:
+    if not reading.keep_calls_apart and any(turn.calls for turn in turns):
         turns = _joined(turns, seen)
     turns, system_from = _with_system(record, turns)
-    used = _keys_read(record, form)
-    ignored = [key for key, value in record.items() if value is not None and key not in used]
+    ignored = [key for key, value in record.items() if value is not None and key not in keys]
     passed_on = [key for turn in turns for key in turn.message if key not in KNOWN_KEYS]
     return ReadRecord(name, turns, system_from, tools, tools_from, template_kwargs(record), ignored, passed_on)
 
@@ -241,11 +241,11 @@ def _sound(record: dict[str, Any], keys: set[str], data: bytes | None) -> dict[s
 def _read_turn(number: int, raw: Any, listed: dict[str, list[Any]], reading: Reading, seen: int) -> Turn:
     try:
         message, weight = read_message(raw, reading)
-        switches = switches_of(raw)
-        for switch, values in listed.items():
-            if values[number] is not None:
-                switches[f"{switch}[{number}]"] = weight_of(switch, values[number])
+        switches = {} if weight is None else switches_of(raw)
         if listed:
+            for switch, values in listed.items():
+                if values[number] is not None:
+                    switches[f"{switch}[{number}]"] = weight_of(switch, values[number])
             weight = one_weight(switches)
         if weight is None and number < seen and message["role"] == "assistant":
             weight = 0.0
@@ -298,17 +298,15 @@ def _with_system(record: dict[str, Any], turns: list[Turn]) -> tuple[list[Turn],
 def _tools(record: dict[str, Any], turns: list[Turn]) -> tuple[list[dict[str, Any]] | None, tuple[str, ...]]:
     """The tools, and where they stand: beside the messages, or on a system message, which loses them and, as in MiniMind,
     has functions that are tools as they stand."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for key in TOOL_KEYS:
-        if tools := read_tools(record.get(key), key):
-            found[key] = wrapped(tools) if key == "functions" else tools
-        for turn in turns:
-            role = turn.message["role"]
-            if role in ("system", "developer") and (tools := read_tools(turn.message.pop(key, None), key)):
-                found[f"{role} message: {key}"] = tools
+    given = [(key, record.get(key)) for key in TOOL_KEYS]
+    for turn in turns:
+        role = turn.message["role"]
+        if role in ("system", "developer") and len(turn.message) > 2:
+            given += [(f"{role} message: {key}", turn.message.pop(key, None)) for key in TOOL_KEYS]
+    found = [(where, tools) for where, value in given if value is not None and (tools := read_tools(value, where))]
     if not found:
         return None, ()
-    first, *others = found.values()
-    if any(wrapped(each) != wrapped(first) for each in others):
-        raise ConversationError(f"tools are given more than once, and differ: {', '.join(found)}")
-    return first, tuple(found)
+    where, tools = found[0]
+    if any(wrapped(other) != wrapped(tools) for _, other in found[1:]):
+        raise ConversationError(f"tools are given more than once, and differ: {', '.join(each for each, _ in found)}")
+    return wrapped(tools) if where == "functions" else tools, tuple(each for each, _ in found)

@@ -25,6 +25,7 @@ from sftprep.records.messages import SWITCHES, Reading, kind_of
 SYSTEM_KEYS = ("system", "system_prompt", "system_message")
 TOOL_KEYS = ("tools", "functions")  # beside the messages, and on a system message
 BESIDE = frozenset({*SYSTEM_KEYS, *TOOL_KEYS, "chat_template_kwargs", "documents", *SWITCHES})  # keys beside messages
+_SWITCHES = frozenset(SWITCHES)
 _TEMPLATE_NAMES = frozenset({"messages", "tools", "documents", "add_generation_prompt"})  # set from elsewhere
 
 Read = tuple[list[Any], int]  # messages, and how many of the first are only seen: their assistant's are not trained
@@ -49,7 +50,10 @@ def form_of(record: dict[str, Any], reading: Reading) -> tuple[str, Form]:
             raise ConfigError(f"record format {reading.record_format!r}; expected auto or one of {', '.join(FORMS)}")
         return reading.record_format, FORMS[reading.record_format]
     for name, form in FORMS.items():
-        if all(record.get(key) is not None for key in form.keys):
+        for key in form.keys:
+            if record.get(key) is None:
+                break
+        else:
             return name, form
     known = dict.fromkeys(" and ".join(form.keys) for form in FORMS.values())
     raise ConversationError(f"has none of {', '.join(known)}; --messages-key says where else messages are")
@@ -156,6 +160,8 @@ def system_prompts(record: dict[str, Any]) -> dict[str, str]:
 
 def listed_switches(record: dict[str, Any], messages: int) -> dict[str, list[Any]]:
     """Switches of the messages in lists beside them, one entry a message."""
+    if _SWITCHES.isdisjoint(record):
+        return {}
     listed = {key: record[key] for key in SWITCHES if type(record.get(key)) is list}
     for key, values in listed.items():
         if len(values) != messages:

@@ -33,6 +33,7 @@ SWITCHES = (
     *("train", "weight", "loss", "loss_weight", "loss_mask", "loss_scale", "step_loss_mask", "trainable", "training"),
     MASKED,
 )
+_SWITCHES = frozenset(SWITCHES)
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
 KNOWN_KEYS = frozenset(  # of a message that was read
     {"role", "content", "name", "tool_calls", "tool_call_id", *_REASONING_KEYS}
@@ -70,6 +71,11 @@ class Reading:
         keys = _PLAIN_KEYS.get(self.record_format, ()) if self.messages_key is None else (self.messages_key,)
         object.__setattr__(self, "plain_keys", keys if all(names[role] == role for role in ROLES) else ())
 
+    @property
+    def list_key(self) -> str:
+        """What a record that is a list of messages is read as, if it had that key."""
+        return self.messages_key or _PLAIN_KEYS.get(self.record_format, _PLAIN_KEYS["auto"])[0]
+
 
 READING = Reading()
 
@@ -86,9 +92,10 @@ def read_message(raw: Any, reading: Reading = READING) -> tuple[dict[str, Any], 
     if "role" not in message or "content" not in message:
         message = _in_openai_keys(message)
     message["role"] = "assistant" if role == CALLING else role
-    weight = one_weight(switches_of(message))
-    for key in SWITCHES:
-        message.pop(key, None)
+    weight = None
+    if not _SWITCHES.isdisjoint(message):
+        weight = one_weight(switches_of(message))
+        message = {key: value for key, value in message.items() if key not in _SWITCHES}
     if role == CALLING:
         _read_calling(message)
     elif type(message.get("content")) is list:
@@ -113,7 +120,9 @@ def spelled_role(message: dict[str, Any]) -> Any:
 
 def role_of(message: dict[str, Any], reading: Reading) -> str:
     """Who speaks: one of ROLES, or CALLING. Raises ConversationError for whom nobody knows."""
-    speaker = spelled_role(message)
+    speaker = message.get("role")
+    if speaker is None:
+        speaker = message.get("from")
     role = reading.roles.get(speaker) or reading.roles.get(speaker.lower()) if type(speaker) is str else None
     if role is None:
         what = shown("from" if message.get("role") is None and speaker is not None else "role", speaker)
@@ -123,6 +132,8 @@ def role_of(message: dict[str, Any], reading: Reading) -> str:
 
 def switches_of(message: Mapping[str, Any]) -> dict[str, float]:
     """The loss weight that each switch of a message gives, by its name. Raises ConversationError where it is none."""
+    if _SWITCHES.isdisjoint(message):
+        return {}
     return {key: weight_of(key, message[key]) for key in SWITCHES if message.get(key) is not None}
 
 
@@ -189,12 +200,11 @@ def shown(what: str, value: Any) -> str:
 
 def _in_openai_keys(message: dict[str, Any]) -> dict[str, Any]:
     """`from` is who speaks where there is no role, and `value` what is said where there is no content."""
-    renamed = {
-        old: new
-        for old, new in _OPENAI_KEYS.items()
-        if new not in message and (new == "role" or type(message.get(old)) in (str, list, dict))
-    }
-    return {renamed.get(key, key): value for key, value in message.items()}
+    keys = _OPENAI_KEYS
+    says = "content" not in message and type(message.get("value")) in (str, list, dict)
+    if "role" in message or not says:
+        keys = {"value": "content"} if says else {} if "role" in message else {"from": "role"}
+    return {keys.get(key, key): value for key, value in message.items()}
 
 
 def _read_calling(message: dict[str, Any]) -> None:

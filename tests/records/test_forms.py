@@ -203,7 +203,11 @@ def test_the_formats_are_those_of_the_configuration() -> None:
             {"conversations": [{**SYSTEM, "tools": [TOOL]}], "tools": [TOOL, TOOL]},
             "tools are given more than once, and differ: tools, system message: tools",
         ),
-        ({"conversations": [{**SYSTEM, "tools": {"a": 1}}]}, "tools is an object; expected a list of tools"),
+        ({"conversations": [{**SYSTEM, "tools": {"a": 1}}]}, "system message: tools is an object; expected a list of"),
+        (
+            {"messages": [{**SYSTEM, "tools": [TOOL]}, {**SYSTEM, "role": "developer", "tools": [TOOL, TOOL]}]},
+            "tools are given more than once, and differ: system message: tools, developer message: tools",
+        ),
         (
             {"conversations": [{"from": "human", "value": "x"}, {"from": "robot", "value": "x"}]},
             "messages[1]: from 'robot'; expected one of system, developer, user, assistant, tool, or a name",
