@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+
+import orjson
 
 from sftprep.config import BuildConfig
 from sftprep.errors import ConversationError
@@ -38,7 +41,7 @@ class KindOfRecord:
 
     first: str  # file:line
     count: int
-    fault: str | None  # why they are not read; the rest is empty then
+    fault: str | None  # why they are not read; the rest but `keys` is empty then
     form: str = ""
     system_from: str | None = None  # the key of a system prompt beside the messages
     tools: int = 0
@@ -46,6 +49,7 @@ class KindOfRecord:
     messages: tuple[ExplainedMessage, ...] = ()
     ignored: tuple[str, ...] = ()  # keys of the record
     passed_on: tuple[str, ...] = ()  # keys of messages that only the template may know
+    keys: tuple[str, ...] = ()  # of a record that is not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ def _look(record: Record, where: str, config: BuildConfig) -> tuple[object, Kind
     """What is found out about a record, and what it has in common with others of its kind."""
     read, fault = _read(record, config.reading)
     if read is None:
-        return _NUMBER.sub("0", fault), KindOfRecord(where, 1, fault)
+        keys = _keys(record)
+        return (_NUMBER.sub("0", fault), frozenset(keys)), KindOfRecord(where, 1, fault, keys=keys)
     ignored, passed_on = tuple(read.ignored), tuple(dict.fromkeys(read.passed_on))
     kind = KindOfRecord(
         where,
@@ -91,8 +96,8 @@ def _look(record: Record, where: str, config: BuildConfig) -> tuple[object, Kind
     )
     spelled = frozenset((turn.spelled, turn.message["role"]) for turn in read.turns)
     switches = frozenset(_NUMBER.sub("0", switch) for turn in read.turns for switch in turn.switches)
-    keys = frozenset(ignored), frozenset(passed_on)
-    return (read.form, read.system_from, read.tools_from, spelled, switches, *keys), kind
+    names = frozenset(ignored), frozenset(passed_on)
+    return (read.form, read.system_from, read.tools_from, spelled, switches, *names), kind
 
 
 def _read(record: Record, reading: Reading) -> tuple[ReadRecord | None, str]:
@@ -103,6 +108,14 @@ def _read(record: Record, reading: Reading) -> tuple[ReadRecord | None, str]:
         return read_record(record.data, reading), ""
     except ConversationError as error:
         return None, str(error)
+
+
+def _keys(record: Record) -> tuple[str, ...]:
+    """What a record has, if it is an object."""
+    with suppress(orjson.JSONDecodeError):
+        value = orjson.loads(record.data)
+        return tuple(value) if type(value) is dict else ()
+    return ()
 
 
 def _messages(turns: list[Turn], config: BuildConfig) -> Iterator[ExplainedMessage]:

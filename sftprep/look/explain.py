@@ -32,6 +32,8 @@ def show_explanation(config: BuildConfig, *, as_json: bool) -> bool:
             console.print(_facts(kind))
         else:
             console.print(Text(f"not read: {visible(kind.fault)}", "yellow"), soft_wrap=True)
+            if kind.keys:
+                console.print(Text(f"it has {visible(_few(kind.keys))}", "dim"), soft_wrap=True)
     console.print(_closing(found))
     return bool(found.read)
 

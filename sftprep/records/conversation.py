@@ -234,6 +234,8 @@ def _sound(record: dict[str, Any], keys: set[str], data: bytes | None) -> dict[s
         read, data = {key: record[key] for key in read}, None
     if data is None:
         for key, value in read.items():
+            for number, each in enumerate(value if type(value) is list else ()):
+                refuse_odd(each, f"{key}[{number}]")
             refuse_odd(value, key)
     return record
 

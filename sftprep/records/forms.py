@@ -5,7 +5,8 @@ that are not null, whatever else is in it. A new one is a function and a line of
 `conversations`         the same under "conversations" (MiniMind), or [{"from", "value"}] (ShareGPT, its other name)
 `prompt-completion`     {"prompt", "completion"}, texts or lists of messages, as TRL has it
 `alpaca`                {"instruction", "input", "output", "history": [[question, answer], ...]}
-`question-answer`, `query-response`, `instruction-response`   two texts under these names, with input and history, too
+`question-answer`, `question-response` (OpenOrca), `query-response` (ms-swift), `prompt-response`, `instruction-response`
+(Dolly)                 two texts under these names, with input and history, too
 `data`                  {"data": [question, answer, ...]} (UltraChat), or messages
 
 A list of messages may be the record itself, be JSON in a string, or lie in columns: {"role": [...], "content": [...]}.
@@ -147,7 +148,9 @@ FORMS = {
     "prompt-completion": Form(("prompt", "completion"), _from_prompt),
     "alpaca": _asked("instruction", "output", "input"),
     "question-answer": _asked("question", "answer", "input"),
+    "question-response": _asked("question", "response", "input"),
     "query-response": _asked("query", "response", "input"),
+    "prompt-response": _asked("prompt", "response", "input"),
     "instruction-response": _asked("instruction", "response", "input", "context"),
     "data": Form(("data",), _from_data),
 }

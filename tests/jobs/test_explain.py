@@ -65,6 +65,7 @@ def test_records_that_are_read_alike_are_one_kind(tmp_path: Path) -> None:
         ("9", 1, False),
         ("10", 1, False),
     ]
+    assert [kind.keys for kind in found.kinds[5:]] == [(), ("messages",), ("conversations",)]
     assert [each.why for each in found.kinds[4].messages][1] == "part of the prompt"
     assert found.kinds[1].passed_on == ("id",)
     assert (found.records, found.read) == (11, 7)

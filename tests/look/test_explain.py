@@ -11,7 +11,9 @@ from small_builds import GOOD, sftprep, write
 def test_facts_and_faults(tmp_path: Path) -> None:
     calling = [{"from": "human", "value": "a?"}, {"from": "Agent\x1b", "value": "b", "weight": 0.5, "id": 1}]
     record = {"conversations": calling, "system": "Be brief.", "tools": [{"name": "f"}], "[red]": 1}
-    source = write(tmp_path / "a.jsonl", GOOD, GOOD, record, {"messages": GOOD["messages"] * 9}, b"{")
+    source = write(
+        tmp_path / "a.jsonl", GOOD, GOOD, record, {"messages": GOOD["messages"] * 9}, b"{", {"[x]": "Hi.", "id": 7}
+    )
     done = sftprep("build", "--explain", source, "--role-map", "agent\x1b=assistant")
     assert (done.returncode, done.stderr) == (0, "")
     words = [" ".join(line.split()) for line in done.stdout.splitlines()]
@@ -29,7 +31,8 @@ def test_facts_and_faults(tmp_path: Path) -> None:
         "ignored [red]",
         "passed on id",
         "not read: not JSON: unexpected end of data at byte 1 of the record",
-        "4 of the first 5 records are read, 1 are not",
+        "it has [x], id",
+        "4 of the first 6 records are read, 2 are not",
     ):
         assert said in words
     assert "\x1b" not in done.stdout

@@ -166,7 +166,9 @@ def test_texts_written_under_any_two_names_are_a_talk(texts: list[str]) -> None:
     for question, answer in [
         ("instruction", "output"),
         ("question", "answer"),
+        ("question", "response"),
         ("query", "response"),
+        ("prompt", "response"),
         ("instruction", "response"),
     ]:
         records.append({question: texts[-2], answer: texts[-1], "history": history})

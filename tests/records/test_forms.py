@@ -124,6 +124,8 @@ GOLDEN: list[tuple[str, dict[str, Any], Conversation]] = [
     ),
     ("prompt-completion", {"prompt": "2 + 2?", "completion": "4"}, conversation(USER, ANSWER)),
     ("question-answer", {"question": "2 + 2?", "answer": "4"}, conversation(USER, ANSWER)),
+    ("question-response", {"question": "2 + 2?", "response": "4"}, conversation(USER, ANSWER)),
+    ("prompt-response", {"prompt": "2 + 2?", "response": "4"}, conversation(USER, ANSWER)),
     (
         "query-response",
         {"query": "2 + 2?", "response": "4", "history": [["2 + 2?", "4"]], "system_prompt": "Be brief."},
@@ -257,7 +259,7 @@ def test_what_is_wrong_is_named(record: dict[str, Any], complaint: str) -> None:
 def test_a_named_format_is_not_guessed(record_format: str) -> None:
     for _, record, _ in GOLDEN:
         if any(key not in record for key in FORMS[record_format].keys):
-            with pytest.raises(ConversationError, match=r"missing|not both"):
+            with pytest.raises(ConversationError, match=r"missing|not both|expected a string"):
                 parse_conversation(orjson.dumps(record), Reading(record_format))
 
 
