@@ -84,15 +84,15 @@ def _look(record: Record, where: str, config: BuildConfig) -> tuple[object, Kind
     ignored, passed_on = tuple(read.ignored), tuple(dict.fromkeys(read.passed_on))
     kind = KindOfRecord(
         where,
-        1,
-        None,
-        read.form,
-        read.system_from,
-        len(read.tools or ()),
-        read.tools_from,
-        tuple(_messages(read.turns, config)),
-        ignored,
-        passed_on,
+        count=1,
+        fault=None,
+        form=read.form,
+        system_from=read.system_from,
+        tools=len(read.tools or ()),
+        tools_from=read.tools_from,
+        messages=tuple(_messages(read.turns, config)),
+        ignored=ignored,
+        passed_on=passed_on,
     )
     spelled = frozenset((turn.spelled, turn.message["role"]) for turn in read.turns)
     switches = frozenset(_NUMBER.sub("0", switch) for turn in read.turns for switch in turn.switches)

@@ -140,7 +140,8 @@ def switches_of(message: Mapping[str, Any]) -> dict[str, float]:
 def weight_of(switch: str, value: Any) -> float:
     """The loss weight that a value of a switch means. Raises ConversationError where it is none."""
     if type(value) not in (bool, int, float) or not 0 <= value <= (1 if switch == MASKED else _LARGEST_WEIGHT):
-        kind = f"{value:g}" if type(value) in (int, float) else kind_of(value)
+        is_short = type(value) is float or (type(value) is int and abs(value) < _LARGEST_WEIGHT)
+        kind = f"{value:g}" if is_short else kind_of(value)
         expected = "true or false" if switch == MASKED else "true, false, or a weight of 0 or more"
         raise ConversationError(f"{switch} is {kind}; expected {expected}")
     return 1.0 - value if switch == MASKED else float(value)

@@ -272,6 +272,7 @@ def test_weights_are_taken_out_of_the_message(given: dict[str, Any], expected: f
         (assistant(function_call=CALL, tool_calls=[CALL]), "function_call beside tool_calls; expected one of them"),
         (assistant(content="x", thinking=["a"]), "thinking is a list; expected a string"),
         (assistant(content="x", weight=-1), "weight is -1; expected true, false, or a weight of 0 or more"),
+        (assistant(content="x", weight=10**400), "weight is a number; expected true, false"),
         (assistant(content="x", weight=1e39), "weight is 1e+39; expected true, false"),
         (assistant(content="x", weight=float("nan")), "weight is nan; expected true, false"),
         (assistant(content="x", train="no"), "train is a string; expected true, false"),
