@@ -1,6 +1,7 @@
-# make demo | test | check | bench | faults: each sets up what it needs in .venv, in the versions of CONSTRAINTS.
+# make demo | test | check | bench | faults | fuzz: each sets up what it needs in .venv, in the versions of CONSTRAINTS.
 # make test-newest: the tests with the newest versions of all but torch, in .venv-newest
 PYTHON ?= python3
+EXAMPLES ?= 20000
 TORCH ?= torch==2.13.0
 VENV := .venv
 CONSTRAINTS := tests/constraints.txt
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
 INSTALL_SFTPREP = $(INSTALL) --no-build-isolation --editable
 
-.PHONY: demo test test-newest check bench faults strace clean
+.PHONY: demo test test-newest check bench faults fuzz strace clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -32,6 +33,9 @@ bench: $(VENV)/.dev
 
 faults: $(VENV)/.dev strace
 	SFTPREP_FAULTS=full $(BIN)/python -m pytest tests/whole/test_faults.py -n auto --dist loadfile
+
+fuzz: $(VENV)/.dev
+	SFTPREP_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/records tests/test_exact_json.py tests/test_unread.py -n auto -k "damaged or written or odd"
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

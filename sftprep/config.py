@@ -13,12 +13,13 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sftprep import FORMAT_VERSION, __version__
-from sftprep.containers.record import MAX_RECORD, Reading
+from sftprep.containers.record import MAX_RECORD, RECORD_KEYS, Selection
 from sftprep.errors import ConfigError, InputError
 from sftprep.layouts.kinds import LAYOUTS
 from sftprep.masks.kinds import MASKS, MaskKind
 from sftprep.masks.train_on import TrainOn
 from sftprep.records.forms import FORMS
+from sftprep.records.messages import CALLING, ROLES, Reading
 from sftprep.stores.kinds import STORES, scheme_of
 from sftprep.workers.runners import RUNNERS
 
@@ -64,6 +65,9 @@ class BuildConfig:
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     record_format: str = "auto"
     max_record_bytes: int = MAX_RECORD  # of a line, an array's element or a row as JSON; a longer one is rejected
+    messages_key: str | None = None  # of a record: where its messages are
+    role_map: dict[str, str] = field(default_factory=dict)  # names of roles -> known ones
+    keep_calls_apart: bool = False
     max_length: int = DEFAULT_MAX_LENGTH
     layout: str = "padded"
     mask: str = "turns"
@@ -103,6 +107,11 @@ class BuildConfig:
         _one_of("--on-unprinted", self.on_unprinted, ON_UNPRINTED)
         _one_of("--tokenizer-engine", self.tokenizer_engine, TOKENIZER_ENGINES)
         _one_of("--format", self.record_format, ("auto", *FORMS))
+        if self.messages_key is not None and self.record_format not in ("auto", "messages"):
+            raise ConfigError(f"--messages-key belongs to --format messages, not to --format {self.record_format}")
+        for name, role in self.role_map.items():
+            if role not in (*ROLES, CALLING) or type(name) is not str:
+                raise ConfigError(f"--role-map {name}={role}: expected NAME=ROLE, of {', '.join((*ROLES, CALLING))}")
         _one_of("--layout", self.layout, LAYOUTS)
         _one_of("--engine", self.engine, RUNNERS)
         _one_of("--on-error", self.on_error, ("reject", "stop"))
@@ -160,14 +169,19 @@ class BuildConfig:
         return TrainOn.parse(self.train_on)
 
     @property
+    def reading(self) -> Reading:
+        """How records are read."""
+        return Reading(self.record_format, self.messages_key, self.role_map, self.keep_calls_apart)
+
+    @property
     def tolerance(self) -> Tolerance:
         """What this call puts up with."""
         return Tolerance(self.on_error, self.max_rejects)
 
     @property
-    def reading(self) -> Reading:
-        """How records are read."""
-        return Reading(self.max_record_bytes)
+    def selection(self) -> Selection:
+        """What is read of a file."""
+        return Selection(self.max_record_bytes, RECORD_KEYS | {self.messages_key or "messages"})
 
     @property
     def width(self) -> int:

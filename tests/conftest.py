@@ -22,7 +22,11 @@ settings.register_profile(
     "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.register_profile("steady", settings.get_profile("patient"), derandomize=True, database=None)
-settings.load_profile("patient" if FULL else "steady")
+FUZZ = int(
+    os.environ.get("SFTPREP_FUZZ") or 0
+)  # so many random examples of each test, and others each time: `make fuzz`
+settings.register_profile("fuzz", settings.get_profile("patient"), max_examples=FUZZ or 100)
+settings.load_profile("fuzz" if FUZZ else "patient" if FULL else "steady")
 
 TOKENIZERS = ("minimind-2", "minimind-3", "qwen3", "llama3_1", "deepseek_v3")
 

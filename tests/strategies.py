@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -222,6 +224,26 @@ def damaged_records(draw: st.DrawFn) -> Any:
                 del place[key]
             break
     return record
+
+
+def odd_records(keys: Collection[str], roles: Collection[str]) -> st.SearchStrategy[Any]:
+    """Values of any kind under keys that mean something, with what Python writes that is no JSON."""
+    names, speakers = st.sampled_from(sorted(keys)), st.sampled_from(sorted(roles))
+    odd = st.sampled_from([math.nan, -math.inf, "\ud800", 10**400, 2**70, 0, 1, -0.5])
+    values = st.recursive(
+        odd | speakers | json_documents(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    )
+    more = st.dictionaries(names, values, max_size=2)
+    message = st.builds(
+        lambda role, said, more: {"from": role, "value": said, **more}, speakers, speakers | values, more
+    )
+    messages = st.lists(message | more, min_size=1, max_size=3)
+    places = st.sampled_from(["messages", "conversations", "data"]) | names
+    record = st.builds(
+        lambda key, said, more: {key: said, **more}, places, messages | messages.map(json.dumps) | values, more
+    )
+    return record | messages | values
 
 
 @st.composite

@@ -34,6 +34,15 @@ from sftprep.errors import ConfigError
         ({"keep_untrained": 1}, "keep_untrained is of type int; expected bool"),
         ({"mask": ["turns"]}, "mask is of type list; expected str"),
         ({"date": "tomorrow"}, "--date tomorrow: expected YYYY-MM-DD"),
+        (
+            {"role_map": {"agent": "me"}},
+            "--role-map agent=me: expected NAME=ROLE, of system, developer, user, assistant, tool, t",
+        ),
+        ({"role_map": {1: "user"}}, "--role-map 1=user: expected NAME=ROLE"),
+        (
+            {"messages_key": "chat", "record_format": "alpaca"},
+            "--messages-key belongs to --format messages, not to --format",
+        ),
     ],
 )
 def test_options_that_no_manifest_can_hold(options: dict[str, Any], said: str) -> None:

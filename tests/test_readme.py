@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from sftprep.cli.commands import main
+from sftprep.records.conversation import Conversation, parse_conversation
+from sftprep.records.forms import FORMS, SYSTEM_KEYS, TOOL_KEYS, form_of
+from sftprep.records.messages import SPELLINGS, SWITCHES, Reading
 
 README = Path(__file__).parents[1] / "README.md"
 SAMPLE = Path(str(files("sftprep") / "sample"))
@@ -50,6 +54,23 @@ def test_commands_and_code_run_as_written(clone: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name in ("dataset", "dataset2"):
         assert (clone / name / "manifest.json").exists()
+
+
+def test_every_form_is_read_as_it_stands() -> None:
+    """Each record of the table, the same conversation in all of them."""
+    said = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
+    rows = re.findall(r"^\| (.+?) \| `([{\[].+?[}\]])`(?:,.*)? \|$", README.read_text(encoding="utf-8"), re.M)
+    for name, record in rows:
+        key = re.search(r"--messages-key (\w+)", name)
+        reading = Reading(messages_key=key and key[1])
+        assert parse_conversation(record.encode(), reading) == Conversation(said, None, {}, None), name
+        if name.strip("`") in FORMS:
+            assert form_of(json.loads(record), reading)[0] == name.strip("`")
+    assert {name.strip("`") for name, _ in rows} >= FORMS.keys() - {"sharegpt"}
+    assert len(rows) == len(FORMS) + 3
+    text = README.read_text(encoding="utf-8")
+    names = (*SWITCHES, *SYSTEM_KEYS, *TOOL_KEYS, *(name for names in SPELLINGS.values() for name in names))
+    assert [name for name in names if f"`{name}`" not in text] == []
 
 
 def test_commands_options_and_files_that_are_named_exist() -> None:

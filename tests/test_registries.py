@@ -17,7 +17,7 @@ import pytest
 from sftprep import BuildConfig, Manifest, build_dataset
 from sftprep.containers.json_text import index_lines, read_lines
 from sftprep.containers.kinds import KINDS, FileKind
-from sftprep.containers.record import Range, Reading, Record
+from sftprep.containers.record import Range, Record, Selection
 from sftprep.dataset.verify import verify_dataset
 from sftprep.errors import ConfigError
 from sftprep.exports.examples import Exported, OpenedRows
@@ -58,10 +58,10 @@ def build(folder: Path, *sources: str, **options: Any) -> tuple[Manifest, dict[s
 
 
 def test_a_form(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(record: dict[str, Any]) -> tuple[list[Any], Any]:
-        return [{"role": "user", "content": record["q"]}, {"role": "assistant", "content": record["a"]}], None
+    def read(record: dict[str, Any]) -> tuple[list[Any], int]:
+        return [{"role": "user", "content": record["q"]}, {"role": "assistant", "content": record["a"]}], 0
 
-    monkeypatch.setitem(FORMS, "toy", Form(lambda record: "q" in record, read))
+    monkeypatch.setitem(FORMS, "toy", Form(("q", "a"), read))
     toys = tmp_path / "toys.jsonl"
     toys.write_bytes(b"\n".join(orjson.dumps({"q": question, "a": answer}) for question, answer in TALK))
     _, expected = build(tmp_path / "expected", source)
@@ -71,11 +71,11 @@ def test_a_form(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_kind_of_file(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def records(path: str, place: Range, reading: Reading) -> Iterator[Record]:
-        for line in read_lines(path, place, reading):
+    def records(path: str, place: Range, selection: Selection) -> Iterator[Record]:
+        for line in read_lines(path, place, selection):
             yield line._replace(data=messages(*line.data.decode().split("\t")))
 
-    monkeypatch.setitem(KINDS, ".tsv", lambda path, reading: FileKind(index_lines, records))
+    monkeypatch.setitem(KINDS, ".tsv", lambda path, selection: FileKind(index_lines, records))
     toys = tmp_path / "toys.tsv"
     toys.write_text("\n".join("\t".join(pair) for pair in TALK))
     _, expected = build(tmp_path / "expected", source)

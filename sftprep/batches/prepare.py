@@ -30,6 +30,7 @@ from sftprep.masks.scan import ScanRule
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.records.said import KINDS, LeftOut, in_words
 from sftprep.tokens.batch import TokenBatch, dtype_for
+from sftprep.unread import Unread
 
 _LONG = 1 << 18  # bytes: less is nothing to save memory of
 _MOST = 1 << 22  # characters of examples that are tokenized together
@@ -63,6 +64,7 @@ class Preparer:
     ) -> None:
         self.seconds: dict[str, float] = {}  # by stage
         self._config, self._names, self._check_every, self._lengths = config, source_names, check_every, lengths
+        self._reading = config.reading
         self._pad_id, self._dtype = toolbox.resolved.pad_id, dtype_for(toolbox.resolved.size)
         self._masker, self._templates = BothWays(config, toolbox, self.stage), toolbox.templates
 
@@ -74,19 +76,20 @@ class Preparer:
         TokenizerError, a sampled conversation on which the two ways differ.
         """
         size = sum(len(record.data) + 1 for record in records)
+        unread = Unread()
         with self.stage("JSON"):
-            read, rejects = self._parse(records)
+            read, rejects = self._parse(records, unread)
         if self._config.contexts == "served":
             with self.stage("contexts"):
                 read = self._serve(read, rejects)
         parts = list(_parts(read))
         for part, following in zip_longest(parts, parts[1:]):
             end = following[0].record.place if following else (inf,)
-            yield self._prepare(part, [each for each in rejects if each.place < end], size)
-            rejects, size = [each for each in rejects if each.place >= end], 0
+            yield self._prepare(part, [each for each in rejects if each.place < end], size, unread)
+            rejects, size, unread = [each for each in rejects if each.place >= end], 0, Unread()
 
-    def _prepare(self, read: list[_Read], rejects: list[Reject], size: int) -> Prepared:
-        """Rows of some records. rejects: of others. size: bytes of all."""
+    def _prepare(self, read: list[_Read], rejects: list[Reject], size: int, unread: Unread) -> Prepared:
+        """Rows of some records. rejects: of others. size: bytes of all. unread: keys of all."""
         examples = [example for each in read for example in each.examples]
         owner = np.repeat(np.arange(len(read)), [len(each.examples) for each in read])  # (E,) index in read
         places = [read[index].record for index in owner.tolist()]
@@ -148,7 +151,7 @@ class Preparer:
         )
         replayed = len(read) - len(np.unique(owner[~found.replayed]))
         lengths = count_at_lengths(batch, mask) if self._lengths else None
-        return Prepared(rows, provenance, rejects, totals, size, replayed, lengths)
+        return Prepared(rows, provenance, rejects, totals, unread, size, replayed, lengths)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -159,7 +162,7 @@ class Preparer:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begin
 
-    def _parse(self, records: list[Record]) -> tuple[list[_Read], list[Reject]]:
+    def _parse(self, records: list[Record], unread: Unread) -> tuple[list[_Read], list[Reject]]:
         read: list[_Read] = []
         rejects: list[Reject] = []
         for index, record in enumerate(records):
@@ -167,7 +170,7 @@ class Preparer:
                 rejects.append(self._reject(record, record.error))
                 continue
             try:
-                conversation = parse_conversation(record.data, self._config.record_format, record.place)
+                conversation = parse_conversation(record.data, self._reading, record.place, unread)
                 if len(record.data) >= _LONG:
                     records[index] = record = record._replace(data=b"")
                 read.append(_Read(record, (conversation,)))

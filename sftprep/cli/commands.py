@@ -15,6 +15,7 @@ from sftprep.cli.options import (
     build_config,
     build_options,
     commit_options,
+    explain_config,
     json_option,
     overwrite_option,
     quiet_option,
@@ -39,13 +40,34 @@ def main() -> None:
 @build_options
 @overwrite_option
 @quiet_option
+@click.option("-v", "--verbose", is_flag=True, help="Also say which keys of records and messages were not read.")
 @json_option
 @click.option("--dry-run", is_flag=True, help="Write nothing: count what would come of it, and of other lengths.")
-def build(overwrite: bool, quiet: bool, as_json: bool, dry_run: bool, output: Path | None, **options: Any) -> None:
+@click.option(
+    "--explain",
+    metavar="FILE",
+    help="Build nothing: show how the first records of each kind in FILE are read. Needs no other option.",
+)
+def build(
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+    dry_run: bool,
+    explain: str | None,
+    output: Path | None,
+    **options: Any,
+) -> None:
     """The whole job: plan, work on all cores, commit.
 
     INPUT is a .jsonl or .json file, a folder, or a glob. Run again after a crash, it does only what is missing.
     """
+    if explain is not None:
+        from sftprep.look.explain import show_explanation
+
+        if not show_explanation(explain_config({**options, "output": output}, explain), as_json=as_json):
+            sys.exit(1)
+        return
     config = build_config({**options, "output": output or dry_run})
     again = same_as(click.get_current_context(), config)
     from sftprep.tokens.load_early import begin_tokenizer
@@ -54,13 +76,14 @@ def build(overwrite: bool, quiet: bool, as_json: bool, dry_run: bool, output: Pa
     trusted = config.trust_remote_code
     tokenizer = begin_tokenizer(config.tokenizer, trust_remote_code=trusted, fast=fast)  # while the rest is imported
     if output is None or dry_run:
-        from sftprep.look.dry_run import watched_dry_run
+        from sftprep.look.build import watched_dry_run
 
         watched_dry_run(config, quiet=quiet, as_json=as_json, tokenizer=tokenizer)
         return
     from sftprep.look.build import watched_build
 
-    watched_build(config, output, overwrite=overwrite, quiet=quiet, as_json=as_json, tokenizer=tokenizer, again=again)
+    shown = {"quiet": quiet, "verbose": verbose, "as_json": as_json}
+    watched_build(config, output, overwrite=overwrite, tokenizer=tokenizer, again=again, **shown)
 
 
 @main.command()

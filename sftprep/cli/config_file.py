@@ -113,6 +113,7 @@ def _of_manifest(manifest: Manifest) -> dict[str, Any]:
     options = {name: value for name, value in stated.items() if value is not None}
     options.pop("chat_template", None)
     options["template_kwargs"] = [f"{name}={json.dumps(value)}" for name, value in options["template_kwargs"].items()]
+    options["role_map"] = [f"{name}={role}" for name, role in options["role_map"].items()]
     return options
 
 

@@ -19,6 +19,7 @@ from sftprep.errors import ConfigError
 from sftprep.layouts.kinds import LAYOUTS
 from sftprep.masks.kinds import MASKS
 from sftprep.records.forms import FORMS
+from sftprep.records.messages import CALLING, ROLES
 from sftprep.stores.kinds import scheme_of
 from sftprep.visible import visible
 from sftprep.workers.runners import RUNNERS
@@ -102,6 +103,18 @@ _TURNS = (
     _option("end_of_turn", "The token that ends a turn, instead of the one that is found.", metavar="TOKEN"),
     _option("header", "What stands before an answer, instead of what is found.", metavar="TEXT"),
 )
+_READING = (
+    _option("record_format", "Form of the records; auto looks at each.", "--format", choices=("auto", *FORMS)),
+    _option("messages_key", "Key of a record that its messages are under.", metavar="KEY"),
+    click.option(
+        "--role-map",
+        "role_map",
+        multiple=True,
+        metavar="NAME=ROLE",
+        help=f"What a name of a role means, in any case: {', '.join(ROLES)}, or {CALLING}; may be repeated.",
+    ),
+    _option("keep_calls_apart", "Leave a turn of calls of tools apart from the assistant's turn that it follows."),
+)
 build_options = _options(
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
     click.option("-o", "--output", type=FOLDER, help="Folder of the dataset.  [required]"),
@@ -121,7 +134,7 @@ build_options = _options(
     ),
     click.option("--seq-length", type=int, help="Width of the arrays; instead of --max-length."),
     _option("layout", "How conversations lie in rows.", choices=LAYOUTS),
-    _option("record_format", "Kind of the records; auto looks at each.", "--format", choices=("auto", *FORMS)),
+    *_READING,
     _option("input_name", "Name of standard input, the INPUT -; its suffix says what is in it.", metavar="NAME"),
     _option(
         "max_record_bytes",
@@ -225,6 +238,12 @@ def same_as(ctx: click.Context, config: BuildConfig) -> Manifest | None:
     return None if manifest is None or told or config.content_options() != dict(manifest.config) else manifest
 
 
+def explain_config(options: dict[str, Any], given: str) -> BuildConfig:
+    """What the options of a command say that reads one input only, and makes nothing of it. Raises as `build_config` does."""
+    unasked = {name: options[name] or "none" for name in ("tokenizer", "output")}
+    return build_config({**options, **unasked, "inputs": (given,)})
+
+
 def template_config(options: dict[str, Any]) -> BuildConfig:
     """What the options of a command say that has no inputs. Raises as `build_config` does."""
     if not options["tokenizer"]:
@@ -241,11 +260,20 @@ def _config_of(values: dict[str, Any]) -> BuildConfig:
         kwargs[name] = config.template_value(text)
     values["template_kwargs"] = kwargs
     manifest = values.pop("config_file", None)
+    if "role_map" in values:
+        values["role_map"] = dict(map(_role_named, values["role_map"]))
     if values["chat_template"]:
         values["chat_template"] = _template_in(values["chat_template"])
     elif manifest is not None:
         values["chat_template"] = manifest.config["chat_template"]
     return BuildConfig(**values)
+
+
+def _role_named(pair: str) -> tuple[str, str]:
+    name, separator, role = pair.rpartition("=")
+    if not separator or not name:
+        raise click.UsageError(f"--role-map {pair!r}: expected NAME=ROLE.")
+    return name, role
 
 
 def _template_in(path: Path) -> str:

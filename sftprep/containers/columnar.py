@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from sftprep.containers.record import Index, Range, Reading, Record, oversized
+from sftprep.containers.record import Index, Range, Record, Selection, oversized
 from sftprep.errors import InputError, first_line
 from sftprep.stores.kinds import store_of
 from sftprep.workers.limits import LimitError
@@ -113,7 +113,7 @@ def _rows_at_once(rows: int, size: int) -> int:
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // size))
 
 
-def index(form: Form, path: str, chunks: Iterable[bytes], reading: Reading) -> Index:
+def index(form: Form, path: str, chunks: Iterable[bytes], selection: Selection) -> Index:
     """Where a file of a form may be cut: between its groups.
 
     Raises InputError where it is damaged, has no column that is read, or takes too much memory.
@@ -121,10 +121,10 @@ def index(form: Form, path: str, chunks: Iterable[bytes], reading: Reading) -> I
     import pyarrow.parquet  # noqa: F401 - here, so that not every child does
 
     size = sum(map(len, chunks))
-    memory = _MEMORY + 4 * reading.most
+    memory = _MEMORY + 4 * selection.most
     mapped = size if form is ARROW else 0
     seconds = _SECONDS + size / _BYTES_A_SECOND
-    step = partial(_read_through, form, path, reading)
+    step = partial(_read_through, form, path, selection)
     try:
         groups = run_apart(step, what="reading it", seconds=seconds, memory=memory + mapped)
     except LimitError as error:
@@ -136,14 +136,14 @@ def index(form: Form, path: str, chunks: Iterable[bytes], reading: Reading) -> I
     return Index(ends[-1], rows[-1], offsets, lines)
 
 
-def _read_through(form: Form, path: str, reading: Reading) -> list[tuple[int, int]]:
+def _read_through(form: Form, path: str, selection: Selection) -> list[tuple[int, int]]:
     """Rows and bytes of all groups, after every row was unpacked once."""
     import pyarrow as pa
 
     pa.set_memory_pool(pa.system_memory_pool())  # the default one first reserves a gigabyte of address space
     found = []
     with _opened(form, path) as file:
-        columns = _columns(file, path, reading)
+        columns = _columns(file, path, selection)
         shared = any(word in str(file.schema.field(name).type) for name in columns for word in _SHARED)
         for group in file.groups(columns):
             rows = 0
@@ -166,11 +166,11 @@ def _compact(batch: Any) -> Any:
     return pa.ipc.read_record_batch(batch.serialize(), batch.schema)
 
 
-def records(form: Form, path: str, place: Range, reading: Reading) -> Iterator[Record]:
+def records(form: Form, path: str, place: Range, selection: Selection) -> Iterator[Record]:
     """The rows of a range as JSON objects. Raises InputError if the file is damaged or no longer what was planned."""
     position = row = 0
     with _opened(form, path) as file:
-        columns = _columns(file, path, reading)
+        columns = _columns(file, path, selection)
         shape = _shape_of_rows(file.schema, columns)
         for group in file.groups(columns):
             if position >= place.stop:
@@ -180,7 +180,7 @@ def records(form: Form, path: str, place: Range, reading: Reading) -> Iterator[R
             if position >= place.start:
                 for data in (each for batch in group.batches() for each in _rows(batch, shape)):
                     row += 1
-                    yield _record(data, place.source, row, reading.most)
+                    yield _record(data, place.source, row, selection.most)
             else:
                 row += group.rows
             position += group.bytes
@@ -209,10 +209,10 @@ def _opened(form: Form, path: str) -> Iterator[_Opened]:
         raise InputError(f"{path}: cannot be read: {first_line(error)}{remedy}") from error
 
 
-def _columns(file: _Opened, path: str, reading: Reading) -> list[str]:
+def _columns(file: _Opened, path: str, selection: Selection) -> list[str]:
     """The columns that are read. Raises InputError where there are none."""
     names: list[str] = file.schema.names
-    if columns := [name for name in names if name in reading.keys]:
+    if columns := [name for name in names if name in selection.keys]:
         return columns
     has = f"{', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}" if names else "none"
     raise InputError(f"{path}: no column that is read, such as messages or conversations; it has {has}")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from sftprep.containers.compressed import read_chunks
-from sftprep.containers.record import MAX_RECORD, Index, Range, Reading, Record, Start, oversized
+from sftprep.containers.record import MAX_RECORD, Index, Range, Record, Selection, Start, oversized
 from sftprep.errors import InputError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -71,9 +71,9 @@ def _is_blank(data: bytes) -> bool:
     return not data or data.isspace()
 
 
-def index_lines(path: str, chunks: Iterable[bytes], reading: Reading) -> Index:
+def index_lines(path: str, chunks: Iterable[bytes], selection: Selection) -> Index:
     """Counts the lines of a file's chunks; a range may begin with the first line that begins in a chunk."""
-    counter = LineCounter(reading.most)
+    counter = LineCounter(selection.most)
     offsets, lines = array("q"), array("q")
     size = 0
     for chunk in chunks:
@@ -86,9 +86,11 @@ def index_lines(path: str, chunks: Iterable[bytes], reading: Reading) -> Index:
     return Index(size, counter.records, offsets, lines)
 
 
-def read_lines(path: str, place: Range, reading: Reading) -> Iterator[Record]:
+def read_lines(path: str, place: Range, selection: Selection) -> Iterator[Record]:
     """The lines of a range. Raises InputError if the file is damaged or no longer what was planned."""
-    return text_lines(range_chunks(path, place), Start(place.source, path, place.start, place.first_line), reading.most)
+    return text_lines(
+        range_chunks(path, place), Start(place.source, path, place.start, place.first_line), selection.most
+    )
 
 
 def range_chunks(path: str, place: Range) -> Iterator[bytes]:

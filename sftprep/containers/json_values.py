@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 
 from sftprep.containers.json_text import BYTE_ORDER_MARK, range_chunks
-from sftprep.containers.record import Index, Range, Reading, Record, Start, oversized
+from sftprep.containers.record import Index, Range, Record, Selection, Start, oversized
 from sftprep.errors import InputError
 
 # What JSON makes of a byte outside strings, by its value.
@@ -133,14 +133,14 @@ def values(chunks: Iterable[bytes], place: Start, limit: int) -> Iterator[Record
 def of_values(read: Values) -> tuple[Callable[..., Index], Callable[..., Iterator[Record]]]:
     """How a file that `read` reads is indexed, and its records are read. It is never cut."""
 
-    def index(path: str, chunks: Iterable[bytes], reading: Reading) -> Index:
+    def index(path: str, chunks: Iterable[bytes], selection: Selection) -> Index:
         sizes: list[int] = []
         counted = (sizes.append(len(chunk)) or chunk for chunk in chunks)  # type: ignore[func-returns-value]
-        records = sum(1 for _ in read(counted, Start(0, path), reading.most))
+        records = sum(1 for _ in read(counted, Start(0, path), selection.most))
         return Index(sum(sizes), records)
 
-    def records(path: str, place: Range, reading: Reading) -> Iterator[Record]:
-        return read(range_chunks(path, place), Start(place.source, path), reading.most)
+    def records(path: str, place: Range, selection: Selection) -> Iterator[Record]:
+        return read(range_chunks(path, place), Start(place.source, path), selection.most)
 
     return index, records
 

@@ -21,7 +21,7 @@ from sftprep.containers import columnar
 from sftprep.containers.compressed import CODECS, read_chunks
 from sftprep.containers.json_text import index_lines, read_lines
 from sftprep.containers.json_values import array_elements, elements_from, of_values, values
-from sftprep.containers.record import RECORD_KEYS, SAYING_KEYS, Index, Range, Reading, Record
+from sftprep.containers.record import RECORD_KEYS, SAYING_KEYS, Index, Range, Record, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class FileKind:
     index: what one pass over the chunks of its uncompressed bytes, all of them, finds. records: those of a range.
     """
 
-    index: Callable[[str, Iterable[bytes], Reading], Index]
-    records: Callable[[str, Range, Reading], Iterator[Record]]
+    index: Callable[[str, Iterable[bytes], Selection], Index]
+    records: Callable[[str, Range, Selection], Iterator[Record]]
 
 
 LINES = FileKind(index_lines, read_lines)
@@ -59,7 +59,7 @@ def head_of(path: str) -> tuple[bytes, int, bool]:
     return b"", before, True
 
 
-def _json_kind(path: str, reading: Reading) -> FileKind:
+def _json_kind(path: str, selection: Selection) -> FileKind:
     head, before, whole = head_of(path)
     text = head.decode("utf-8", "surrogateescape")
     if not text.startswith(("{", "[")):
@@ -70,7 +70,7 @@ def _json_kind(path: str, reading: Reading) -> FileKind:
         return LINES
     if text.startswith("["):
         return _kind_of_array(text, one_line=len(lines) == 1, whole=whole)
-    at = _array_in(text, SAYING_KEYS | (reading.keys - RECORD_KEYS))
+    at = _array_in(text, SAYING_KEYS | (selection.keys - RECORD_KEYS))
     if at is not None:
         return FileKind(*of_values(partial(elements_from, before + len(text[:at].encode("utf-8", "surrogateescape")))))
     return VALUES if len(lines) > 1 and _is_unfinished(lines[0]) else LINES
@@ -153,12 +153,12 @@ def _after_space(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-Choose = Callable[[str, Reading], FileKind]
+Choose = Callable[[str, Selection], FileKind]
 JSON = (".jsonl", ".ndjson", ".json")
 KINDS: dict[str, Choose] = {
     **dict.fromkeys(JSON, _json_kind),
-    ".parquet": lambda path, reading: PARQUET,
-    ".arrow": lambda path, reading: ARROW,
+    ".parquet": lambda path, selection: PARQUET,
+    ".arrow": lambda path, selection: ARROW,
 }
 COLUMNAR = frozenset({".parquet", ".arrow"})  # they compress what is in them by themselves
 
@@ -171,6 +171,6 @@ def suffix_of(name: str) -> str | None:
     return suffix if suffix in KINDS and not (compressed and suffix in COLUMNAR) else None
 
 
-def kind_of_file(path: str, reading: Reading) -> FileKind:
+def kind_of_file(path: str, selection: Selection) -> FileKind:
     """How records lie in a file of a known suffix. Raises InputError where it has to be looked at and cannot be read."""
-    return KINDS[suffix_of(path) or ".jsonl"](path, reading)
+    return KINDS[suffix_of(path) or ".jsonl"](path, selection)

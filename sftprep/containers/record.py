@@ -17,7 +17,6 @@ SAYING_KEYS = frozenset(
         "prompt",
         "completion",
         "instruction",
-        "input",
         "output",
         "question",
         "answer",
@@ -28,16 +27,17 @@ SAYING_KEYS = frozenset(
 # All keys that any form of record, tools, template variables or switches read. Of a columnar file no other column is read.
 RECORD_KEYS = SAYING_KEYS | frozenset(
     [
+        "input",
         "history",
         "system",
         "system_prompt",
+        "system_message",
+        "context",
         "tools",
         "functions",
         "chat_template_kwargs",
         "documents",
         "data",
-        "text",
-        "source",
         "train",
         "weight",
         "loss",
@@ -68,7 +68,7 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Selection:
     """How records are read, by the options of a build."""
 
     most: int = MAX_RECORD  # bytes of a record; a longer one is an error

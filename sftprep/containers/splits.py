@@ -19,12 +19,12 @@ from sftprep.containers.compressed import CHUNK, codec_of, read_chunks
 from sftprep.containers.files import Source
 from sftprep.containers.first_bytes import check_file
 from sftprep.containers.kinds import kind_of_file
-from sftprep.containers.record import Index, Range, Reading, Record
+from sftprep.containers.record import Index, Range, Record, Selection
 from sftprep.errors import InputError
 from sftprep.stores.kinds import store_of
 
 MIN_SPLIT, MAX_SPLIT = 1 << 20, 64 << 20  # bytes
-_ANY = Reading()
+_ANY = Selection()
 MOST_RECORDS = 512  # of a batch
 SPLITS = 48  # wanted of a large job: 16 workers are busy to the end, each taking about three
 COMPRESSED_RANGES = 8  # at most, of one compressed file: every range costs a decompression of all that lies before it
@@ -47,18 +47,18 @@ class Split:
     records: Count | None = None  # at most so many of its first ones are read
 
 
-def index_source(source: Source, reading: Reading, granularity: int = CHUNK) -> tuple[SourceInfo, Index]:
+def index_source(source: Source, selection: Selection, granularity: int = CHUNK) -> tuple[SourceInfo, Index]:
     """One pass over a source: its SHA-256, its records, and where it may be cut, once in `granularity` bytes.
 
     Raises InputError for a file that is not what its name says, for damage (a compressed stream or a JSON array that is not
     whole, say), and for one that changes meanwhile.
     """
     check_file(source.path)
-    kind = kind_of_file(source.path, reading)
+    kind = kind_of_file(source.path, selection)
     digest = _Digest()
     plain = codec_of(source.path) is None
     chunks = read_chunks(source.path, chunk=granularity)
-    index = kind.index(source.path, digest.of(chunks) if plain else chunks, reading)
+    index = kind.index(source.path, digest.of(chunks) if plain else chunks, selection)
     if not plain:
         with closing(store_of(source.path).open_file(source.path)) as file:
             while data := file.read(CHUNK):
@@ -87,7 +87,7 @@ class _Digest:
 
 
 def plan_splits(
-    sources: Sequence[Source], target: int | None = None, granularity: int = CHUNK, reading: Reading = _ANY
+    sources: Sequence[Source], target: int | None = None, granularity: int = CHUNK, selection: Selection = _ANY
 ) -> tuple[list[SourceInfo], list[Split]]:
     """Index every source and cut all of them into splits of about `target` uncompressed bytes.
 
@@ -97,7 +97,7 @@ def plan_splits(
     """
     infos, indexes = [], []
     for source in sources:
-        info, index = index_source(source, reading, granularity)
+        info, index = index_source(source, selection, granularity)
         infos.append(info)
         indexes.append(index)
     if target is None:
@@ -136,14 +136,14 @@ def _cut(number: int, index: Index, parts: int) -> list[Range]:
 def read_batches(
     split: Split,
     sources: Sequence[Source],
-    reading: Reading = _ANY,
+    selection: Selection = _ANY,
     max_records: int = MOST_RECORDS,
     max_bytes: int = 2 << 20,
 ) -> Iterator[list[Record]]:
     """The records of a split in lists: one is full at `max_records`, or once it holds `max_bytes` or more."""
     batch: list[Record] = []
     size = 0
-    for record in read_records(split, sources, reading):
+    for record in read_records(split, sources, selection):
         batch.append(record)
         size += len(record.data)
         del record  # whoever gets the batch may let go of it
@@ -154,16 +154,16 @@ def read_batches(
         yield batch
 
 
-def read_records(split: Split, sources: Sequence[Source], reading: Reading = _ANY) -> Iterator[Record]:
+def read_records(split: Split, sources: Sequence[Source], selection: Selection = _ANY) -> Iterator[Record]:
     """The records of a split, in order; `Record.source` is an index into `sources`. Holds a chunk and a record at a time.
 
     Raises InputError if a file is damaged or no longer what was planned.
     """
-    return islice(_all_records(split, sources, reading), split.records)
+    return islice(_all_records(split, sources, selection), split.records)
 
 
 def first_records(
-    splits: Sequence[Split], sources: Sequence[Source], limit: int, reading: Reading = _ANY
+    splits: Sequence[Split], sources: Sequence[Source], limit: int, selection: Selection = _ANY
 ) -> list[Split]:
     """Splits of the first `limit` records. Reads these; raises as `read_records` does."""
     kept: list[Split] = []
@@ -171,13 +171,13 @@ def first_records(
         if limit <= 0:
             break
         first = replace(split, records=limit)
-        count = sum(1 for _ in read_records(first, sources, reading))
+        count = sum(1 for _ in read_records(first, sources, selection))
         kept.append(first if count == limit else split)
         limit -= count
     return kept
 
 
-def _all_records(split: Split, sources: Sequence[Source], reading: Reading) -> Iterator[Record]:
+def _all_records(split: Split, sources: Sequence[Source], selection: Selection) -> Iterator[Record]:
     for place in split.ranges:
         source = sources[place.source]
         try:
@@ -186,4 +186,4 @@ def _all_records(split: Split, sources: Sequence[Source], reading: Reading) -> I
             raise InputError(f"{source.path}: cannot be read: {error.strerror}") from error
         if size != source.bytes:
             raise InputError(f"{source.path}: changed since it was planned; {source.bytes} bytes became {size}")
-        yield from kind_of_file(source.path, reading).records(source.path, place, reading)
+        yield from kind_of_file(source.path, selection).records(source.path, place, selection)

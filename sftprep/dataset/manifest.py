@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -110,6 +110,10 @@ class Manifest:
     totals: Mapping[str, Count]  # at least TOTALS
     shards: tuple[ShardEntry, ...]
     files: Mapping[str, FileEntry]
+    ignored_keys: Mapping[str, Count] = field(default_factory=dict)  # of records; how many have each
+    message_keys: Mapping[str, Count] = field(
+        default_factory=dict
+    )  # passed on to the template; how many messages have each
 
     def to_bytes(self) -> bytes:
         """The file: ASCII JSON, sorted keys, indent 1, trailing newline, with the checksum as its first key."""
@@ -231,8 +235,13 @@ def _read(kind: Any, value: Any, at: str = "") -> Any:
         found = "is missing" if value is _MISSING else "is something else"
         raise DatasetError(f"{at or 'top level'} {found}; expected {_CALLED[expected]}")
     if is_record:
-        fields = {name: _read(each, value.get(name, _MISSING), _below(at, name)) for name, each in _hints(kind).items()}
-        return kind(**fields)
+        optional = {each.name for each in fields(kind) if each.default_factory is not MISSING}.difference(value)
+        read = {
+            name: _read(each, value.get(name, _MISSING), _below(at, name))
+            for name, each in _hints(kind).items()
+            if name not in optional
+        }
+        return kind(**read)
     if origin is Mapping:
         return {name: _read(inner[1], each, _below(at, name)) for name, each in value.items()}
     if origin is tuple:

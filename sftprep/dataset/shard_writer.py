@@ -15,6 +15,7 @@ from sftprep.dataset.origins import Provenance, provenance_table
 from sftprep.dataset.receipt import REJECTS_FOLDER, Reject, ShardReceipt, Totals, file_path, receipt_path
 from sftprep.dataset.staged import StagedFile, publish_bytes, sync_folder
 from sftprep.layouts.types import Rows
+from sftprep.unread import Unread
 
 ARRAYS = ("X", "Y", "mask")
 _MOST_ROWS = 10**15  # sizes the space left for an .npy header, whose length must not depend on the row count
@@ -28,6 +29,7 @@ class Prepared:
     provenance: Provenance
     rejects: list[Reject]
     totals: Totals
+    unread: Unread  # keys of the records
     bytes: int  # of the records
     replayed: int = 0  # records rendered without Jinja
     lengths: npt.NDArray[np.int64] | None = None  # `batches.lengths`, where they are counted
@@ -40,7 +42,7 @@ class ShardWriter:
     """
 
     def __init__(self, folder: Path, task: int, width: int, dtype: np.dtype[Any], source_names: Sequence[str]) -> None:
-        self.totals = Totals()
+        self.totals, self.unread = Totals(), Unread()
         self._names = source_names
         self._folder, self._task, self._width, self._dtype = folder, task, width, dtype
         self._mask_dtype: np.dtype[Any] = np.dtype(np.bool_)
@@ -58,6 +60,7 @@ class ShardWriter:
     def append(self, prepared: Prepared) -> None:
         """Write a batch's rows and keep its rejects; segments are renumbered to the shard's rows."""
         self.totals.add(prepared.totals)
+        self.unread.add(prepared.unread)
         self._rejects += b"".join(reject.to_bytes(self._names) for reject in prepared.rejects)
         rows, provenance = prepared.rows, prepared.provenance
         if not len(rows.x):
@@ -89,7 +92,7 @@ class ShardWriter:
             for folder in {staged.path.parent for staged in self._files.values()}:
                 sync_folder(folder)
             files = {kind: (staged.bytes, staged.sha256) for kind, staged in self._files.items()}
-            receipt = ShardReceipt(self._task, fingerprint, files, self.totals)
+            receipt = ShardReceipt(self._task, fingerprint, files, self.totals, self.unread)
             publish_bytes(receipt_path(self._folder, self._task), receipt.to_bytes())
             return receipt
         finally:

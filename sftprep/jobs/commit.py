@@ -19,6 +19,7 @@ from sftprep.jobs.own_files import has_manifest, has_plan, refuse_to_replace, re
 from sftprep.jobs.plan import Plan
 from sftprep.stores.places import remember_places
 from sftprep.tokens.batch import dtype_for
+from sftprep.unread import Unread
 
 TOLERANT = Tolerance()
 
@@ -68,7 +69,10 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
             f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} dropped; "
             f"{target / REJECTS} says why"
         )
-    manifest = manifest_of(plan, receipts, totals, {REJECTS: rejects})
+    unread = Unread()
+    for receipt in receipts:
+        unread.add(receipt.unread)
+    manifest = manifest_of(plan, receipts, totals, unread, {REJECTS: rejects})
     publish_bytes(target / MANIFEST, manifest.to_bytes())
     if load_manifest(target) != manifest:
         (target / MANIFEST).unlink()
@@ -114,7 +118,11 @@ def _join_rejects(receipts: list[ShardReceipt], folder: Path) -> FileEntry:
 
 
 def manifest_of(
-    plan: Plan, receipts: list[ShardReceipt], totals: Totals, more: Mapping[str, FileEntry] = MappingProxyType({})
+    plan: Plan,
+    receipts: list[ShardReceipt],
+    totals: Totals,
+    unread: Unread,
+    more: Mapping[str, FileEntry] = MappingProxyType({}),
 ) -> Manifest:
     """What the manifest says of splits that are done. more: files beside theirs."""
     files = dict(more)
@@ -138,4 +146,6 @@ def manifest_of(
         totals=asdict(totals),
         shards=tuple(shards),
         files=files,
+        ignored_keys=unread.records,
+        message_keys=unread.messages,
     )

@@ -168,11 +168,11 @@ def _probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
 
 def _read_through(config: BuildConfig, found: Sequence[Source]) -> tuple[list[SourceInfo], list[Split]]:
     """The inputs, hashed, and their splits."""
-    sources, splits = plan_splits(found, reading=config.reading)
+    sources, splits = plan_splits(found, selection=config.selection)
     if not sum(source.records for source in sources):
         raise InputError(f"{', '.join(config.inputs)}: no record in it")
     if config.limit is not None:
-        splits = first_records(splits, sources, config.limit, config.reading)
+        splits = first_records(splits, sources, config.limit, config.selection)
     return sources, splits
 
 
@@ -191,7 +191,8 @@ def first_conversations(
     config: BuildConfig, sources: Sequence[SourceInfo], splits: Sequence[Split]
 ) -> Iterator[Conversation]:
     """The inputs' conversations from the start; records that cannot be used are passed over."""
+    reading = config.reading
     for split in splits:
-        for record in read_records(split, sources, config.reading):
+        for record in read_records(split, sources, config.selection):
             with suppress(ConversationError):
-                yield parse_conversation(record.data, config.record_format)
+                yield parse_conversation(record.data, reading)

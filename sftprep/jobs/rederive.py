@@ -76,7 +76,7 @@ def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) ->
             wanted[place].append(number)
     records = [
         record
-        for record in read_records(plan.splits[task], plan.sources, plan.config.reading)
+        for record in read_records(plan.splits[task], plan.sources, plan.config.selection)
         if (plan.sources[record.source].name, record.offset) in wanted
     ]
     if len(records) != len(wanted):

@@ -52,7 +52,7 @@ class SplitReader:
         """A split's rows, batch by batch; each is reported when it is done with."""
         seconds = self._preparer.seconds
         most = 1 if order.careful else MOST_RECORDS
-        batches = read_batches(self.plan.splits[order.task], self.plan.sources, self.plan.config.reading, most)
+        batches = read_batches(self.plan.splits[order.task], self.plan.sources, self.plan.config.selection, most)
         while True:
             with self.stage("reading"):
                 batch = next(batches, None)

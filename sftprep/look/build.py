@@ -1,20 +1,26 @@
-"""A build before the user's eyes: a bar while it works, the table of counts when it is done."""
+"""A build before the user's eyes: a bar while it works, the table of counts when it is done; and a dry run of one."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
+from rich.table import Table
 
+from sftprep.batches.lengths import COUNTED, LENGTHS
 from sftprep.config import BuildConfig
 from sftprep.dataset.manifest import REJECTS, Manifest
 from sftprep.dataset.rejects import count_reasons
 from sftprep.jobs.build import build_dataset
-from sftprep.look.progress import BuildProgress
+from sftprep.look.progress import BuildProgress, QuietConsole
 from sftprep.look.stats import as_json_line, stated
-from sftprep.look.summary import show_summary
+from sftprep.look.summary import show_summary, summary_table
+from sftprep.previews.dry_run import Counts, count_dataset
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.visible import visible
+
+_FEW = 0.01  # conversations that are cut: a share that is worth no longer rows
 
 
 def watched_build(
@@ -24,10 +30,12 @@ def watched_build(
     overwrite: bool = False,
     quiet: bool = False,
     as_json: bool = False,
+    verbose: bool = False,
     tokenizer: BegunTokenizer | None = None,
     again: Manifest | None = None,
 ) -> None:
-    """Build a dataset before the user's eyes. as_json: also say on standard output what was done, as one JSON object.
+    """Build a dataset before the user's eyes. as_json: also say on standard output what was done, as one JSON object. verbose: and which keys
+    were not read.
 
     Raises as `build_dataset` does.
     """
@@ -40,4 +48,45 @@ def watched_build(
     if progress.plan is None:
         click.echo(visible(f"{folder}: complete already; nothing to do"), err=True)
     else:
-        show_summary(manifest, folder, progress.plan.passed_over, progress)
+        show_summary(manifest, folder, progress.plan.passed_over, progress, verbose=verbose)
+
+
+def watched_dry_run(
+    config: BuildConfig, *, quiet: bool = False, as_json: bool = False, tokenizer: BegunTokenizer | None = None
+) -> None:
+    """Count before the user's eyes. Raises as `count_dataset` does, and InputError, at last, where this call does not put up
+    with what is rejected."""
+    with BuildProgress(quiet) as progress:
+        manifest, counts = count_dataset(config, watch=progress, tokenizer=tokenizer)
+    if as_json:
+        lengths = [{"max_length": each, **_named(counts, at)} for at, each in enumerate(LENGTHS)]
+        click.echo(as_json_line({**stated(manifest, counts.reasons, progress), "lengths": lengths}))
+    elif not quiet and progress.plan:
+        title = "dry run: nothing was written"
+        with suppress(OSError):
+            console = QuietConsole(stderr=True)
+            console.print(summary_table(manifest, title, counts.reasons, progress.plan.passed_over, progress))
+            console.print(lengths_table(counts))
+    config.tolerance.check(manifest.totals, "the dry run")
+
+
+def lengths_table(counts: Counts) -> Table:
+    """What each limit would keep; the least that cuts few conversations is marked."""
+    table = Table(title="what --max-length would cut", title_justify="left", title_style="bold", box=None)
+    for name in ("--max-length", "truncated", "dropped", "both", "tokens kept", "trained tokens kept"):
+        table.add_column(name, justify="right")
+    examples = counts.totals.examples + counts.totals.dropped_examples + counts.totals.dropped
+    cut = counts.lengths[:, :2].sum(axis=1) / max(examples, 1)  # share of the examples
+    enough = next((at for at, share in enumerate(cut) if share <= _FEW), None)
+    for at, length in enumerate(LENGTHS):
+        truncated, dropped, tokens, trained = counts.lengths[at].tolist()
+        share = f"{cut[at]:.1%}"
+        style = "bold green" if at == enough else None
+        table.add_row(
+            f"{length:,}", f"{truncated:,}", f"{dropped:,}", share, f"{tokens:,}", f"{trained:,}", style=style
+        )
+    return table
+
+
+def _named(counts: Counts, at: int) -> dict[str, int]:
+    return dict(zip(COUNTED, counts.lengths[at].tolist(), strict=True))

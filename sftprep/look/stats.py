@@ -14,7 +14,7 @@ from rich.console import Console
 from sftprep.dataset.manifest import REJECTS, Manifest, load_manifest
 from sftprep.dataset.rejects import ReasonCount, count_reasons
 from sftprep.look.progress import BuildProgress
-from sftprep.look.summary import summary_table
+from sftprep.look.summary import show_unread, summary_table
 
 
 def show_stats(folder: Path, *, as_json: bool) -> None:
@@ -23,12 +23,15 @@ def show_stats(folder: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(as_json_line(stated(manifest, reasons)))
     else:
-        Console(highlight=False).print(summary_table(manifest, str(folder), reasons))
+        console = Console(highlight=False)
+        console.print(summary_table(manifest, str(folder), reasons))
+        show_unread(manifest, console)
 
 
 def stated(manifest: Manifest, reasons: Sequence[ReasonCount], work: BuildProgress | None = None) -> dict[str, Any]:
     """What `--json` states of a dataset, and of the work on it."""
     found: dict[str, Any] = {"totals": dict(manifest.totals), "rejects": [asdict(each) for each in reasons]}
+    found |= {"ignored_keys": dict(manifest.ignored_keys), "message_keys": dict(manifest.message_keys)}
     if work is not None:
         found |= {"elapsed_seconds": round(work.elapsed, 3), "bytes": work.bytes, "seconds_by_stage": work.seconds}
     return found

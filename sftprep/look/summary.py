@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -41,11 +42,16 @@ def show_summary(
     folder: Path,
     passed_over: Sequence[PassedOver],
     work: BuildProgress | None = None,
+    *,
+    verbose: bool = False,
 ) -> None:
-    """Show the closing table of a job."""
+    """Show the closing table of a job. verbose: and the keys that were not read."""
+    console = QuietConsole(stderr=True)
     with suppress(OSError):
         reasons = count_reasons(folder / REJECTS)
-        QuietConsole(stderr=True).print(summary_table(manifest, str(folder), reasons, passed_over, work))
+        console.print(summary_table(manifest, str(folder), reasons, passed_over, work))
+        if verbose:
+            show_unread(manifest, console)
 
 
 def summary_table(
@@ -107,6 +113,18 @@ def summary_table(
             "rendered fast", f"{work.replayed_share:.1%}", "of the conversations; for the others the template was run"
         )
     return table
+
+
+def show_unread(manifest: Manifest, console: Console) -> None:
+    """Show the keys that were not read, if there are any."""
+    for what, counts in (
+        ("keys of records, ignored", manifest.ignored_keys),
+        ("keys of messages, passed on to the template", manifest.message_keys),
+    ):
+        if counts:
+            ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+            named = ", ".join(f"{escape(visible(name))} [bold]{count:,}[/]" for name, count in ordered)
+            console.print(f"[dim]{what}:[/] {named}", highlight=False, soft_wrap=True)
 
 
 def _contexts(table: Table, totals: Mapping[str, int], contexts: str) -> None:

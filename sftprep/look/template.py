@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sftprep.config import BuildConfig
-from sftprep.jobs.examine_template import Examined, TemplateReport, examine_template
 from sftprep.look.rows import BRACKETS, HEADER_STYLE, PROMPT_STYLES, TRAINED_STYLES
+from sftprep.previews.examine_template import Examined, TemplateReport, examine_template
 from sftprep.tokens.resolve import Resolving
 from sftprep.visible import visible
 

@@ -9,7 +9,7 @@ from small_builds import GOOD, TOKENIZER, build, write
 
 from sftprep.config import BuildConfig
 from sftprep.errors import ConfigError
-from sftprep.jobs.examine_template import examine_template
+from sftprep.previews.examine_template import examine_template
 
 pytestmark = pytest.mark.usefixtures("cache")
 HEADER = "<|im_start|>assistant\n"

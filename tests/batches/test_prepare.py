@@ -13,7 +13,7 @@ from sftprep.errors import ConversationError, InputError
 BROKEN = {
     "not JSON": b"{broken",
     "none of messages": {"text": "no such key"},
-    "role 'bot'": {"messages": [{"role": "bot", "content": "x"}]},
+    "role 'robot'": {"messages": [{"role": "robot", "content": "x"}]},
     "no messages": {"messages": []},
     "surrogate": b'{"messages":[{"role":"user","content":"\\ud800"},{"role":"assistant","content":"x"}]}',
     "content": {"messages": [{"role": "user"}, {"role": "assistant", "content": "x"}]},

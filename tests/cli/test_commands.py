@@ -23,6 +23,9 @@ from sftprep.dataset.manifest import load_manifest
         (["build", "x.jsonl", "-o", "out", "-t", TOKENIZER, "--max-length", "1"], 2, "at least 2"),
         (["build", "x.jsonl", "-o", "out", "-t", TOKENIZER, "--max-length", "9", "--seq-length", "9"], 2, "not both"),
         (["build", "x.jsonl", "-o", "out", "-t", TOKENIZER, "--template-kwarg", "x"], 2, "NAME=VALUE"),
+        (["build", "x.jsonl", "-o", "out", "-t", TOKENIZER, "--role-map", "x"], 2, "NAME=ROLE"),
+        (["build", "x.jsonl", "-o", "out", "-t", TOKENIZER, "--role-map", "x=y"], 2, "NAME=ROLE"),
+        (["build", "--explain", "x.jsonl"], 1, "x.jsonl"),
         (["commit", "nowhere"], 1, "no such folder"),
         (["verify", "nowhere"], 1, "nowhere"),
         (["inspect", "nowhere"], 1, "nowhere"),
@@ -38,17 +41,21 @@ def test_errors_are_one_line_with_the_right_code(tmp_path: Path, arguments: list
 
 
 def test_a_toml_file_gives_defaults_and_a_flag_wins(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", GOOD)
+    chat = [{"from": who, "value": "Hello!"} for who in ("guest", "=host=")]
+    source = write(tmp_path / "a.jsonl", {"chat": chat})
     config = tmp_path / "build.toml"
     config.write_text(
         f'inputs = ["{source}"]\ntokenizer = "{TOKENIZER}"\nmax-length = 64\nkeep_untrained = true\n'
-        f'output = "{tmp_path}/out"\n[template_kwargs]\nenable_thinking = false\n'
+        f'output = "{tmp_path}/out"\nmessages-key = "chat"\n[template_kwargs]\nenable_thinking = false\n'
+        '[role_map]\nguest = "user"\n"=host=" = "assistant"\n'
     )
     done = sftprep("build", "--config", str(config), "--max-length", "32")
     assert done.returncode == 0, done.stderr
     manifest = load_manifest(tmp_path / "out")
     assert (manifest.width, manifest.config["keep_untrained"]) == (31, True)
     assert manifest.config["template_kwargs"] == {"enable_thinking": False}
+    assert manifest.config["role_map"] == {"guest": "user", "=host=": "assistant"}
+    assert manifest.totals["conversations"] == 1
     config.write_text("max_lenght = 3\n")
     done = sftprep("build", "--config", str(config))
     assert (done.returncode, "max_lenght" in done.stderr) == (2, True)

@@ -144,11 +144,11 @@ MEASURE = """
 import sys
 from pathlib import Path
 from sftprep.containers.files import find_sources
-from sftprep.containers.record import Reading
+from sftprep.containers.record import Selection
 from sftprep.containers.splits import plan_splits, read_records
-infos, splits = plan_splits(find_sources(sys.argv[1:]).sources, reading=Reading(8 << 20))
+infos, splits = plan_splits(find_sources(sys.argv[1:]).sources, selection=Selection(8 << 20))
 for split in splits:
-    for record in read_records(split, infos, Reading(8 << 20)):
+    for record in read_records(split, infos, Selection(8 << 20)):
         print(record.line, record.offset, len(record.data), record.error)
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from sftprep.containers.compressed import CHUNK
 from sftprep.containers.kinds import ARRAY, LINES, VALUES, kind_of_file, suffix_of
-from sftprep.containers.record import RECORD_KEYS, Range, Reading
+from sftprep.containers.record import RECORD_KEYS, Range, Selection
 
-ANY = Reading()
+ANY = Selection()
 SAID = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
 RECORD = {"messages": SAID}
 LONG = {"messages": [{"role": "user", "content": "x" * CHUNK}]}
@@ -25,16 +25,16 @@ def dumped(value: Any, indent: int | None = None) -> bytes:
     return json.dumps(value, indent=indent).encode()
 
 
-def read(path: Path, data: bytes, reading: Reading = ANY) -> list[Any]:
+def read(path: Path, data: bytes, selection: Selection = ANY) -> list[Any]:
     """The records of a file, by what its beginning says, and its kind."""
     path.write_bytes(data)
-    kind = kind_of_file(str(path), reading)
+    kind = kind_of_file(str(path), selection)
     unpacked = gzip.decompress(data) if path.suffix == ".gz" else data
-    found = list(kind.records(str(path), Range(0, 0, len(unpacked), 1), reading))
+    found = list(kind.records(str(path), Range(0, 0, len(unpacked), 1), selection))
     for record in found:
         assert unpacked[record.offset : record.offset + len(record.data)] == record.data
         assert record.line == unpacked.count(b"\n", 0, record.offset) + 1
-    assert kind.index(str(path), [unpacked], reading).records == len(found)
+    assert kind.index(str(path), [unpacked], selection).records == len(found)
     return [json.loads(record.data) for record in found]
 
 
@@ -99,19 +99,19 @@ def test_records_are_found_however_they_are_laid_out(tmp_path: Path, name: str, 
 )
 def test_broken_records_do_not_make_another_kind(tmp_path: Path, data: bytes, kind: object) -> None:
     (tmp_path / "x.jsonl").write_bytes(data)
-    assert kind_of_file(str(tmp_path / "x.jsonl"), Reading()) is kind
+    assert kind_of_file(str(tmp_path / "x.jsonl"), Selection()) is kind
 
 
 def test_the_key_of_messages_that_is_named_tells_a_record(tmp_path: Path) -> None:
     data = {"id": 7, "dialogue": SAID, "more": [RECORD]}
     assert read(tmp_path / "x.json", dumped(data)) == [RECORD]
-    assert read(tmp_path / "y.json", dumped(data), Reading(keys=RECORD_KEYS | {"dialogue"})) == [data]
+    assert read(tmp_path / "y.json", dumped(data), Selection(keys=RECORD_KEYS | {"dialogue"})) == [data]
 
 
 @given(st.text('[]{}":, \n1a') | st.text())
 def test_any_text_is_of_some_kind(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.jsonl").write_bytes(text.encode("utf-8", "surrogatepass"))
-    kind = kind_of_file(str(tmp_path / "x.jsonl"), Reading())
+    kind = kind_of_file(str(tmp_path / "x.jsonl"), Selection())
     if not text.startswith(("[", "{")):
         assert kind is LINES or text[:1].isspace() or text.startswith("\ufeff")
 

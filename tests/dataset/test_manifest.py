@@ -123,6 +123,10 @@ def test_unknown_totals_are_kept(written: tuple[Path, Manifest]) -> None:
     stated = json.loads(manifest.to_bytes())
     stated["totals"]["control_text"] = 3
     assert parse_manifest(signed(stated)).totals["control_text"] == 3
+    stated["ignored_keys"] = {"source": 7}
+    assert parse_manifest(signed(stated)).ignored_keys == {"source": 7}
+    del stated["ignored_keys"], stated["message_keys"]
+    assert parse_manifest(signed(stated)).ignored_keys == {}
 
 
 def test_dataset_without_rows(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,24 @@ from odd_values import ODD, changed, places
 from sftprep.checksum import without_checksum
 from sftprep.dataset.receipt import Reject, ShardReceipt, Totals, file_path, read_receipt, receipt_path
 from sftprep.errors import StorageError
+from sftprep.unread import Unread
 
 FINGERPRINT = "ab" * 32
 FILES: Any = {"X": (1000, "01" * 32), "provenance": (200, "23" * 32), "rejects": (10, "45" * 32)}
-RECEIPT = ShardReceipt(17, FINGERPRINT, FILES, Totals(records=9, rows=7, tokens=2**40))
+RECEIPT = ShardReceipt(
+    17, FINGERPRINT, FILES, Totals(records=9, rows=7, tokens=2**40), Unread({"source": 9}, {"id": 3})
+)
 
 
 def test_a_receipt_is_small_and_read_as_it_was_written() -> None:
     data = RECEIPT.to_bytes()
     assert len(data) < 1000
     assert ShardReceipt.from_bytes(data) == RECEIPT
+    many = Unread()
+    many.add(Unread(*[{f"{number:09} " + "é" * 90: 2**40 for number in range(200)}] * 2))
+    odd = replace(RECEIPT, unread=many)
+    assert ShardReceipt.from_bytes(odd.to_bytes()) == odd
+    assert len(odd.to_bytes()) < 50_000
 
 
 def test_where_its_files_lie(tmp_path: Path) -> None:

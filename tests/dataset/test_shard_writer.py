@@ -17,6 +17,7 @@ from sftprep.dataset.receipt import Reject, ShardReceipt, Totals, read_receipt
 from sftprep.dataset.shard_writer import Prepared, ShardWriter, npy_header
 from sftprep.dataset.verify import verify_dataset
 from sftprep.layouts.types import Rows
+from sftprep.unread import Unread
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -49,7 +50,9 @@ def batch(values: list[int], *, weights: bool = False, rejects: int = 0) -> Prep
     places = np.array(values, np.int64)
     provenance = Provenance(places % 2, places, places * 100, kept.astype(np.int32), kept.astype(np.int32), flags)
     lost = [Reject((1, 90 + number, 9000), "rejected", "no messages") for number in range(rejects)]
-    return Prepared(laid_out, provenance, lost, Totals(records=count + rejects, rows=count, rejected=rejects), 0)
+    return Prepared(
+        laid_out, provenance, lost, Totals(records=count + rejects, rows=count, rejected=rejects), Unread(), 0
+    )
 
 
 def publish(folder: Path, *batches: Prepared) -> ShardReceipt:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sftprep.errors import ConversationError
 from sftprep.jinja.reasons import reason_of
 from sftprep.records.conversation import Conversation, parse_conversation
+from sftprep.records.messages import Reading
 from sftprep.template.chat_template import open_template
 
 # One of these always has a blank beside it, so that it is no one word.
@@ -175,6 +176,9 @@ RECORDS = [
     {"instruction": "a", "input": "b", "output": "c", "history": [["a", "b"]], "system": "s"},
     {"prompt": [{"role": "user", "content": "a"}], "completion": "a"},
     {"prompt": "a", "completion": "b", "instruction": "a", "output": "b"},
+    {"query": "a", "response": "b", "system_prompt": "a", "tools": ['{"name": "f"}'], "loss_mask": [0, 1, 1]},
+    {"data": {"role": ["human", "gpt"], "value": ["a", "b"], "masked": [True, None]}, "functions": {"name": "f"}},
+    [{"from": "human", "value": "a"}, {"role": "tool_call", "content": [{"name": "f", "arguments": {}}], "train": 1}],
 ]
 
 
@@ -198,9 +202,9 @@ def test_a_record_that_is_refused_tells_nothing_of_itself(secret: str) -> None:
     for record in RECORDS:
         for place, broken in enumerate(planted(copy.deepcopy(record), secret)):
             for data in (orjson.dumps(broken), orjson.dumps(broken)[: -1 - place % 9]):
-                for name in ("auto", "messages", "conversations", "sharegpt", "alpaca", "prompt-completion"):
+                for name in ("auto", "messages", "conversations", "alpaca", "prompt-completion"):
                     try:
-                        parse_conversation(data, name)
+                        parse_conversation(data, Reading(name))
                     except ConversationError as error:
                         said.append(str(error))
     assert len(said) > 100
@@ -209,7 +213,7 @@ def test_a_record_that_is_refused_tells_nothing_of_itself(secret: str) -> None:
 
 def test_a_value_of_a_closed_set_is_shown_where_it_is_one_short_word() -> None:
     for role, said in (
-        ("bot", "role 'bot'; expected"),
+        ("robot", "role 'robot'; expected"),
         ("b" * 25, "role is a string of 25 characters"),
         ("my secret", "role is a string of 9 characters"),
         ("密码是多少", "role is a string of 5 characters"),

@@ -83,7 +83,7 @@ def test_every_record_is_accounted_for_by_line(tmp_path: Path) -> None:
         ({"messages": [{"role": "user", "content": "word " * 200}, said]}, "dropped", "prompt longer than 64 tokens"),
         ({"messages": [{"role": "user", "content": "Anyone?"}]}, "dropped", "no message to train on"),
         ({"messages": [GOOD["messages"][0], {**said, "train": False}]}, "dropped", "no message to train on"),
-        ({"messages": [{"role": "bot", "content": "x"}]}, "rejected", "role 'bot'"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "rejected", "role 'robot'"),
         (
             {"messages": [GOOD["messages"][0], {**said, "content": "word " * 200}]},
             "",

@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
     thinks = {"messages": [GOOD["messages"][0], {**GOOD["messages"][1], "reasoning_content": "Hm, how to greet?"}]}
     template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     template += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    source = write(tmp_path / "a.jsonl", GOOD, thinks, {"messages": []})
+    source = write(tmp_path / "a.jsonl", {**GOOD, "source": "x", "[red]": 1}, thinks, {"messages": [], "id": 1})
     build(tmp_path / "out", source, chat_template=template)
     return tmp_path / "out"
 
@@ -26,12 +26,14 @@ def test_numbers_are_the_manifests(folder: Path, capsys: pytest.CaptureFixture[s
     show_stats(folder, as_json=True)
     shown = json.loads(capsys.readouterr().out)
     assert shown["totals"] == json.loads((folder / "manifest.json").read_text())["totals"]
+    assert (shown["ignored_keys"], shown["message_keys"]) == ({"source": 1, "[red]": 1}, {})
     (reject,) = shown["rejects"]
     assert (reject["kind"], reject["count"], "no messages" in reject["reason"]) == ("rejected", 1, True)
     show_stats(folder, as_json=False)
     out = capsys.readouterr().out
     assert "messages whose reasoning is not in the text" in out
     assert "no messages" in out
+    assert "keys of records, ignored: [red] 1, source 1\n" in out
 
 
 def test_the_command(folder: Path) -> None:

@@ -13,14 +13,15 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import chat_records, damaged_bytes, damaged_records
+from strategies import chat_records, damaged_bytes, damaged_records, odd_records
 
 from sftprep.containers.files import find_sources
 from sftprep.containers.splits import plan_splits, read_records
 from sftprep.errors import ConversationError
 from sftprep.records.conversation import Conversation, parse_conversation
-from sftprep.records.forms import FORMS
-from sftprep.records.messages import ROLES
+from sftprep.records.forms import BESIDE, FORMS
+from sftprep.records.messages import CALLING, KNOWN_KEYS, ROLES, SPELLINGS, Reading
+from sftprep.unread import Unread
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,19 @@ from sftprep.records.messages import ROLES
         (b"", "not JSON: "),
         (b'{"messages": [', "not JSON: "),
         (b"{} {}", "not JSON: "),
-        (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "not JSON: "),
+        (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "messages[0] holds a lone surrogate"),
+        (
+            b'{"messages": [{"role": "user", "content": "x"}], "tools": [{"name": "f", "\\udfff": 1}]}',
+            "tools[0] holds a lone",
+        ),
+        (b'{"messages": [{"role": "user", "content": "x"}], "tools": "[{\\"x\\": NaN}]"}', "tools is not JSON: "),
+        (
+            b'{"messages": [{"role": "user", "content": "x"}], "documents": [{"x": Infinity}]}',
+            "documents[0] holds NaN, ",
+        ),
+        (b'{"messages": [{"role": "user", "content": "x"}], "loss_mask": [NaN]}', "loss_mask[0] holds NaN, "),
+        (b'{"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {"x": -1e999}}', "chat_template_k"),
+        (b'[{"role": "user", "content": "x", "score": NaN}]', "messages[0] holds NaN, "),
         (
             b'{"messages": [{"role": "user", "content": "\xed\xa0\x80"}]}',
             "not UTF-8 at byte 43 of the record; expected",
@@ -40,17 +53,53 @@ from sftprep.records.messages import ROLES
             "not UTF-8 at byte 46 of the record; expected",
         ),
         ('{"messages": []}'.encode("utf-16"), "not UTF-8 at byte 0 of the record; expected"),
-        (b'{"messages": [{"role": "user", "content": "x", "weight": NaN}]}', "not JSON: "),
-        (b'{"messages": [{"role": "user", "content": "x", "weight": 1e999}]}', "not JSON: "),
-        (b'{"messages": ' + b"[" * 2000 + b"]" * 2000 + b"}", "not JSON: "),
+        (b'{"messages": [{"role": "user", "content": "x", "weight": NaN}]}', "messages[0] holds NaN, "),
+        (b'{"messages": [{"role": "user", "content": "x", "weight": 1e999}]}', "messages[0] holds NaN, "),
+        (b'{"messages": ' + b"[" * 2000 + b"]" * 2000 + b"}", "nested deeper than 100 levels"),
         (b'{"messages": ' + b"[" * 500 + b"]" * 500 + b"}", "nested deeper than 100 levels"),
-        (b"[]", "the record is a list; expected an object"),
-        (b"null", "the record is null; expected an object"),
+        (b"[]", "no messages; expected at least one"),
+        (b"null", "the record is null; expected an object, or a list of messages"),
     ],
 )
 def test_broken_lines_are_refused(data: bytes, complaint: str) -> None:
     with pytest.raises(ConversationError, match="^" + re.escape(complaint)):
         parse_conversation(data)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["NaN", "[-Infinity]", '{"a": 1e999}', '"\\ud800"', "9" * 5000, "2" * 30, "[" * 90 + "]" * 90, '{"\\ud800": 1}'],
+)
+def test_what_nobody_reads_is_no_fault(odd: str) -> None:
+    talk = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    for data in ({"messages": talk}, {"question": "x", "answer": "y"}, {"conversations": [{**talk[0], "name": "z"}]}):
+        plain = json.dumps(data)
+        unread = Unread()
+        assert parse_conversation(f'{{"score": {odd}, {plain[1:]}'.encode(), unread=unread) == parse_conversation(
+            plain.encode()
+        )
+        assert unread == Unread({"score": 1})
+
+
+def test_keys_that_are_not_read_are_counted() -> None:
+    unread = Unread()
+    plain = [{"role": "user", "content": "x"}]
+    odd = [
+        {"from": "human", "value": "x", "id": 1, "name": "y", "score": None},
+        {"role": "gpt", "content": "y", "id": 2, "from": "z"},
+    ]
+    for record in (
+        {"messages": plain, "source": "a", "id": None},
+        {"messages": plain, "source": "a", "conversations": odd, "tools": "", "weight": 3},
+        {"conversations": odd, "weight": [1, 0], "system_prompt": "", "loss": 0.5, "input": "x"},
+        {"instruction": "x", "input": "y", "output": "z", "text": "xyz"},
+        [*odd, *plain],
+    ):
+        parse_conversation(json.dumps(record).encode(), unread=unread)
+    with pytest.raises(ConversationError):
+        parse_conversation(b'{"messages": [], "lost": 1}', unread=unread)
+    assert unread.records == {"source": 2, "conversations": 1, "weight": 1, "loss": 1, "input": 1, "text": 1}
+    assert unread.messages == {"id": 4, "from": 2}
 
 
 def test_large_integers_reach_the_template_as_they_stand() -> None:
@@ -67,8 +116,10 @@ def test_functions_of_a_legacy_record_are_tools() -> None:
         found = parse_conversation(json.dumps({"messages": messages, "functions": stated}).encode())
         assert found.tools == tools
         assert found.messages == [messages[0], {"role": "tool", "name": "f", "content": "y"}]
-    both = {"messages": messages[:1], "functions": functions, "tools": [{"name": "h"}]}
-    assert parse_conversation(json.dumps(both).encode()).tools == [{"name": "h"}]
+    both = {"messages": messages[:1], "functions": functions, "tools": functions}
+    assert parse_conversation(json.dumps(both).encode()).tools == functions
+    with pytest.raises(ConversationError, match="tools are given more than once, and differ: tools, functions"):
+        parse_conversation(json.dumps({**both, "tools": [{"name": "h"}]}).encode())
 
 
 JSON = str | int | float | bool | list | dict | None
@@ -127,13 +178,32 @@ def test_plain_messages_come_out_as_they_went_in(messages: list[dict[str, str]])
 @given(damaged_records(), st.sampled_from(("auto", *FORMS)))
 def test_damaged_records_parse_or_are_refused(record: Any, record_format: str) -> None:
     with suppress(ConversationError):
-        assert_sound(parse_conversation(json.dumps(record).encode(), record_format))
+        assert_sound(parse_conversation(json.dumps(record).encode(), Reading(record_format)))
 
 
 @given(damaged_bytes(), st.sampled_from(("auto", *FORMS)))
 def test_damaged_bytes_parse_or_are_refused(data: bytes, record_format: str) -> None:
     with suppress(ConversationError):
-        assert_sound(parse_conversation(data, record_format))
+        assert_sound(parse_conversation(data, Reading(record_format)))
+
+
+NAMES = {
+    *BESIDE,
+    *KNOWN_KEYS,
+    "from",
+    "value",
+    "odd",
+    *(key for form in FORMS.values() for key in (*form.keys, *form.also)),
+}
+ROLE_NAMES = {*ROLES, CALLING, *(name for names in SPELLINGS.values() for name in names)}
+
+
+@given(odd_records(NAMES, ROLE_NAMES), st.sampled_from(("auto", *FORMS)), st.sampled_from([None, "odd"]), st.booleans())
+def test_odd_records_parse_or_are_refused(record: Any, record_format: str, key: str | None, apart: bool) -> None:
+    reading, unread = Reading(record_format, key, {"odd": "user"}, apart), Unread()
+    with suppress(ConversationError):
+        assert_sound(parse_conversation(json.dumps(record).encode(), reading, unread=unread))
+        assert all(type(name) is str for name in (*unread.records, *unread.messages))
 
 
 def test_the_real_files_parse_without_an_error(shared_data: Path) -> None:

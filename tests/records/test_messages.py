@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import orjson
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from sftprep.errors import ConversationError
-from sftprep.records.messages import MAX_DEPTH, exact_numbers, read_message, texts_of
+from sftprep.records.messages import CALLING, ROLES, SPELLINGS, SWITCHES, Reading, read_message, texts_of
 
 CALL = {"name": "add", "arguments": {"a": 1}}
 WRAPPED = {"type": "function", "function": CALL}
@@ -50,6 +49,39 @@ def test_a_message_keeps_its_own_keys_and_loses_nulls(raw: dict[str, Any], expec
     message, weight = read_message(raw)
     assert list(message.items()) == list(expected.items())
     assert weight is None
+
+
+@pytest.mark.parametrize(
+    ("role", "spelling"), [(role, each) for role in ROLES for each in (role, *SPELLINGS.get(role, ()))]
+)
+def test_roles_in_any_known_spelling(role: str, spelling: str) -> None:
+    for spelled in (spelling, spelling.title(), spelling.upper()):
+        expected = ({"role": role, "content": "x"}, None)
+        for speaker in ("role", "from"):
+            for said in ("content", "value"):
+                assert read_message({speaker: spelled, said: "x"}) == expected
+        assert read_message({"role": spelled, "from": "web", "content": "x", "value": 7})[0] == {
+            **expected[0],
+            "from": "web",
+            "value": 7,
+        }
+        assert read_message({"role": None, "from": spelled, "content": None, "value": "x"}) == expected
+
+
+@pytest.mark.parametrize("role", [CALLING, *SPELLINGS[CALLING]])
+@pytest.mark.parametrize("calls", [CALL, WRAPPED, [CALL, WRAPPED]])
+def test_a_turn_of_calls_is_the_assistants(role: str, calls: Any) -> None:
+    expected = assistant(content="", tool_calls=[WRAPPED] * (len(calls) if type(calls) is list else 1))
+    for said in (calls, json.dumps(calls)):
+        assert read_message({"role": role, "content": said})[0] == expected
+        assert read_message({"value": said, "from": role.upper()})[0] == expected
+
+
+def test_a_named_role_wins_over_the_known_ones() -> None:
+    reading = Reading(role_map={"Agent": "assistant", "gpt": "user", "act": CALLING})
+    assert read_message({"from": "agent", "value": "x"}, reading)[0] == assistant(content="x")
+    assert read_message({"from": "GPT", "value": "x"}, reading)[0] == {"role": "user", "content": "x"}
+    assert read_message({"from": "act", "value": CALL}, reading)[0] == assistant(content="", tool_calls=[WRAPPED])
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "thinking", "reasoning"])
@@ -153,6 +185,14 @@ def test_llama_factory_parts_become_reasoning_and_tool_calls() -> None:
         ({"loss_weight": 0.25}, 0.25),
         ({"trainable": False, "loss": 0}, 0.0),
         ({"loss": None}, None),
+        ({"masked": True}, 0.0),
+        ({"masked": 0, "train": True}, 1.0),
+        *[
+            ({name: value}, float(value))
+            for name in SWITCHES
+            if name != "masked"
+            for value in (0, 1, True, False, 0.25)
+        ],
         ({"weight": 3.4028234e38}, 3.4028234e38),
     ],
 )
@@ -168,7 +208,11 @@ def test_weights_are_taken_out_of_the_message(given: dict[str, Any], expected: f
     [
         ("hello", "a string; expected an object with role and content"),
         ({"content": "x"}, "role is missing; expected one of system, developer, user, assistant, tool"),
-        ({"role": "bot", "content": "x"}, "role 'bot'; expected one of system, developer, user, assistant, tool"),
+        (
+            {"role": "robot", "content": "x"},
+            "role 'robot'; expected one of system, developer, user, assistant, tool, or",
+        ),
+        ({"from": "robot", "value": "x"}, "from 'robot'; expected one of system"),
         ({"role": "b" * 99, "content": "x"}, "role is a string of 99 characters; expected one of"),
         ({"role": "my secret", "content": "x"}, "role is a string of 9 characters; expected one of"),
         ({"role": "gptbot_4.1-x", "content": "x"}, "role 'gptbot_4.1-x'; expected one of"),
@@ -228,9 +272,17 @@ def test_weights_are_taken_out_of_the_message(given: dict[str, Any], expected: f
         (assistant(function_call=CALL, tool_calls=[CALL]), "function_call beside tool_calls; expected one of them"),
         (assistant(content="x", thinking=["a"]), "thinking is a list; expected a string"),
         (assistant(content="x", weight=-1), "weight is -1; expected true, false, or a weight of 0 or more"),
+        (assistant(content="x", weight=10**400), "weight is a number; expected true, false"),
         (assistant(content="x", weight=1e39), "weight is 1e+39; expected true, false"),
         (assistant(content="x", weight=float("nan")), "weight is nan; expected true, false"),
         (assistant(content="x", train="no"), "train is a string; expected true, false"),
+        (assistant(content="x", masked=2), "masked is 2; expected true or false"),
+        (assistant(content="x", masked="1"), "masked is a string; expected true or false"),
+        (assistant(content="x", masked=True, train=True), "train and masked disagree; expected one weight"),
+        ({"from": "gpt", "value": 7}, "content is missing; only an assistant message"),
+        ({"from": "function_call", "value": "add"}, "content is not JSON: "),
+        ({"role": "tool_call", "content": "{}"}, "content has no function name"),
+        ({"role": "tool_call", "content": [CALL], "tool_calls": [CALL]}, "tool_calls beside a turn of calls"),
         (assistant(content="x", train=True, loss=0.5), "train and loss disagree; expected one weight"),
     ],
 )
@@ -238,21 +290,3 @@ def test_what_is_wrong_is_named(raw: Any, complaint: str) -> None:
     with pytest.raises(ConversationError) as caught:
         read_message(raw)
     assert str(caught.value).startswith(complaint)
-
-
-def test_integers_of_any_size_stay_exact() -> None:
-    text = b'{"a": [18446744073709551616, -9223372036854775809, 1e30, 7]}'
-    assert exact_numbers(orjson.loads(text), text) == {"a": [18446744073709551616, -9223372036854775809, 1e30, 7]}
-    assert type(exact_numbers(orjson.loads(text), text)["a"][0]) is int
-
-
-def test_nesting_has_a_limit() -> None:
-    def nested(depth: int) -> Any:
-        value: Any = 1
-        for _ in range(depth):
-            value = [value]
-        return value
-
-    assert exact_numbers(nested(MAX_DEPTH), b"") == nested(MAX_DEPTH)
-    with pytest.raises(ConversationError, match="nested deeper than 100 levels"):
-        exact_numbers(nested(MAX_DEPTH + 1), b"")

@@ -21,6 +21,7 @@ from sftprep.jobs.commit import manifest_of
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.jobs.work import SplitReader
 from sftprep.tokens.load_early import BegunTokenizer
+from sftprep.unread import Unread
 from sftprep.workers.limits import Suspect
 from sftprep.workers.runners import runner
 from sftprep.workers.worker import Order, Report
@@ -31,6 +32,7 @@ class Counts:
     """What a split, or all of them, would hold."""
 
     totals: Totals
+    unread: Unread
     reasons: list[ReasonCount]
     lengths: npt.NDArray[np.int64]  # (len(LENGTHS), len(COUNTED)), `batches.lengths`
 
@@ -43,15 +45,16 @@ class CountingJob(SplitReader):
 
     def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], object]:
         """Count one split; the returned callable reports it."""
-        totals, rejects = Totals(), list[Reject]()
+        totals, unread, rejects = Totals(), Unread(), list[Reject]()
         lengths = np.zeros((len(LENGTHS), len(COUNTED)), np.int64)
         for prepared in self.prepared(order, report):
             totals.add(prepared.totals)
+            unread.add(prepared.unread)
             rejects += prepared.rejects
             if prepared.lengths is not None:
                 lengths += prepared.lengths
         reasons = counted(ReasonCount(each.kind, each.reason, 1, self.plan.describe(each.place)) for each in rejects)
-        return partial(report, Report(done=(order.task, Counts(totals, reasons, lengths))))
+        return partial(report, Report(done=(order.task, Counts(totals, unread, reasons, lengths))))
 
 
 class _Gathering(Watch):
@@ -90,9 +93,10 @@ def _count(config: BuildConfig, watch: Watch, plan: Plan, toolbox: Toolbox) -> t
     open_job = partial(CountingJob, plan, toolbox=toolbox if engine.FORKS else None)
     engine.run_tasks(open_job, range(len(plan.splits)), config.workers, gathering.update, plan.describe)
     found = [gathering.counts[task] for task in range(len(plan.splits))]
-    totals = Totals()
+    totals, unread = Totals(), Unread()
     for each in found:
         totals.add(each.totals)
+        unread.add(each.unread)
     reasons = counted(chain.from_iterable(each.reasons for each in found))
     lengths = np.sum([each.lengths for each in found], axis=0)
-    return manifest_of(plan, [], totals), Counts(totals, reasons, lengths)
+    return manifest_of(plan, [], totals, unread), Counts(totals, unread, reasons, lengths)

@@ -12,7 +12,7 @@ from sftprep.batches.lengths import COUNTED, LENGTHS
 from sftprep.config import BuildConfig
 from sftprep.dataset.rejects import count_reasons
 from sftprep.jobs.build import build_dataset
-from sftprep.jobs.dry_run import count_dataset
+from sftprep.previews.dry_run import count_dataset
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from small_builds import TOKENIZER
 
 from sftprep.config import BuildConfig
 from sftprep.errors import TemplateError
-from sftprep.jobs.examine_template import Examined, TemplateReport, examine_template
+from sftprep.previews.examine_template import Examined, TemplateReport, examine_template
 
 pytestmark = pytest.mark.usefixtures("cache")
 BARE = (
