@@ -27,6 +27,7 @@ ROOMS = {
 }
 TESTS = Path(__file__).parent
 TESTED_ELSEWHERE = {  # rooms without a test file of their own, and why
+    "containers.record": "types that test_json_text and test_columnar compare",
     "exports.kinds": "a registry: test_registries adds an export",
     "layouts.kinds": "a registry: test_registries adds a layout",
     "masks.kinds": "a registry: test_registries adds a kind of mask",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sftprep.containers.files import PassedOver, find_sources
+from sftprep.containers.files import PassedOver, Source, find_sources
 from sftprep.errors import InputError
 
 
@@ -207,3 +209,74 @@ def test_an_unreadable_file_is_refused(tree: Path) -> None:
     (tree / "b.jsonl").chmod(0)
     with pytest.raises(InputError, match=r"b\.jsonl: cannot be read: Permission denied"):
         find_sources([str(tree)])
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A dictionary of two splits, one of them with what `datasets` keeps of a map beside it."""
+    for split, count in (("train", 2), ("test", 1)):
+        folder = tmp_path / "saved" / split
+        folder.mkdir(parents=True)
+        own = [f"data-{number:05}-of-{count:05}.arrow" for number in range(count)]
+        for name in own:
+            (folder / name).write_bytes(b"arrow")
+        (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in own]}))
+        (folder / "dataset_info.json").write_text("{}")
+    (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    (tmp_path / "saved" / "train" / "cache-1f.arrow").write_bytes(b"arrow")
+    return tmp_path / "saved"
+
+
+def test_all_splits_of_a_saved_dictionary_are_read_and_said(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "sftprep"):
+        found = find_sources([str(saved)], strict=True)
+    expected = ["test/data-00000-of-00001.arrow", "train/data-00000-of-00002.arrow", "train/data-00001-of-00002.arrow"]
+    assert [source.name for source in found.sources] == expected
+    assert [(each.kind, each.count) for each in found.passed_over] == [("cache of datasets", 1)]
+    assert caplog.messages == [f"all splits are read: test, train; name a folder to read one, such as {saved}/train"]
+
+
+def test_one_split_alone_is_read(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "sftprep"):
+        assert names(saved / "train") == ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
+    assert names(saved / "train" / "cache-1f.arrow") == ["cache-1f.arrow"]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("state", [b"", b"[1]", b'{"_data_files": 5}', b"\xff", b"[" * 100_000])
+def test_a_state_that_says_nothing_is_passed_over(saved: Path, state: bytes) -> None:
+    (saved / "train" / "state.json").write_bytes(state)
+    assert len(names(saved / "train")) == 3  # all that may hold records
+
+
+def test_a_state_beside_no_saved_dataset_may_hold_records(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_bytes(b"{}")
+    assert names(tmp_path) == ["state.json"]
+
+
+def test_shards_of_a_hub_folder_are_read_in_order(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in (
+        "data/train-00001-of-00002.parquet",
+        "data/train-00000-of-00002.parquet",
+        "README.md",
+        "dataset_infos.json",
+    ):
+        (tmp_path / name).write_bytes(b"x")
+    assert names(tmp_path) == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
+
+
+def test_standard_input_stands_in_its_place(tree: Path) -> None:
+    spooled = Source("spooled:///proc/1/fd/3/in.jsonl", "in.jsonl", 7)
+    found = find_sources([str(tree / "b.jsonl"), "-", str(tree / "a")], spooled=spooled).sources
+    assert [source.name for source in found] == ["b.jsonl", "in.jsonl", "a/10.NDJSON", "a/2.json.gz"]
+    assert found[1] is spooled
+    assert find_sources(["-"], spooled=spooled).sources == (spooled,)
+    with pytest.raises(InputError, match=r"b\.jsonl: the name of a file and of standard input"):
+        find_sources(["-", str(tree / "b.jsonl")], spooled=replace(spooled, name="b.jsonl"))
+    for inputs, given, said in (
+        (["-"], None, "read once only, by `sftprep build`"),
+        (["-", "-"], spooled, "given twice"),
+    ):
+        with pytest.raises(InputError, match=said):
+            find_sources(inputs, spooled=given)

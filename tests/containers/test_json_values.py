@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import chunks_of, cut_points, json_documents
 
-from sftprep.containers.json_values import array_elements
+from sftprep.containers.json_values import array_elements, elements_from, values
 from sftprep.containers.record import Record, Start
 from sftprep.errors import InputError
 
@@ -138,6 +138,61 @@ def test_any_bytes_are_read_as_an_array_in_the_same_way_however_chunked(text: by
         return
     assert not fault
     assert len(whole) == len(elements)
+
+
+@given(
+    st.lists(st.dictionaries(st.text(), json_documents()) | st.lists(json_documents()), max_size=5),
+    st.booleans(),
+    cut_points(),
+)
+def test_values_one_after_another_are_those_of_the_decoder(
+    documents: list[object], indented: bool, points: list[int]
+) -> None:
+    text = b"\xef\xbb\xbf" + "\n".join(json.dumps(each, indent=1 if indented else None) for each in documents).encode()
+    records = list(values(chunks_of(text, points), Start(3, "x.json"), 1 << 20))
+    assert [json.loads(record.data) for record in records] == documents
+    for record in records:
+        assert text[record.offset : record.offset + len(record.data)] == record.data
+        assert (record.source, record.line) == (3, text.count(b"\n", 0, record.offset) + 1)
+
+
+def test_a_broken_value_costs_itself_and_a_long_one_is_passed_over() -> None:
+    text = b'{"a": tru}\n, {"b": 1}\n{"c": "' + b"x" * LIMIT + b'"}\n\n{"d":\n4}\n'
+    broken, second, third, fourth = values([text], Start(0, "x.json"), LIMIT)
+    assert (broken.data, second.data, fourth.data, fourth.line) == (b'{"a": tru}', b', {"b": 1}', b'{"d":\n4}', 5)
+    assert third.error == f"record of {LIMIT + 10} bytes; at most {LIMIT} are read"
+
+
+@pytest.mark.parametrize("text", [b'{}\n\n{"a": [\n', b"{}\n\n{\n]\n {", b"{}\n\n}}\n{}", b'{}\n\n{"a": "}'])
+@pytest.mark.parametrize("size", [3, 1000])
+def test_brackets_that_do_not_match_are_an_error_with_their_line(text: bytes, size: int) -> None:
+    chunks = [text[start : start + size] for start in range(0, len(text), size)]
+    with pytest.raises(InputError, match=r"x\.json:[345]: brackets do not match in what starts here"):
+        list(values(chunks, Start(0, "x.json"), LIMIT))
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), json_documents(), max_size=3),
+    st.lists(json_documents(), max_size=4),
+    cut_points(),
+)
+def test_elements_of_an_array_in_an_object(
+    around: dict[str, object], documents: list[object], points: list[int]
+) -> None:
+    before = json.dumps({**around, "data": 0}, indent=1)[: -len("0\n}")]
+    text = f"{before}{json.dumps(documents, indent=1)},\n{json.dumps({'more': [around]})[1:]}".encode()
+    records = list(elements_from(len(before.encode()), chunks_of(text, points), Start(2, "x.json"), 1 << 20))
+    assert [json.loads(record.data) for record in records] == documents
+    for record in records:
+        assert text[record.offset : record.offset + len(record.data)] == record.data
+        assert record.line == text.count(b"\n", 0, record.offset) + 1
+
+
+@pytest.mark.parametrize("rest", [b"", b"\n]", b"} {}", b', "a": tru}'])
+def test_an_object_that_does_not_end_is_an_error(rest: bytes) -> None:
+    text = b'{"data": [1,\n2]' + rest
+    with pytest.raises(InputError, match=r"x\.json:[23]: the object around the array of records is not closed"):
+        list(elements_from(9, [text], Start(0, "x.json"), LIMIT))
 
 
 MEASURE = """
