@@ -91,7 +91,7 @@ def test_keys_that_are_not_read_are_counted() -> None:
     for record in (
         {"messages": plain, "source": "a", "id": None},
         {"messages": plain, "source": "a", "conversations": odd, "tools": "", "weight": 3},
-        {"conversations": odd, "weight": [1, 0], "system_prompt": "", "loss": 0.5, "input": "x"},
+        {"conversations": odd, "lost": None, "weight": [1, 0], "system_prompt": "", "loss": 0.5, "input": "x"},
         {"instruction": "x", "input": "y", "output": "z", "text": "xyz"},
         [*odd, *plain],
     ):
@@ -103,8 +103,9 @@ def test_keys_that_are_not_read_are_counted() -> None:
 
 
 def test_large_integers_reach_the_template_as_they_stand() -> None:
-    data = b'{"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"id": 36893488147419103232}}]}]}'
-    assert parse_conversation(data).messages[0]["tool_calls"][0]["arguments"] == {"id": 36893488147419103232}
+    data = b'{"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"id": 36893488147419103233}}]}]}'
+    for record in (data, data[len(b'{"messages": ') : -1]):
+        assert parse_conversation(record).messages[0]["tool_calls"][0]["arguments"] == {"id": 36893488147419103233}
 
 
 def test_functions_of_a_legacy_record_are_tools() -> None:
