@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftprep.containers.files import find_sources
-from sftprep.containers.record import RECORD_KEYS, Range, Reading, Record
+from sftprep.containers.record import RECORD_KEYS, Range, Record, Selection
 from sftprep.containers.splits import SourceInfo, Split, plan_splits, read_records
 from sftprep.errors import InputError
 
@@ -57,13 +57,13 @@ WRITERS: dict[str, tuple[str, Write]] = {
 }
 
 
-def plan(path: Path, target: int = 1 << 30, reading: Reading | None = None) -> tuple[list[SourceInfo], list[Split]]:
-    return plan_splits(find_sources([str(path)]).sources, target, reading=reading or Reading())
+def plan(path: Path, target: int = 1 << 30, selection: Selection | None = None) -> tuple[list[SourceInfo], list[Split]]:
+    return plan_splits(find_sources([str(path)]).sources, target, selection=selection or Selection())
 
 
-def read(path: Path, target: int = 1 << 30, reading: Reading | None = None) -> list[Record]:
-    infos, splits = plan(path, target, reading)
-    found = [record for split in splits for record in read_records(split, infos, reading or Reading())]
+def read(path: Path, target: int = 1 << 30, selection: Selection | None = None) -> list[Record]:
+    infos, splits = plan(path, target, selection)
+    found = [record for split in splits for record in read_records(split, infos, selection or Selection())]
     assert infos[0].records == len(found)
     return found
 
@@ -133,7 +133,7 @@ def test_a_row_that_cannot_be_read_costs_itself(tmp_path: Path) -> None:
     texts = pa.array([b"a", b"\xff", b"c" * 99], pa.binary())
     broken = pa.Array.from_buffers(pa.string(), 3, texts.buffers())
     pq.write_table(pa.table({"text": broken, "train": pa.array([b"x", None, None])}), tmp_path / "x.parquet")
-    first, second, third = read(tmp_path / "x.parquet", reading=Reading(80))
+    first, second, third = read(tmp_path / "x.parquet", selection=Selection(80))
     assert first.error == "a value of the row cannot be JSON: Type is not JSON serializable: bytes"
     assert second.error == "a value of the row cannot be read, such as text that is not UTF-8"
     assert third.error == "record of 110 bytes; at most 80 are read"
@@ -146,7 +146,7 @@ def test_columns_are_those_of_records(tmp_path: Path) -> None:
         InputError, match=r"no column that is read, such as messages or conversations; it has c0, c1, .* c7, \.\.\."
     ):
         plan(tmp_path / "x.parquet")
-    (record,) = read(tmp_path / "x.parquet", reading=Reading(keys=RECORD_KEYS | {"c3"}))
+    (record,) = read(tmp_path / "x.parquet", selection=Selection(keys=RECORD_KEYS | {"c3"}))
     assert record.data == b'{"c3":1}'
 
 
@@ -160,7 +160,7 @@ def damaged(path: Path, change: Callable[[bytes], bytes]) -> Path:
 )
 def test_damage_ends_the_plan(written: Callable[..., Path], change: Callable[[bytes], bytes]) -> None:
     path = damaged(written(pa.table({"text": ["abc def" * 9] * 20}), 10), change)
-    with pytest.raises(InputError, match=r"x\.(parquet|arrow): (cannot be read|is cut off|reading it)"):
+    with pytest.raises(InputError, match=r"x\.(parquet|arrow): (cannot be read|is cut off|selection it)"):
         plan(path)
 
 
@@ -191,8 +191,8 @@ def test_a_bomb_is_refused_within_its_memory(tmp_path: Path, name: str) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(BOMBS[name], path, compression="zstd")
     assert path.stat().st_size < 50_000
-    with pytest.raises(InputError, match=r"x\.parquet: reading it needs more than 132 MB of memory on it"):
-        plan(path, reading=Reading(1 << 20))
+    with pytest.raises(InputError, match=r"x\.parquet: selection it needs more than 132 MB of memory on it"):
+        plan(path, selection=Selection(1 << 20))
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="memory of a map is given back on Linux")

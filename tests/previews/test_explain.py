@@ -11,7 +11,7 @@ from small_builds import GOOD, TOKENIZER, build, write
 from sftprep.config import BuildConfig
 from sftprep.dataset.manifest import load_manifest
 from sftprep.errors import InputError
-from sftprep.jobs import explain as room
+from sftprep.previews import explain as room
 from sftprep.previews.explain import Explanation, explain
 
 CALL = '{"name": "f", "arguments": {}}'
