@@ -25,7 +25,7 @@ TOOL = {"name": "f", "parameters": {"properties": {"city": {"type": "string"}}}}
 ROWS: list[dict[str, Any]] = [
     {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [CALL]}], "tools": [TOOL]},
     {"messages": [{"role": "assistant", "content": "ü", "tool_calls": [OTHER]}]},
-    {"prompt": "x", "completion": "y", "chat_template_kwargs": {"a": None, "b": 1}, "source": "s"},
+    {"prompt": "x", "completion": "y", "chat_template_kwargs": {"a": None, "b": 1}, "system": "s"},
     {"prompt": "x", "completion": "y", "chat_template_kwargs": {"a": 2, "b": None}, "weight": 0.5},
 ]
 
@@ -98,10 +98,10 @@ def test_rows_golden(written: Callable[..., Path]) -> None:
 )
 def test_splits_partition_the_rows(tmp_path: Path, lengths: list[int], rows: int, target: int, kind: str) -> None:
     name, write = WRITERS[kind]
-    said = [{"text": "x" * 20 * length, "source": str(number)} for number, length in enumerate(lengths)]
+    said = [{"answer": "x" * 20 * length, "system": str(number)} for number, length in enumerate(lengths)]
     write(
         tmp_path / name,
-        pa.table({key: pa.array([each[key] for each in said], pa.string()) for key in ("text", "source")}),
+        pa.table({key: pa.array([each[key] for each in said], pa.string()) for key in ("answer", "system")}),
         rows,
     )
     infos, splits = plan(tmp_path / name, target)
@@ -120,19 +120,19 @@ def test_columns_of_json_and_maps_are_what_they_hold(written: Callable[..., Path
         {
             "messages": pa.array([objects, None], pa.list_(pa.string())).cast(pa.list_(json_type)),
             "tools": pa.array([[("k", 1), ("l", None)], []], pa.map_(pa.string(), pa.int64())),
-            "text": pa.array(["x", "x"]).dictionary_encode(),
+            "answer": pa.array(["x", "x"]).dictionary_encode(),
         }
     )
     assert [record.data for record in read(written(table))] == [
-        f'{{"messages":[{",".join(objects)}],"tools":{{"k":1,"l":null}},"text":"x"}}'.encode(),
-        b'{"tools":{},"text":"x"}',
+        f'{{"messages":[{",".join(objects)}],"tools":{{"k":1,"l":null}},"answer":"x"}}'.encode(),
+        b'{"tools":{},"answer":"x"}',
     ]
 
 
 def test_a_row_that_cannot_be_read_costs_itself(tmp_path: Path) -> None:
     texts = pa.array([b"a", b"\xff", b"c" * 99], pa.binary())
     broken = pa.Array.from_buffers(pa.string(), 3, texts.buffers())
-    pq.write_table(pa.table({"text": broken, "train": pa.array([b"x", None, None])}), tmp_path / "x.parquet")
+    pq.write_table(pa.table({"answer": broken, "train": pa.array([b"x", None, None])}), tmp_path / "x.parquet")
     first, second, third = read(tmp_path / "x.parquet", selection=Selection(80))
     assert first.error == "a value of the row cannot be JSON: Type is not JSON serializable: bytes"
     assert second.error == "a value of the row cannot be read, such as text that is not UTF-8"
@@ -159,17 +159,17 @@ def damaged(path: Path, change: Callable[[bytes], bytes]) -> Path:
     "change", [lambda data: data[:-200], lambda data: data[:150] + b"\xff" * 60 + data[210:]], ids=["cut", "changed"]
 )
 def test_damage_ends_the_plan(written: Callable[..., Path], change: Callable[[bytes], bytes]) -> None:
-    path = damaged(written(pa.table({"text": ["abc def" * 9] * 20}), 10), change)
-    with pytest.raises(InputError, match=r"x\.(parquet|arrow): (cannot be read|is cut off|selection it)"):
+    path = damaged(written(pa.table({"answer": ["abc def" * 9] * 20}), 10), change)
+    with pytest.raises(InputError, match=r"x\.(parquet|arrow): (cannot be read|is cut off|reading it)"):
         plan(path)
 
 
 def test_what_changed_since_it_was_planned_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.arrow"
-    write_stream(path, pa.table({"text": ["a"] * 40}), 10)
+    write_stream(path, pa.table({"answer": ["a"] * 40}), 10)
     infos, splits = plan(path, 1)
     assert len(splits) == 4
-    write_stream(path, pa.table({"text": ["a"] * 40}), 20)
+    write_stream(path, pa.table({"answer": ["a"] * 40}), 20)
     size = path.stat().st_size
     path.write_bytes(path.read_bytes() + b"\0" * (infos[0].bytes - size))
     with pytest.raises(InputError, match="changed since it was planned"):
@@ -180,8 +180,8 @@ def test_what_changed_since_it_was_planned_is_refused(tmp_path: Path) -> None:
 
 
 BOMBS = {
-    "page": pa.table({"text": pa.array(["x" * (9 << 20)] * 40)}),
-    "dictionary": pa.table({"text": pa.DictionaryArray.from_arrays([0] * 5000, ["x" * (9 << 20)])}),
+    "page": pa.table({"answer": pa.array(["x" * (9 << 20)] * 40)}),
+    "dictionary": pa.table({"answer": pa.DictionaryArray.from_arrays([0] * 5000, ["x" * (9 << 20)])}),
 }
 
 
@@ -191,7 +191,7 @@ def test_a_bomb_is_refused_within_its_memory(tmp_path: Path, name: str) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(BOMBS[name], path, compression="zstd")
     assert path.stat().st_size < 50_000
-    with pytest.raises(InputError, match=r"x\.parquet: selection it needs more than 132 MB of memory on it"):
+    with pytest.raises(InputError, match=r"x\.parquet: reading it needs more than 132 MB of memory on it"):
         plan(path, selection=Selection(1 << 20))
 
 
@@ -200,7 +200,7 @@ def test_a_bomb_is_refused_within_its_memory(tmp_path: Path, name: str) -> None:
 def test_one_large_group_is_read_in_little_memory(tmp_path: Path, kind: str) -> None:
     """150 MB in one row group, or batch."""
     name, write = WRITERS[kind]
-    write(tmp_path / name, pa.table({"text": pa.array([str(number) * 2500 for number in range(10_000)])}), 10_000)
+    write(tmp_path / name, pa.table({"answer": pa.array([str(number) * 2500 for number in range(10_000)])}), 10_000)
     rows = 0
     infos, splits = plan(tmp_path / name)
     before, most = resident(), 0
