@@ -44,7 +44,8 @@ def _load_toml(ctx: click.Context, parameter: click.Parameter, path: Path | None
         elif isinstance(value, list):
             names[name] = [str(each) for each in value]
         elif not isinstance(value, bool):
-            names[name] = str(value)
+            several = getattr(known[name], "multiple", False) or known[name].nargs == -1
+            names[name] = [str(value)] if several else str(value)
     ctx.default_map = {**(ctx.default_map or {}), **names}
     return path
 
@@ -163,6 +164,19 @@ build_options = _options(
         "A record of which the template leaves something out, such as reasoning or a call of a tool, is counted or listed and left out.",
         choices=config.ON_UNPRINTED,
     ),
+    _option(
+        "validation",
+        "Put this share of the conversations, chosen by what they say, into a validation set.",
+        metavar="N%",
+    ),
+    click.option(
+        "--validation-input",
+        multiple=True,
+        metavar="INPUT",
+        help="A file, folder or glob that is the validation set; may be repeated.",
+    ),
+    _option("deduplicate", "Leave out and list records that say the same as another; the first one stays."),
+    _option("seed", "Another one draws another validation set.", type=int),
     _option("strict", "Refuse folders and globs with files in them that are not read, other than hidden ones."),
     _ON_ERROR,
     _MAX_REJECTS,

@@ -6,7 +6,7 @@ machine that reaches the folder can go on where another one died; each step is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,14 @@ from sftprep.config import Tolerance
 from sftprep.dataset.folders import folder_lock
 from sftprep.dataset.manifest import REJECTS
 from sftprep.dataset.origins import warm_parquet
-from sftprep.dataset.receipt import REJECTS_FOLDER, ShardReceipt, file_path, read_receipt
+from sftprep.dataset.receipt import Reject, ShardReceipt, read_receipt, rejects_path
 from sftprep.dataset.shard_writer import Prepared, ShardWriter
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.commit import TOLERANT, receipt_of
 from sftprep.jobs.folder import complete_manifest, make_subfolders, read_plan, work_folder
 from sftprep.jobs.own_files import has_manifest
 from sftprep.jobs.plan import Plan
+from sftprep.jobs.repeats import repeats_in
 from sftprep.records.json_text import Record
 from sftprep.records.splits import read_batches
 from sftprep.tokens.batch import dtype_for
@@ -50,39 +51,71 @@ class Job:
 
     def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], ShardReceipt]:
         """Compute one split; the returned callable makes it durable and leaves the receipt."""
-        writer = ShardWriter(self._folder, order.task, self._plan.config.width, self._dtype, self._names)
+        plan, task = self._plan, order.task
+        names, width = plan.shard_names(task), plan.config.width
+        writer = ShardWriter(self._folder, task, names, width, self._dtype, self._names)
+
+        def leave_out(duplicates: list[Reject], size: int) -> None:
+            writer.leave_out(duplicates)
+            report(Report(len(duplicates), bytes=size))
+
         stage, seconds = self._preparer.stage, self._preparer.seconds
         most = {"max_records": 1} if order.careful else {}
-        batches = read_batches(self._plan.splits[order.task], self._plan.sources, **most)
+        batches = read_batches(plan.splits[task], plan.sources, **most)
+        if repeats := repeats_in(plan, self._folder, task):
+            batches = _without_repeats(batches, repeats, leave_out)
         try:
             while True:
                 with stage("reading"):
                     batch = next(batches, None)
                 if batch is None:
                     break
-                batch = [_left_out(record, order.lost) for record in batch] if order.lost else batch
-                for prepared in self._prepare(batch, careful=order.careful):
+                batch = [_lost(record, order.lost) for record in batch] if order.lost else batch
+                for prepared in self._prepare(batch, plan.home(task), careful=order.careful):
                     with stage("writing"):
                         writer.append(prepared)
                     records, tokens = prepared.totals.records, prepared.totals.tokens
                     report(Report(records, tokens, prepared.bytes, prepared.replayed, seconds=dict(seconds)))
                     seconds.clear()
+                writer.end_batch()
         except BaseException:
             writer.discard()
             raise
         return partial(writer.publish, self._plan.fingerprint)
 
-    def _prepare(self, batch: list[Record], *, careful: bool) -> Iterable[Prepared]:
+    def _prepare(self, batch: list[Record], home: str, *, careful: bool) -> Iterable[Prepared]:
+        if not batch:
+            return ()
         if not careful:
-            return self._preparer.prepare(batch)
+            return self._preparer.prepare(batch, home)
         self._suspect.is_at(*batch[0].place)
         with Bounded("the conversation", memory=UNLIMITED):  # whatever it may die of
-            prepared = list(self._preparer.prepare(batch))
+            prepared = list(self._preparer.prepare(batch, home))
         self._suspect.is_at()
         return prepared
 
 
-def _left_out(record: Record, lost: Mapping[Item, str]) -> Record:
+def _without_repeats(
+    batches: Iterable[list[Record]], repeats: Mapping[int, str], leave_out: Callable[[list[Reject], int], None]
+) -> Iterator[list[Record]]:
+    """The batches of a split with the records that stay. repeats: as `repeats_in` has them. leave_out: gets a word on each of
+    the others, batch by batch, and their size in bytes."""
+    begin = 0
+    for batch in batches:
+        records, numbers = batch.copy(), range(begin, begin + len(batch))
+        batch[:] = [record for number, record in zip(numbers, records, strict=True) if number not in repeats]
+        others = [
+            (repeats[number], record) for number, record in zip(numbers, records, strict=True) if number in repeats
+        ]
+        said = "says the same as another record"
+        duplicates = [Reject(record.place, "duplicate", said, first) for first, record in others]
+        leave_out(duplicates, sum(len(record.data) + 1 for _, record in others))
+        begin = numbers.stop
+        del records, others  # whoever gets the batch may let go of its records
+        yield batch
+
+
+def _lost(record: Record, lost: Mapping[Item, str]) -> Record:
     reason = lost.get(record.place)
     return record if reason is None else record._replace(data=b"", error=reason)
 
@@ -104,7 +137,7 @@ def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) 
         target = work_folder(folder)
         make_subfolders(target)
         if done := receipt_of(plan, target, task):
-            tolerance.check(asdict(done.totals), file_path(target, task, REJECTS_FOLDER))
+            tolerance.check(asdict(done.totals), rejects_path(target, task))
             return "done before"
         plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer or plan.config.tokenizer, **call))
         open_job = partial(Job, plan, target)

@@ -33,8 +33,8 @@ class BuildProgress(Watch):
     def __init__(self, quiet: bool) -> None:
         self.plan: Plan | None = None  # once work begins
         self.seconds: dict[str, float] = {}  # of all processes, by stage of the work
-        self._conversations = self._tokens = self._bytes = self._replayed = 0
         self._created = self._begin = time.monotonic()
+        self._conversations = self._tokens = self._bytes = self._replayed = 0
         # refreshed from `update`, not from a thread: worker processes are forked while it is shown
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
@@ -52,11 +52,12 @@ class BuildProgress(Watch):
     def __enter__(self) -> BuildProgress:
         return self
 
-    def begin(self, plan: Plan, left: int) -> None:
-        """Show the bar."""
+    def begin(self, plan: Plan, step: str, left: int) -> None:
+        """Show the bar, from its start."""
         self.plan = plan
         self._begin = time.monotonic()
-        self._bar.update(self._task, total=left)
+        self._conversations = self._tokens = self._bytes = self._replayed = 0
+        self._bar.update(self._task, description=step, total=left, completed=0)
         with suppress(OSError):
             self._bar.start()
 

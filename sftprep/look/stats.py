@@ -22,4 +22,5 @@ def show_stats(folder: Path, *, as_json: bool) -> None:
         {"kind": each.kind, "reason": each.reason, "count": each.count, "first": each.first}
         for each in count_reasons(folder / REJECTS)
     ]
-    console.file.write(json.dumps({"totals": dict(manifest.totals), "rejects": reasons}) + "\n")
+    stated = {"totals": dict(manifest.totals), "sets": manifest.sets, "rejects": reasons}
+    console.file.write(json.dumps(stated) + "\n")
