@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from time import perf_counter
 
@@ -41,7 +41,7 @@ class _Read:
 
     record: Record
     examples: tuple[Conversation, ...]
-    near: bytes = b""  # `near_key` of the conversation, where there is a validation set to compare with
+    near: bytes = b""  # its `near_key`, where there is a validation set to compare with
     other_context: int = 0  # turns that none of the examples shows in the context in which they are asked for
     characters: int = 0  # of the examples, if there may be several
 
@@ -78,14 +78,16 @@ class Preparer:
 
     def _by_set(self, read: list[_Read], home: str) -> dict[str, list[_Read]]:
         """The records of each set, at least one set."""
-        share, seed = self._config.validation_share, self._config.seed
-        if not share:
+        if not self._config.has_validation:
             return {home: read}
+        share, seed = self._config.validation_share, self._config.seed
         sets: dict[str, list[_Read]] = {home: []}
         with self.stage("sets"):
             for each in read:
-                drawn = draw(seed, "validation", each.examples[0]) < share
-                sets.setdefault("validation" if drawn else home, []).append(each)
+                (conversation,) = each.examples
+                drawn = share and draw(seed, "validation", conversation) < share
+                keyed = replace(each, near=near_key(conversation))
+                sets.setdefault("validation" if drawn else home, []).append(keyed)
         return sets
 
     def _prepare(self, read: list[_Read], rejects: list[Reject], size: int, of: str) -> Prepared:
@@ -173,8 +175,7 @@ class Preparer:
                 conversation = parse_conversation(record.data, self._config.record_format, record.place)
                 if len(record.data) >= _LONG:
                     records[index] = record = record._replace(data=b"")
-                near = near_key(conversation) if self._config.has_validation else b""
-                read.append(_Read(record, (conversation,), near))
+                read.append(_Read(record, (conversation,)))
             except ConversationError as error:
                 rejects.append(self._reject(record, str(error)))
         return read, rejects

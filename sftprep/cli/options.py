@@ -176,7 +176,7 @@ build_options = _options(
         help="A file, folder or glob that is the validation set; may be repeated.",
     ),
     _option("deduplicate", "Leave out and list records that say the same as another; the first one stays."),
-    _option("seed", "Another one draws another validation set.", type=int),
+    _option("seed", "Seed of what is drawn: another one draws another validation set.", type=int),
     _option("strict", "Refuse folders and globs with files in them that are not read, other than hidden ones."),
     _ON_ERROR,
     _MAX_REJECTS,

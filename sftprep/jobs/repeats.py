@@ -30,7 +30,7 @@ from sftprep.workers.worker import Order, Report
 STEP = "looking for repeats"
 
 
-class Reader:
+class KeyJob:
     """A worker's view of a plan of which the contents are to be known."""
 
     def __init__(self, plan: Plan, folder: Path, suspect: Suspect) -> None:
@@ -48,12 +48,10 @@ class Reader:
         return partial(publish_numbers, _path(self._folder, order.task, "contents"), self._plan.fingerprint, numbers)
 
     def _key(self, record: Record) -> bytes:
+        if record.error:
+            return NO_KEY
         try:
-            return (
-                NO_KEY
-                if record.error
-                else training_key(parse_conversation(record.data, self._plan.config.record_format))
-            )
+            return training_key(parse_conversation(record.data, self._plan.config.record_format))
         except ConversationError:
             return NO_KEY
 
@@ -70,8 +68,8 @@ def find_repeats(plan: Plan, folder: Path, begin: Callable[[int], None], report:
     left = [task for task in tasks if _read(plan, folder, task, "contents") is None]
     if left:
         begin(plan.size(left))
-        open_reader = partial(Reader, plan, folder)
-        runner(plan.config.engine).run_tasks(open_reader, left, plan.config.workers, report, plan.describe)
+        open_job = partial(KeyJob, plan, folder)
+        runner(plan.config.engine).run_tasks(open_job, left, plan.config.workers, report, plan.describe)
     _compare(plan, folder)
 
 
