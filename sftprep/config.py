@@ -35,7 +35,7 @@ CALL_OPTIONS = frozenset(  # never those of an earlier call
     {"strict", "input_name", "trust_remote_code", "workers", "engine", "on_error", "max_rejects"}
 )
 # Options that change how the work is done but not one byte of the result.
-_EXECUTION_OPTIONS = CALL_OPTIONS | {"inputs", "tokenizer", "tokenizer_engine"}
+_EXECUTION_OPTIONS = CALL_OPTIONS | {"inputs", "validation_input", "tokenizer", "tokenizer_engine"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,10 @@ class BuildConfig:
     tool_arguments: str = "auto"
     contexts: str = "whole"
     on_unprinted: str = "count"
+    validation: str | None = None  # the share of conversations that go into a second set, such as "1%"
+    validation_input: tuple[str, ...] = ()  # or inputs that do
+    deduplicate: bool = False
+    seed: int = 0  # of what is drawn
     date: str | None = None  # YYYY-MM-DD that the template's strftime_now sees; None where the template asks for none
     trust_remote_code: bool = False
     tokenizer_engine: str = "auto"
@@ -129,6 +133,9 @@ class BuildConfig:
                 raise ConfigError(f"--{name.replace('_', '-')} belongs to --mask {takers}, not to --mask {self.mask}")
         TrainOn.parse(self.train_on)
         reject_limit(self.max_rejects, 0)
+        if self.validation is not None and self.validation_input:
+            raise ConfigError("--validation and --validation-input both name a validation set; give one of them")
+        _ = self.validation_share
 
     def _check_values(self) -> None:
         """Values may come from a manifest, or a program. Raises ConfigError for any that no option has."""
@@ -157,6 +164,23 @@ class BuildConfig:
                 date.fromisoformat(self.date)
             except ValueError:
                 raise ConfigError(f"--date {self.date}: expected YYYY-MM-DD") from None
+
+    @property
+    def validation_share(self) -> float:
+        """Of the conversations, those that go into the validation set: 0.01 is 1%. Raises ConfigError."""
+        if self.validation is None:
+            return 0.0
+        text = self.validation.strip()
+        with suppress(ValueError):
+            share = float(text.removesuffix("%")) / 100
+            if text.endswith("%") and 0 < share < 1:
+                return share
+        raise ConfigError(f"--validation {self.validation}: expected a share between 0% and 100%, such as 1%")
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether a validation set was asked for."""
+        return self.validation is not None or bool(self.validation_input)
 
     @property
     def mask_kind(self) -> MaskKind:

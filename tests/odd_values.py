@@ -12,7 +12,7 @@ from sftprep.checksum import with_checksum
 from sftprep.config import fingerprint
 
 GONE = object()
-NOT_CONTENT = {"inputs", "tokenizer", "tokenizer_engine"}
+NOT_CONTENT = {"inputs", "validation_input", "tokenizer", "tokenizer_engine"}
 ODD = [GONE, None, True, -1, 7, 2**63, 1.5, "a", "", [], {}, [[]], {"a": {}}, "../../etc/passwd"]
 
 
@@ -38,7 +38,10 @@ def changed(stated: dict[str, Any], path: tuple[Any, ...], odd: Any) -> bytes:
         with suppress(Exception):
             names = ("name", "bytes", "sha256", "records")
             content = {name: value for name, value in changed["config"].items() if name not in NOT_CONTENT}
-            inputs = [{name: each[name] for name in names} for each in changed["sources"]]
+            inputs = [{**{name: each[name] for name in names}, "set": "train"} for each in changed["sources"]]
+            held_out = changed["validation_sources"]
+            for each in inputs[len(inputs) - held_out :]:
+                each["set"] = "validation"
             changed["fingerprint"] = fingerprint(
                 {"config": content, "inputs": inputs, "tokenizer": changed["tokenizer"]}
             )

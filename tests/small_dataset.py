@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sftprep.dataset.manifest import FileEntry, InputEntry, Manifest, ShardEntry
+from sftprep.dataset.manifest import SET_TOTALS, FileEntry, InputEntry, Manifest, ShardEntry
 
 Row = tuple[list[int], list[Any]]  # ids of one conversation, and their mask: an entry per id, before the shift
 
@@ -33,7 +33,7 @@ def write_dataset(
     entries = []
     totals = dict.fromkeys(("records", "conversations", "rows", "tokens", "trained_tokens", "truncated"), 0)
     rejects = b'{"source": "a.jsonl", "line": 1, "byte_offset": 0, "kind": "rejected", "reason": "no messages"}\n'
-    totals |= {"dropped": 0, "rejected": 1, "records": 1}
+    totals |= {"dropped": 0, "rejected": 1, "records": 1, "examples": 0}
     line = 1
     for number, rows in enumerate(shards):
         name = f"shard-{number:05d}"
@@ -61,6 +61,7 @@ def write_dataset(
         for key, count in {
             "records": len(rows),
             "conversations": len(rows),
+            "examples": len(rows),
             "rows": len(rows),
             "tokens": kept.sum(),
             "trained_tokens": trained.sum(),
@@ -81,6 +82,7 @@ def write_dataset(
         tokenizer={"vocab_size": 60_000},
         inputs=(InputEntry("a.jsonl", 12_345, "1" * 64, totals["records"]),),
         totals=totals,
+        sets={"train": {name: totals[name] for name in SET_TOTALS}},
         shards=tuple(entries),
         files={each: FileEntry(len(data), hashlib.sha256(data).hexdigest()) for each, data in files.items()},
     )

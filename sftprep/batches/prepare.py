@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain, zip_longest
-from math import inf
+from dataclasses import dataclass, replace
+from itertools import chain
 from time import perf_counter
 
 import numpy as np
@@ -29,6 +28,8 @@ from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.records.said import KINDS, LeftOut, in_words
+from sftprep.sets.contents import near_key
+from sftprep.sets.draws import draw
 from sftprep.tokens.batch import TokenBatch, dtype_for
 from sftprep.unread import Unread
 
@@ -42,6 +43,7 @@ class _Read:
 
     record: Record
     examples: tuple[Conversation, ...]
+    near: bytes = b""  # its `near_key`, where there is a validation set to compare with
     other_context: int = 0  # turns that none of the examples shows in the context in which they are asked for
     characters: int = 0  # of the examples, if there may be several
 
@@ -68,9 +70,9 @@ class Preparer:
         self._pad_id, self._dtype = toolbox.resolved.pad_id, dtype_for(toolbox.resolved.size)
         self._masker, self._templates = BothWays(config, toolbox, self.stage), toolbox.templates
 
-    def prepare(self, records: list[Record]) -> Iterator[Prepared]:
-        """Rows of a batch in the records' order, and a reject for each record that gives none; in parts, where it is much. Long
-        records lose their data.
+    def prepare(self, records: list[Record], home: str = "train") -> Iterator[Prepared]:
+        """Rows of a batch in the records' order, set by set, and a reject for each record that gives none; in parts, where it is
+        much. Long records lose their data. home: the set that the records are for, if they are not drawn for another.
 
         With `on_error="stop"` the first that gives none by its own fault raises ConversationError with `file:line`; so does, as
         TokenizerError, a sampled conversation on which the two ways differ.
@@ -79,17 +81,30 @@ class Preparer:
         unread = Unread()
         with self.stage("JSON"):
             read, rejects = self._parse(records, unread)
-        if self._config.contexts == "served":
-            with self.stage("contexts"):
-                read = self._serve(read, rejects)
-        parts = list(_parts(read))
-        for part, following in zip_longest(parts, parts[1:]):
-            end = following[0].record.place if following else (inf,)
-            yield self._prepare(part, [each for each in rejects if each.place < end], size, unread)
-            rejects, size, unread = [each for each in rejects if each.place >= end], 0, Unread()
+        for of, members in self._by_set(read, home).items():
+            if self._config.contexts == "served":
+                with self.stage("contexts"):
+                    members = self._serve(members, rejects)
+            for part in _parts(members):
+                yield self._prepare(part, rejects, size, unread, of)
+                rejects, size, unread = [], 0, Unread()
 
-    def _prepare(self, read: list[_Read], rejects: list[Reject], size: int, unread: Unread) -> Prepared:
-        """Rows of some records. rejects: of others. size: bytes of all. unread: keys of all."""
+    def _by_set(self, read: list[_Read], home: str) -> dict[str, list[_Read]]:
+        """The records of each set, at least one set."""
+        if not self._config.has_validation:
+            return {home: read}
+        share, seed = self._config.validation_share, self._config.seed
+        sets: dict[str, list[_Read]] = {home: []}
+        with self.stage("sets"):
+            for each in read:
+                (conversation,) = each.examples
+                drawn = share and draw(seed, "validation", conversation) < share
+                keyed = replace(each, near=near_key(conversation))
+                sets.setdefault("validation" if drawn else home, []).append(keyed)
+        return sets
+
+    def _prepare(self, read: list[_Read], rejects: list[Reject], size: int, unread: Unread, of: str) -> Prepared:
+        """Rows of some records. rejects: of others. size: bytes of all. unread: keys of all. of: the set they are for."""
         examples = [example for each in read for example in each.examples]
         owner = np.repeat(np.arange(len(read)), [len(each.examples) for each in read])  # (E,) index in read
         places = [read[index].record for index in owner.tolist()]
@@ -151,7 +166,8 @@ class Preparer:
         )
         replayed = len(read) - len(np.unique(owner[~found.replayed]))
         lengths = count_at_lengths(batch, mask) if self._lengths else None
-        return Prepared(rows, provenance, rejects, totals, unread, size, replayed, lengths)
+        keys = bytearray().join(read[index].near for index in sorted(shown))
+        return Prepared(rows, provenance, rejects, totals, unread, size, replayed, lengths, of, keys)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -185,7 +201,8 @@ class Preparer:
             (conversation,) = each.examples
             try:
                 examples = Contexts(self._templates, conversation).examples(weights_of(conversation, self._config))
-                served.append(_Read(each.record, examples.conversations, examples.others, examples.characters))
+                made = examples.conversations, each.near, examples.others, examples.characters
+                served.append(_Read(each.record, *made))
             except ConversationError as error:
                 rejects.append(self._reject(each.record, str(error)))
         return served

@@ -105,20 +105,20 @@ def init(path: Path) -> None:
 @overwrite_option
 @quiet_option
 def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
-    """Write plan.json: inputs, splits, options. Then run `work` once per split, anywhere, then `commit`."""
+    """Write plan.json: inputs, splits, options. Then run `work` once per split, anywhere, then `commit`.
+
+    With --deduplicate it also reads all records, on all cores, to find those that say the same.
+    """
     config = build_config({**options, "output": output})
     from sftprep.tokens.load_early import begin_tokenizer
 
     tokenizer = begin_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code, fast=False)
-    from sftprep.jobs.folder import adopt_plan, hold
-    from sftprep.jobs.plan import make_plan
+    from sftprep.look.build import watched_plan
 
-    planned, _ = make_plan(config, tokenizer)
-    with hold(output):
-        adopted = adopt_plan(planned, output, overwrite=overwrite)
+    planned, is_left = watched_plan(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
     if quiet:
         return
-    if adopted is None:
+    if not is_left:
         click.echo(visible(f"{output}: complete already; nothing to do"))
         return
     last = len(planned.splits) - 1
@@ -167,13 +167,16 @@ def commit(folder: Path, quiet: bool, **call: Any) -> None:
 @click.argument("rows", type=int, nargs=-1)
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
+@click.option("--set", "of", default="train", show_default=True, help="The set that the rows are of.")
 @click.option("--force", is_flag=True, help="Show text by a tokenizer other than the one the dataset was built with.")
-def inspect(folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, force: bool) -> None:
+def inspect(
+    folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, of: str, force: bool
+) -> None:
     """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
     show_log()
     from sftprep.look.rows import show_rows
 
-    show_rows(folder, rows, tokenizer, color, force=force)
+    show_rows(folder, rows, tokenizer, color, force=force, of=of)
 
 
 @main.command()

@@ -22,7 +22,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from sftprep import FORMAT_VERSION
 from sftprep.dataset.safe_open import open_file
-from sftprep.errors import DatasetError
+from sftprep.errors import ConfigError, DatasetError
 from sftprep.layouts.kinds import LAYOUTS, layout
 
 MANIFEST = "manifest.json"
@@ -31,10 +31,11 @@ FORMAT = "sftprep"
 VERSION = FORMAT_VERSION
 DTYPES = {"uint16": "<u2", "uint32": "<u4"}
 LARGEST_ID = {"uint16": 2**16 - 1, "uint32": 2**32 - 1}
+SETS = {"train": "shard", "validation": "validation"}  # with what the names of a set's shards begin
+SET_TOTALS = ("conversations", "examples", "rows", "tokens", "trained_tokens", "truncated")  # what a set holds
 TOTALS = ("records", "conversations", "rows", "tokens", "trained_tokens", "truncated", "dropped", "rejected")
 LARGEST_MANIFEST = 128 << 20  # bytes; 100,000 shards take 75 MB
 _LARGEST_INT = 2**63 - 1
-_SHARD = re.compile(r"shard-[0-9]{5}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MISSING = object()
 _CALLED = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
@@ -70,6 +71,7 @@ class InputEntry:
     bytes: Count
     sha256: Hash
     records: Count
+    set: Annotated[str, SETS] = "train"  # "validation": all that is used of it is in that set
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class ShardEntry:
     name: str
     rows: Positive
     segments: Positive
+    set: Annotated[str, SETS] = "train"
 
     @property
     def provenance(self) -> str:
@@ -108,7 +111,8 @@ class Manifest:
     tokenizer: Mapping[str, Any]
     inputs: tuple[InputEntry, ...]
     totals: Mapping[str, Count]  # at least TOTALS
-    shards: tuple[ShardEntry, ...]
+    sets: Mapping[str, Mapping[str, Count]]  # of SETS those asked for, each with what it holds: SET_TOTALS
+    shards: tuple[ShardEntry, ...]  # set by set
     files: Mapping[str, FileEntry]
     ignored_keys: Mapping[str, Count] = field(default_factory=dict)  # of records; how many have each
     message_keys: Mapping[str, Count] = field(
@@ -123,6 +127,15 @@ class Manifest:
         line = f' "checksum": "{hashlib.sha256(body).hexdigest()}",\n'.encode()
         return body[:2] + line + body[2:]
 
+    def shards_of(self, name: str, folder: Path) -> tuple[ShardEntry, ...]:
+        """The shards of a set. Raises ConfigError, which names `folder`, where it is not there, or has no row."""
+        shards = tuple(shard for shard in self.shards if shard.set == name)
+        if not shards and name != "train":
+            there = " and ".join({"train": 0, **dict.fromkeys(shard.set for shard in self.shards)})
+            empty = " with a row in it" if name in self.sets else ""
+            raise ConfigError(f"{folder}: no set {name!r}{empty}; there is {there}")
+        return shards
+
     def arrays(self, shard: ShardEntry) -> dict[str, ArrayForm]:
         """File names of a shard's X, Y, mask and segments, in this order, with the form of each."""
         matrix = (shard.rows, self.width)
@@ -132,6 +145,16 @@ class Manifest:
             f"{shard.name}.mask.npy": ArrayForm(matrix, ("|b1", "<f4")),
             f"{shard.name}.segments.npy": ArrayForm((shard.segments, 3), ("<i8",)),
         }
+
+
+def shard_name(number: int, of: str = "train") -> str:
+    """The stem of the files of a set's shard: shard-00017."""
+    return f"{SETS[of]}-{number:05d}"
+
+
+def set_of(shard: str) -> str:
+    """The set that a shard is of, by its name."""
+    return next(name for name, start in SETS.items() if shard.startswith(f"{start}-"))
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -162,6 +185,7 @@ def parse_manifest(data: bytes) -> Manifest:
     manifest: Manifest = _read(Manifest, stated)
     for name in TOTALS:
         _read(Count, manifest.totals.get(name, _MISSING), _below("'totals'", name))
+    _check_sets(manifest)
     _check_shards(manifest)
     return manifest
 
@@ -198,15 +222,24 @@ def _check_checksum(data: bytes) -> None:
         raise DatasetError("its checksum does not fit: it was changed after it was written")
 
 
+def _check_sets(manifest: Manifest) -> None:
+    """Sets have known names, and say what they hold."""
+    for name, held in manifest.sets.items():
+        _admitted(name, SETS, "sets: a name")
+        for total in SET_TOTALS:
+            _read(Count, held.get(total, _MISSING), _below(_below("'sets'", name), total))
+
+
 def _check_shards(manifest: Manifest) -> None:
     """Shards, files and totals have to tell one story. After this every file name is one of the known forms."""
     if manifest.pad_id > LARGEST_ID[manifest.dtype]:
         raise DatasetError(f"'pad_id' {manifest.pad_id} does not fit into {manifest.dtype}")
+    for shard in manifest.shards:
+        start = SETS[shard.set]
+        if not re.fullmatch(f"{start}-[0-9]{{5}}", shard.name):
+            raise DatasetError(f"shards: name {shard.name[:40]!r}; expected {start}-00000 to {start}-99999")
     names = [shard.name for shard in manifest.shards]
-    for name in names:
-        if not _SHARD.fullmatch(name):
-            raise DatasetError(f"shards: name {name[:40]!r}; expected shard-00000 to shard-99999")
-    if names != sorted(set(names)):
+    if names != sorted(set(names)):  # as SETS are
         raise DatasetError("shards: not in order, or one is named twice")
     expected = {REJECTS}
     for shard in manifest.shards:
@@ -221,6 +254,10 @@ def _check_shards(manifest: Manifest) -> None:
         raise DatasetError(f"files: {strangers[0][:60]!r} {'is missing' if missing else 'belongs to no shard'}")
     if sum(shard.rows for shard in manifest.shards) != manifest.totals["rows"]:
         raise DatasetError("totals: rows are not the sum of the shards' rows")
+    for name in sorted({*manifest.sets, *(shard.set for shard in manifest.shards)}):
+        rows = sum(shard.rows for shard in manifest.shards if shard.set == name)
+        if rows != manifest.sets.get(name, {}).get("rows"):
+            raise DatasetError(f"sets: rows of {name!r} are not the sum of its shards' rows")
 
 
 def _read(kind: Any, value: Any, at: str = "") -> Any:

@@ -11,13 +11,21 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from sftprep.checksum import Count, Hash, with_checksum, without_checksum
+from sftprep.dataset.manifest import SET_TOTALS
 from sftprep.errors import StorageError
 from sftprep.unread import Unread
 
 RECEIPTS = "receipts"
 REJECTS_FOLDER = "rejects"
-REJECT_KINDS = ("rejected", "dropped")  # by a fault of its own; because nothing of it would be trained
-FilePart = Annotated[str, msgspec.Meta(pattern=r"^(?:X|Y|mask|segments|provenance|rejects)\Z")]
+KEYS = "keys"  # of conversations, and of what is found by them
+REJECT_KINDS = {  # why a record is in no shard, and which of the totals counts it
+    "rejected": "rejected",  # by a fault of its own
+    "dropped": "dropped",  # because nothing of it would be trained
+    "duplicate": "duplicates",  # because another record says the same
+}
+ShardName = Annotated[str, msgspec.Meta(pattern=r"^(?:shard|validation)-[0-9]{5,}\Z")]
+FilePart = Annotated[str, msgspec.Meta(pattern=r"^(?:X|Y|mask|segments|provenance|keys)\Z")]
+FileFacts = tuple[Count, Hash]  # bytes, and hex sha256
 
 
 class Reject(NamedTuple):
@@ -26,19 +34,21 @@ class Reject(NamedTuple):
     place: tuple[int, int, int]  # `Record.place`
     kind: str  # of REJECT_KINDS
     reason: str
+    repeats: str | None = None  # of a duplicate: `file:line` of the record that stays
 
     def to_bytes(self, source_names: Sequence[str]) -> bytes:
         """Its line in rejects.jsonl."""
         source, line, offset = self.place
         stated = {"source": source_names[source], "line": line, "byte_offset": offset}
         stated |= {"kind": self.kind, "reason": self.reason}
+        stated |= {} if self.repeats is None else {"repeats": self.repeats}
         return json.dumps(stated, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 @dataclass(slots=True)
 class Totals:
-    """What a split or a dataset holds, in numbers. records = conversations + dropped + rejected. A conversation is trained as
-    one example, or as several with `--contexts served`."""
+    """What a split or a dataset holds, in numbers. records = conversations + dropped + rejected + duplicates. A conversation
+    is trained as one example, or as several with `--contexts served`."""
 
     records: int = 0
     conversations: int = 0
@@ -48,6 +58,10 @@ class Totals:
     truncated: int = 0  # examples cut to the maximal length
     dropped: int = 0  # conversations without a trained token
     rejected: int = 0
+    duplicates: int = 0  # records that say the same as another, which stays
+    near_copies: int = (
+        0  # conversations of the training set that are in the validation set but for white space and case
+    )
     control_text: int = 0  # conversations whose text spells a control token, rejected ones included
     by_characters: int = 0  # conversations masked by character offsets because the fast way did not add up
     boundary_tokens: int = 0  # tokens that hold both header and answer; not trained
@@ -79,24 +93,30 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardPart:
+    """What a split has put into one shard; without rows there are no files."""
+
+    files: dict[FilePart, FileFacts]
+    totals: dict[str, Count]  # SET_TOTALS
+
+
+@dataclass(frozen=True, slots=True)
 class ShardReceipt:
-    """Proof that one split is done: what was published under which size and hash. `files` is empty without rows."""
+    """Proof that one split is done: what was published under which size and hash."""
 
     task: Count
     fingerprint: Hash
-    files: dict[FilePart, tuple[Count, Hash]]
+    shards: dict[ShardName, ShardPart]  # of each set that the split has conversations for
+    rejects: FileFacts | None = None
     totals: Totals = field(default_factory=Totals)
     unread: Unread = field(default_factory=Unread)
 
     def to_bytes(self) -> bytes:
-        """Compact JSON, less than 1 kB without the names of keys: those take 25 bytes each as a rule, of at most
+        """Compact JSON, about 1 kB a shard without the names of keys: those take 25 bytes each as a rule, of at most
         2 * `unread.MOST_NAMES`."""
-        stated = {
-            "task": self.task,
-            "fingerprint": self.fingerprint,
-            "files": self.files,
-            "unread": asdict(self.unread),
-        }
+        shards = {name: asdict(part) for name, part in self.shards.items()}
+        stated = {"task": self.task, "fingerprint": self.fingerprint, "shards": shards, "rejects": self.rejects}
+        stated["unread"] = asdict(self.unread)
         numbers = [getattr(self.totals, each.name) for each in fields(Totals)]
         return json.dumps(with_checksum({**stated, "totals": numbers}), separators=(",", ":")).encode()
 
@@ -105,24 +125,32 @@ class ShardReceipt:
         """Raises ValueError or TypeError where the bytes are no receipt, or were changed."""
         stated = without_checksum(data)
         totals = Totals(*msgspec.convert(stated.pop("totals", None), list[Count]))
-        return replace(msgspec.convert(stated, cls), totals=totals)
+        receipt = replace(msgspec.convert(stated, cls), totals=totals)
+        if any(part.totals.keys() != {*SET_TOTALS} for part in receipt.shards.values()):
+            raise ValueError("its shards have other totals")
+        return receipt
 
-    def paths(self, folder: Path) -> dict[str, Path]:
-        """Where the receipt's files lie in `folder`, by kind."""
-        return {kind: file_path(folder, self.task, kind) for kind in self.files}
+    def files(self, folder: Path) -> dict[Path, FileFacts]:
+        """Where the receipt's files lie in `folder`, with size and hash of each."""
+        found = {
+            shard_file(folder, name, kind): facts
+            for name, part in self.shards.items()
+            for kind, facts in part.files.items()
+        }
+        return found if self.rejects is None else {**found, rejects_path(folder, self.task): self.rejects}
 
 
-def shard_name(task: int) -> str:
-    """The stem of a split's files: shard-00017."""
-    return f"shard-{task:05d}"
-
-
-def file_path(folder: Path, task: int, kind: str) -> Path:
-    """The final place of one of a split's files; rejects wait in a folder of their own for the commit to join them."""
-    if kind == REJECTS_FOLDER:
-        return folder / REJECTS_FOLDER / f"{task:05d}.jsonl"
+def shard_file(folder: Path, name: str, kind: str) -> Path:
+    """The final place of one of a shard's files; keys wait in a folder of their own for the commit to look through them."""
+    if kind == KEYS:
+        return folder / KEYS / f"{name}.keys"
     suffix = "parquet" if kind == "provenance" else "npy"
-    return folder / f"{shard_name(task)}.{kind}.{suffix}"
+    return folder / f"{name}.{kind}.{suffix}"
+
+
+def rejects_path(folder: Path, task: int) -> Path:
+    """Where a split's rejects wait for the commit to join them."""
+    return folder / REJECTS_FOLDER / f"{task:05d}.jsonl"
 
 
 def receipt_path(folder: Path, task: int) -> Path:

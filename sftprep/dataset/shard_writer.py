@@ -1,9 +1,9 @@
-"""One split's rows -> X/Y/mask/segments/provenance files and a receipt that says what they hold."""
+"""One split's rows -> X/Y/mask/segments/provenance files, by set, and a receipt that says what they hold."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sftprep.dataset.manifest import SET_TOTALS
 from sftprep.dataset.origins import Provenance, provenance_table
-from sftprep.dataset.receipt import REJECTS_FOLDER, Reject, ShardReceipt, Totals, file_path, receipt_path
+from sftprep.dataset.receipt import (
+    KEYS,
+    FileFacts,
+    Reject,
+    ShardPart,
+    ShardReceipt,
+    Totals,
+    receipt_path,
+    rejects_path,
+    shard_file,
+)
 from sftprep.dataset.staged import StagedFile, publish_bytes, sync_folder
 from sftprep.layouts.types import Rows
 from sftprep.unread import Unread
@@ -23,7 +34,7 @@ _MOST_ROWS = 10**15  # sizes the space left for an .npy header, whose length mus
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One batch of records, ready to be written."""
+    """One batch of records, or those of it that belong to one set, ready to be written."""
 
     rows: Rows
     provenance: Provenance
@@ -33,76 +44,130 @@ class Prepared:
     bytes: int  # of the records
     replayed: int = 0  # records rendered without Jinja
     lengths: npt.NDArray[np.int64] | None = None  # `batches.lengths`, where they are counted
+    set: str = "train"
+    keys: bytearray | None = None  # of the conversations that have rows, where near-copies are looked for
 
 
 class ShardWriter:
-    """Takes a split's rows batch by batch, in bounded memory; `publish` makes them durable and visible.
+    """Takes a split's rows batch by batch, in bounded memory; `publish` makes them durable and visible."""
+
+    def __init__(
+        self,
+        folder: Path,
+        task: int,
+        shards: Mapping[str, str],
+        width: int,
+        dtype: np.dtype[Any],
+        source_names: Sequence[str],
+    ) -> None:
+        """shards: the name of the shard of each set that the split may have rows for."""
+        self.totals, self.unread = Totals(), Unread()
+        self._folder, self._task, self._names = folder, task, source_names
+        self._shards = {of: _Shard(folder, name, width, dtype, source_names) for of, name in shards.items()}
+        self._pending: list[Reject] = []
+        self._rejects = bytearray()
+        self._rejects_file: StagedFile | None = None
+
+    def discard(self) -> None:
+        """Remove what was not published."""
+        for staged in self._staged():
+            staged.discard()
+
+    def append(self, prepared: Prepared) -> None:
+        """Write rows to the shard of their set, and keep the rejects."""
+        self.totals.add(prepared.totals)
+        self.unread.add(prepared.unread)
+        self._pending += prepared.rejects
+        if len(prepared.rows.x):
+            self._shards[prepared.set].append(prepared)
+
+    def leave_out(self, duplicates: list[Reject]) -> None:
+        """Keep the word on records that are in no shard because another record says the same."""
+        self.totals.add(Totals(records=len(duplicates), duplicates=len(duplicates)))
+        self._pending += duplicates
+
+    def end_batch(self) -> None:
+        """All of a batch has come: its rejects, of whatever set, are put in the order of the input."""
+        self._pending.sort(key=lambda reject: reject.place)
+        self._rejects += b"".join(reject.to_bytes(self._names) for reject in self._pending)
+        self._pending.clear()
+
+    def publish(self, fingerprint: str) -> ShardReceipt:
+        """Fsync and rename every file, fsync their folders, then leave the receipt. What is not published is removed."""
+        try:
+            parts = {shard.name: shard.finish() for shard in self._shards.values() if shard.rows}
+            rejects = self._finish_rejects() if self._rejects else None
+            published = self._staged()
+            for staged in published:
+                staged.publish()
+            for folder in {staged.path.parent for staged in published}:
+                sync_folder(folder)
+            receipt = ShardReceipt(self._task, fingerprint, parts, rejects, self.totals, self.unread)
+            publish_bytes(receipt_path(self._folder, self._task), receipt.to_bytes())
+            return receipt
+        finally:
+            self.discard()
+
+    def _finish_rejects(self) -> FileFacts:
+        self._rejects_file = staged = StagedFile(rejects_path(self._folder, self._task))
+        staged.write(self._rejects)
+        staged.finish()
+        return staged.bytes, staged.sha256
+
+    def _staged(self) -> list[StagedFile]:
+        files = [staged for shard in self._shards.values() for staged in shard.files.values()]
+        return files + ([self._rejects_file] if self._rejects_file else [])
+
+
+class _Shard:
+    """The files of one shard while they are written.
 
     The mask is bool until a batch brings weights; then what was written is widened to float32 once.
     """
 
-    def __init__(self, folder: Path, task: int, width: int, dtype: np.dtype[Any], source_names: Sequence[str]) -> None:
-        self.totals, self.unread = Totals(), Unread()
-        self._names = source_names
-        self._folder, self._task, self._width, self._dtype = folder, task, width, dtype
+    def __init__(self, folder: Path, name: str, width: int, dtype: np.dtype[Any], source_names: Sequence[str]) -> None:
+        self.name, self.rows = name, 0
+        self.files: dict[str, StagedFile] = {}
+        self._folder, self._width, self._dtype, self._names = folder, width, dtype, source_names
         self._mask_dtype: np.dtype[Any] = np.dtype(np.bool_)
-        self._rows = 0
-        self._files: dict[str, StagedFile] = {}
+        self._totals = Totals()
         self._segments: list[npt.NDArray[np.int64]] = []
         self._provenance: list[Provenance] = []
-        self._rejects = bytearray()
-
-    def discard(self) -> None:
-        """Remove what was not published."""
-        for staged in self._files.values():
-            staged.discard()
+        self._keys = bytearray()
 
     def append(self, prepared: Prepared) -> None:
-        """Write a batch's rows and keep its rejects; segments are renumbered to the shard's rows."""
-        self.totals.add(prepared.totals)
-        self.unread.add(prepared.unread)
-        self._rejects += b"".join(reject.to_bytes(self._names) for reject in prepared.rejects)
-        rows, provenance = prepared.rows, prepared.provenance
-        if not len(rows.x):
-            return
-        if rows.mask.dtype == np.float32 and self._mask_dtype == np.bool_ and self._rows:
+        """Write rows; segments are renumbered to the shard's rows."""
+        rows = prepared.rows
+        if rows.mask.dtype == np.float32 and self._mask_dtype == np.bool_ and self.rows:
             self._widen_mask()
         if rows.mask.dtype == np.float32:
             self._mask_dtype = np.dtype(np.float32)
         mask = rows.mask if rows.mask.dtype == self._mask_dtype else rows.mask.astype(self._mask_dtype)
         for kind, array in zip(ARRAYS, (rows.x, rows.y, mask), strict=True):
             self._staged(kind).write(np.ascontiguousarray(array))
-        self._segments.append(rows.segments + np.array([self._rows, 0, 0]))
-        self._provenance.append(provenance)
-        self._rows += len(rows.x)
+        self._segments.append(rows.segments + np.array([self.rows, 0, 0]))
+        self._provenance.append(prepared.provenance)
+        self._keys += prepared.keys or b""
+        self._totals.add(prepared.totals)
+        self.rows += len(rows.x)
 
-    def publish(self, fingerprint: str) -> ShardReceipt:
-        """Fsync and rename every file, fsync their folders, then leave the receipt. What is not published is removed."""
-        try:
-            for kind, staged in list(self._files.items()):
-                staged.finish(npy_header((self._rows, self._width), self._array_dtype(kind)))
-            if self._rows:
-                segments = np.concatenate(self._segments)
-                self._finish("segments", npy_header(segments.shape, segments.dtype), segments)
-                self._finish("provenance", b"", provenance_table(self._provenance, self._names))
-            if self._rejects:
-                self._finish(REJECTS_FOLDER, b"", self._rejects)
-            for staged in self._files.values():
-                staged.publish()
-            for folder in {staged.path.parent for staged in self._files.values()}:
-                sync_folder(folder)
-            files = {kind: (staged.bytes, staged.sha256) for kind, staged in self._files.items()}
-            receipt = ShardReceipt(self._task, fingerprint, files, self.totals, self.unread)
-            publish_bytes(receipt_path(self._folder, self._task), receipt.to_bytes())
-            return receipt
-        finally:
-            self.discard()
+    def finish(self) -> ShardPart:
+        """Make all files durable under their temporary names."""
+        for kind, staged in self.files.items():
+            staged.finish(npy_header((self.rows, self._width), self._array_dtype(kind)))
+        segments = np.concatenate(self._segments)
+        self._finish("segments", npy_header(segments.shape, segments.dtype), segments)
+        self._finish("provenance", b"", provenance_table(self._provenance, self._names))
+        if self._keys:
+            self._finish(KEYS, b"", self._keys)
+        files = {kind: (staged.bytes, staged.sha256) for kind, staged in self.files.items()}
+        return ShardPart(files, {name: getattr(self._totals, name) for name in SET_TOTALS})
 
     def _staged(self, kind: str) -> StagedFile:
-        if kind not in self._files:
+        if kind not in self.files:
             head = len(npy_header((_MOST_ROWS, self._width), self._array_dtype(kind))) if kind in ARRAYS else 0
-            self._files[kind] = StagedFile(file_path(self._folder, self._task, kind), head)
-        return self._files[kind]
+            self.files[kind] = StagedFile(shard_file(self._folder, self.name, kind), head)
+        return self.files[kind]
 
     def _finish(self, kind: str, head: bytes, body: Any) -> None:
         staged = self._staged(kind)
@@ -115,7 +180,7 @@ class ShardWriter:
 
     def _widen_mask(self) -> None:
         """Write what there is of the mask, bool, anew as float32."""
-        narrow = self._files.pop("mask")
+        narrow = self.files.pop("mask")
         self._mask_dtype = np.dtype(np.float32)
         with narrow:
             for block in narrow.blocks():

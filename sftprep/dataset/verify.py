@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sftprep.dataset.manifest import MANIFEST, REJECTS, Manifest, ShardEntry, load_manifest
+from sftprep.dataset.manifest import MANIFEST, REJECTS, SETS, Manifest, ShardEntry, load_manifest
 from sftprep.dataset.origins import read_origins
 from sftprep.dataset.receipt import REJECT_KINDS
 from sftprep.dataset.rejects import count_reasons
@@ -60,7 +60,8 @@ class _Check:
     def __init__(self, folder: Path, manifest: Manifest, fast: bool, progress: Callable[[int], None]) -> None:
         self.problems: list[Problem] = []
         self._folder, self._manifest, self._fast, self._progress = folder, manifest, fast, progress
-        self._found = Counter(conversations=0, examples=0, tokens=0, trained_tokens=0, truncated=0)
+        totals = dict.fromkeys(("conversations", "examples", "tokens", "trained_tokens", "truncated"), 0)
+        self._found = {name: Counter(totals) for name in manifest.sets}
 
     def run(self) -> None:
         self._strangers()
@@ -71,8 +72,9 @@ class _Check:
 
     def _strangers(self) -> None:
         """Files that look like part of the dataset and are not: what a reader of `shard-*` would trip over."""
+        starts = tuple(f"{start}-" for start in SETS.values())
         for path in sorted(self._folder.iterdir()):
-            if path.name.startswith("shard-") and path.name not in self._manifest.files:
+            if path.name.startswith(starts) and path.name not in self._manifest.files:
                 self.problems.append(Problem(path.name, "not in the manifest"))
 
     def _rejects(self) -> Counter[str] | None:
@@ -135,7 +137,7 @@ class _Check:
         except SftprepError as error:
             self.problems.append(_problem(path, error))
             return
-        names = {each.name for each in self._manifest.inputs}
+        names = {each.name for each in self._manifest.inputs if each.set in ("train", shard.set)}
         wrong = {
             "a source that is not among the inputs": np.array([each not in names for each in columns["source"]]),
             "a line below 1": columns["line"] < 1,
@@ -147,18 +149,24 @@ class _Check:
         for what, bad in wrong.items():
             if bad.any():
                 self.problems.append(Problem(shard.provenance, f"segment {np.argmax(bad)}: {what}"))
-        self._found["examples"] += len(segments)
-        self._found["conversations"] += len(set(zip(columns["source"], columns["byte_offset"], strict=True)))
+        found = self._found[shard.set]
+        found["examples"] += len(segments)
+        found["conversations"] += len(set(zip(columns["source"], columns["byte_offset"], strict=True)))
         for name in ("tokens", "trained_tokens", "truncated"):
-            self._found[name] += int(columns[name].sum(dtype=np.int64))
+            found[name] += int(columns[name].sum(dtype=np.int64))
 
     def _totals(self, rejects: Counter[str]) -> None:
-        totals = self._manifest.totals
-        found = {**self._found, **{kind: rejects[kind] for kind in REJECT_KINDS}}
-        found["records"] = self._found["conversations"] + rejects.total()
+        whole = Counter({total: rejects[kind] for kind, total in REJECT_KINDS.items()})
+        for name, found in self._found.items():
+            self._compare(f"sets: {name}: ", self._manifest.sets[name], found)
+            whole.update(found)
+        whole["records"] = whole["conversations"] + rejects.total()
+        self._compare("totals: ", self._manifest.totals, whole)
+
+    def _compare(self, what: str, totals: Mapping[str, int], found: Mapping[str, int]) -> None:
         for name, count in found.items():
             if totals.get(name, count) != count:
-                self.problems.append(Problem(MANIFEST, f"totals: {name} {totals[name]:,}; the files hold {count:,}"))
+                self.problems.append(Problem(MANIFEST, f"{what}{name} {totals[name]:,}; the files hold {count:,}"))
 
 
 def _problem(path: Path, error: SftprepError) -> Problem:

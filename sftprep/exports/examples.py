@@ -57,6 +57,7 @@ class OpenedRows:
         """
         self.folder, self.manifest, self._progress = folder, load_manifest(folder), progress
         self.weighted = any(self._open(shard)[2].dtype == np.float32 for shard in self.manifest.shards)
+        self.sets = tuple(dict.fromkeys(shard.set for shard in self.manifest.shards))  # those with rows
 
     def examples(self, shard: ShardEntry) -> Iterator[Examples]:
         """The conversations of a shard in order, some at a time. Raises DatasetError where its segments are not sound."""

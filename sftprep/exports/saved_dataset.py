@@ -48,11 +48,8 @@ def axolotl(rows: OpenedRows, folder: Path) -> Exported:
 
 def llama_factory(rows: OpenedRows, folder: Path) -> Exported:
     """For LLaMA-Factory's `tokenized_path`: a dictionary of sets, with columns for what is not text."""
-    make_folder(folder / "train")
     columns = ["input_ids", "attention_mask", "labels", *_MEDIA]
-    done = _save(_unweighted(rows, "llama-factory"), folder / "train", columns)
-    publish_bytes(folder / "dataset_dict.json", _json({"splits": ["train"]}))
-    return done
+    return _save_sets(_unweighted(rows, "llama-factory"), folder, columns)
 
 
 def _unweighted(rows: OpenedRows, name: str) -> OpenedRows:
@@ -62,11 +59,28 @@ def _unweighted(rows: OpenedRows, name: str) -> OpenedRows:
 
 
 def _save(rows: OpenedRows, folder: Path, columns: Sequence[str]) -> Exported:
-    """Write a set into a folder, a file a shard."""
+    """Write a dataset, or a dictionary of them where there is a validation set."""
+    if len(rows.sets) > 1:
+        return _save_sets(rows, folder, columns)
+    return _save_set(rows, folder, columns, "train", Exported())
+
+
+def _save_sets(rows: OpenedRows, folder: Path, columns: Sequence[str]) -> Exported:
+    """Write a dictionary of datasets, by the name of the set."""
+    done = Exported()
+    for name in rows.sets:
+        make_folder(folder / name)
+        _save_set(rows, folder / name, columns, name, done)
+    publish_bytes(folder / "dataset_dict.json", _json({"splits": list(rows.sets)}))
+    return done
+
+
+def _save_set(rows: OpenedRows, folder: Path, columns: Sequence[str], of: str, done: Exported) -> Exported:
+    """Write a set into a folder, a file a shard, and count it."""
     features = {name: _feature(name) for name in columns}
     types = {name: pa.null() if name in _MEDIA else pa.list_(pa.type_for_alias(_COLUMNS[name][0])) for name in columns}
     schema = pa.schema(types, {"huggingface": json.dumps({"info": {"features": features}})})
-    done, shards = Exported(), rows.manifest.shards
+    shards = rows.manifest.shards_of(of, rows.folder)
     names = [f"data-{number:05d}-of-{len(shards):05d}.arrow" for number in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
         _write_file(folder / name, schema, rows, shard, done)
@@ -78,7 +92,7 @@ def _save(rows: OpenedRows, folder: Path, columns: Sequence[str]) -> Exported:
         "_format_type": None,
         "_output_all_columns": False,
     }
-    publish_bytes(folder / "state.json", _json({**state, **unused, "_split": "train"}))
+    publish_bytes(folder / "state.json", _json({**state, **unused, "_split": of}))
     publish_bytes(folder / "dataset_info.json", _json({"features": features}))
     return done
 

@@ -19,6 +19,7 @@ from sftprep.errors import ConfigError, InputError
 from sftprep.jobs.commit import commit_dataset, missing_tasks
 from sftprep.jobs.folder import adopt_plan, hold, no_temporaries, what_differs
 from sftprep.jobs.plan import Plan, make_plan
+from sftprep.jobs.repeats import STEP, find_repeats
 from sftprep.jobs.work import Job
 from sftprep.stores.kinds import store_of
 from sftprep.stores.spooled import spool
@@ -59,8 +60,8 @@ def standard_input(config: BuildConfig) -> Iterator[Source | None]:
 class Watch:
     """Is told how a build goes, and does nothing about it: a subclass may show it."""
 
-    def begin(self, plan: Plan, left: int) -> None:
-        """Work begins: so many bytes of input are left to do. Not called where the dataset is complete already."""
+    def begin(self, plan: Plan, step: str, left: int) -> None:
+        """A step begins: so many bytes of input are left to do. Not called where the dataset is complete already."""
 
     def update(self, report: Report) -> None:
         """What happened since the last call."""
@@ -100,11 +101,14 @@ def _build(config: BuildConfig, folder: Path, overwrite: bool, watch: Watch, pla
             return manifest
         with no_temporaries(target):
             tasks = missing_tasks(plan, target)
-            watch.begin(plan, sum(place.stop - place.start for task in tasks for place in plan.splits[task].ranges))
+            watch.begin(plan, "tokenizing", plan.size(tasks))
             watch.update(Report(note=toolbox.reason))
             engine = runner(config.engine)
             if tasks and engine.FORKS:
                 toolbox.warm()
+            if tasks and plan.config.deduplicate:  # once no thread is loading anything: workers are forked
+                find_repeats(plan, target, partial(watch.begin, plan, STEP), watch.update)
+                watch.begin(plan, "tokenizing", plan.size(tasks))
             open_job = partial(Job, plan, target, toolbox=toolbox if engine.FORKS else None)
             engine.run_tasks(open_job, tasks, config.workers, watch.update, plan.describe)
             return commit_dataset(folder, config.tolerance)

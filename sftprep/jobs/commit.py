@@ -7,16 +7,29 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
 from sftprep import __version__
 from sftprep.config import Tolerance
 from sftprep.dataset.folders import exchange_folders
-from sftprep.dataset.manifest import MANIFEST, REJECTS, FileEntry, Manifest, ShardEntry, load_manifest
-from sftprep.dataset.receipt import REJECTS_FOLDER, ShardReceipt, Totals, file_path, read_receipt, shard_name
+from sftprep.dataset.manifest import (
+    MANIFEST,
+    REJECTS,
+    SET_TOTALS,
+    SETS,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    load_manifest,
+    set_of,
+)
+from sftprep.dataset.receipt import KEYS, ShardReceipt, Totals, read_receipt, rejects_path, shard_file
 from sftprep.dataset.staged import StagedFile, file_sha256, naming, publish_bytes, sync_folder
 from sftprep.errors import DatasetError, InputError
 from sftprep.jobs.folder import clean_up, complete_manifest, read_plan, work_folder
 from sftprep.jobs.own_files import has_manifest, has_plan, refuse_to_replace, remove_folder
 from sftprep.jobs.plan import Plan
+from sftprep.sets.repeats import Keys, as_keys, count_among
 from sftprep.stores.places import remember_places
 from sftprep.tokens.batch import dtype_for
 from sftprep.unread import Unread
@@ -37,8 +50,7 @@ def receipt_of(plan: Plan, folder: Path, task: int) -> ShardReceipt | None:
 
 def _wrong_files(receipt: ShardReceipt, folder: Path, *, hashes: bool) -> list[Path]:
     wrong = []
-    for kind, path in receipt.paths(folder).items():
-        size, sha256 = receipt.files[kind]
+    for path, (size, sha256) in receipt.files(folder).items():
         if not path.is_file() or path.stat().st_size != size or (hashes and file_sha256(path) != sha256):
             wrong.append(path)
     return wrong
@@ -62,11 +74,15 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
     totals = Totals()
     for receipt in receipts:
         totals.add(receipt.totals)
+    if plan.config.has_validation:
+        totals.near_copies = _near_copies(receipts, target)
     rejects = _join_rejects(receipts, target)
     tolerance.check(asdict(totals), target / REJECTS)
-    if not totals.rows:
+    if not any(shard.set == "train" for shard in _shards(receipts)):
+        where = {"repeat another record": totals.duplicates, "are in the validation set": totals.conversations}
+        others = "".join(f", {count:,} {what}" for what, count in where.items() if count)
         raise InputError(
-            f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} dropped; "
+            f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} dropped{others}; "
             f"{target / REJECTS} says why"
         )
     unread = Unread()
@@ -104,17 +120,50 @@ def _receipts(plan: Plan, folder: Path) -> list[ShardReceipt]:
     return receipts
 
 
+def _near_copies(receipts: list[ShardReceipt], folder: Path) -> int:
+    """How many conversations of the training set are in the validation set but for white space and case. Raises DatasetError
+    where their keys are damaged."""
+    held = {
+        of: [shard_file(folder, name, KEYS) for receipt in receipts for name in receipt.shards if set_of(name) == of]
+        for of in SETS
+    }
+    among = [_keys(path) for path in held["validation"]]
+    return count_among(map(_keys, held["train"]), np.concatenate(among)) if among else 0
+
+
+def _keys(path: Path) -> Keys:
+    with naming(path):
+        return as_keys(path.read_bytes())
+
+
 def _join_rejects(receipts: list[ShardReceipt], folder: Path) -> FileEntry:
     with StagedFile(folder / REJECTS) as staged:
         for receipt in receipts:
-            if REJECTS_FOLDER in receipt.files:
-                path = file_path(folder, receipt.task, REJECTS_FOLDER)
+            if receipt.rejects:
+                path = rejects_path(folder, receipt.task)
                 with naming(path):
                     staged.write(path.read_bytes())
         staged.finish()
         staged.publish()
         sync_folder(folder)
         return FileEntry(staged.bytes, staged.sha256)
+
+
+def _shards(receipts: list[ShardReceipt]) -> tuple[ShardEntry, ...]:
+    """In the order of their names: set by set."""
+    parts = sorted((name, part.totals) for receipt in receipts for name, part in receipt.shards.items())
+    return tuple(ShardEntry(name, totals["rows"], totals["examples"], set_of(name)) for name, totals in parts)
+
+
+def _sets(plan: Plan, receipts: list[ShardReceipt]) -> dict[str, dict[str, int]]:
+    """What each set holds."""
+    names = ("train", "validation") if plan.config.has_validation else ("train",)
+    sets = {name: dict.fromkeys(SET_TOTALS, 0) for name in names}
+    for receipt in receipts:
+        for name, part in receipt.shards.items():
+            held = sets[set_of(name)]
+            held.update({total: held[total] + count for total, count in part.totals.items()})
+    return sets
 
 
 def manifest_of(
@@ -125,14 +174,12 @@ def manifest_of(
     more: Mapping[str, FileEntry] = MappingProxyType({}),
 ) -> Manifest:
     """What the manifest says of splits that are done. more: files beside theirs."""
-    files = dict(more)
-    shards = []
-    for receipt in receipts:
-        if receipt.totals.rows:
-            shards.append(ShardEntry(shard_name(receipt.task), receipt.totals.rows, receipt.totals.examples))
-        for kind, (size, sha256) in receipt.files.items():
-            if kind != REJECTS_FOLDER:
-                files[file_path(Path(), receipt.task, kind).name] = FileEntry(size, sha256)
+    files = dict(more) | {
+        path.name: FileEntry(*facts)
+        for receipt in receipts
+        for path, facts in receipt.files(Path()).items()
+        if path.parent == Path()
+    }
     return Manifest(
         sftprep=__version__,
         fingerprint=plan.fingerprint,
@@ -144,7 +191,8 @@ def manifest_of(
         tokenizer=plan.tokenizer,
         inputs=plan.inputs,
         totals=asdict(totals),
-        shards=tuple(shards),
+        sets=_sets(plan, receipts),
+        shards=_shards(receipts),
         files=files,
         ignored_keys=unread.records,
         message_keys=unread.messages,

@@ -15,12 +15,12 @@ from typing import Any
 from sftprep import __version__
 from sftprep.containers.files import PassedOver
 from sftprep.dataset.folders import folder_lock, make_folder
-from sftprep.dataset.manifest import Manifest, load_manifest
-from sftprep.dataset.receipt import RECEIPTS, REJECTS_FOLDER
+from sftprep.dataset.manifest import SETS, Manifest, load_manifest
 from sftprep.dataset.staged import naming, publish_bytes
 from sftprep.errors import DatasetError, StorageError
 from sftprep.jobs.own_files import (
     PLAN,
+    WORK_FOLDERS,
     has_manifest,
     has_plan,
     refuse_strangers,
@@ -111,7 +111,7 @@ def adopt_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Path | None:
 
 def make_subfolders(folder: Path) -> None:
     """After the plan, which tells that what else is in the folder belongs to sftprep. Raises StorageError for links."""
-    for path in (folder / RECEIPTS, folder / REJECTS_FOLDER):
+    for path in (folder / name for name in WORK_FOLDERS):
         if path.is_symlink():
             raise StorageError(f"{path}: a link; what is in a dataset's folder is never written elsewhere")
         make_folder(path)
@@ -165,8 +165,8 @@ def _differing(version: str, old: dict[str, Any], plan: Plan) -> str:
             changed.append(f"option {name.replace('_', '-')}{shown}")
     if old["tokenizer"] != new["tokenizer"]:
         changed.append("tokenizer or its template")
-    old_inputs = {each["name"]: each["sha256"] for each in old["inputs"]}
-    new_inputs = {each["name"]: each["sha256"] for each in new["inputs"]}
+    old_inputs = {each["name"]: (each["sha256"], each["set"]) for each in old["inputs"]}
+    new_inputs = {each["name"]: (each["sha256"], each["set"]) for each in new["inputs"]}
     names = sorted(old_inputs.keys() | new_inputs.keys())
     changed += [f"input {name}" for name in names if old_inputs.get(name) != new_inputs.get(name)]
     return ", ".join(changed)
@@ -175,7 +175,7 @@ def _differing(version: str, old: dict[str, Any], plan: Plan) -> str:
 def _forget(folder: Path) -> None:
     """Remove an unfinished build: receipts first, so that nobody takes the rest for work done. Its plan stays until
     another one takes its place."""
-    for name in (RECEIPTS, REJECTS_FOLDER, "shard-*"):
+    for name in (*WORK_FOLDERS, *(f"{start}-*" for start in SETS.values())):
         remove_own(folder, name)
 
 
@@ -202,6 +202,6 @@ def read_passed_over(folder: Path) -> tuple[PassedOver, ...]:
 def clean_up(folder: Path) -> None:
     """Remove what only an unfinished build needs, its plan last; without a plan nothing of it is there."""
     if has_plan(folder):
-        remove_own(folder, RECEIPTS, REJECTS_FOLDER)
+        remove_own(folder, *WORK_FOLDERS)
         remove_temporaries(folder)
         remove_own(folder, PLAN)

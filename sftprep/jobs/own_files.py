@@ -15,19 +15,28 @@ from pathlib import Path
 
 from sftprep.dataset.folders import LOCK_NAME, is_lock
 from sftprep.dataset.manifest import MANIFEST, load_manifest
-from sftprep.dataset.receipt import RECEIPTS, REJECTS_FOLDER
+from sftprep.dataset.receipt import KEYS, RECEIPTS, REJECTS_FOLDER
 from sftprep.dataset.staged import naming
 from sftprep.errors import DatasetError, SftprepError
 
 PLAN = "plan.json"
 _MARK = b'"sftprep'  # in every plan and manifest: the version that made it, their format
 _HEAD = b'{\n "checksum": '
-_DATASET = r"manifest\.json|rejects\.jsonl|shard-\d{5,}\.(?:(?:X|Y|mask|segments)\.npy|provenance\.parquet)"
-_SHARES = r"receipts/(?:{0}\d{{5,}}\.json)|rejects/(?:{0}\d{{5,}}\.jsonl)"
+WORK_FOLDERS = (RECEIPTS, REJECTS_FOLDER, KEYS)  # in the folder, while the work is under way
+_SHARD = r"(?:shard|validation)-\d{5,}"
+_DATASET = rf"manifest\.json|rejects\.jsonl|{_SHARD}\.(?:(?:X|Y|mask|segments)\.npy|provenance\.parquet)"
+_KEYS = rf"{_SHARD}\.keys|\d{{5,}}\.(?:contents|repeats)"
+
+
+def _shares(staged: str) -> str:
+    """What is in the work folders; or what is staged there."""
+    return rf"receipts/{staged}\d{{5,}}\.json|rejects/{staged}\d{{5,}}\.jsonl|keys/{staged}(?:{_KEYS})"
+
+
 _STAGED = r"\.tmp-\d+-[0-9a-f]+-"  # as `staged.StagedFile` makes them
 _HALF_PLAN = re.compile(rf"{_STAGED}plan\.json")
-_TEMPORARY = re.compile(rf"{_STAGED}(?:plan\.json|{_DATASET})|{_SHARES.format(_STAGED)}")
-_PLANNED = re.compile(rf"receipts|rejects|plan\.json|{_DATASET}|{_SHARES.format('')}|{_TEMPORARY.pattern}")
+_TEMPORARY = re.compile(rf"{_STAGED}(?:plan\.json|{_DATASET})|{_shares(_STAGED)}")
+_PLANNED = re.compile(rf"{'|'.join(WORK_FOLDERS)}|plan\.json|{_DATASET}|{_shares('')}|{_TEMPORARY.pattern}")
 
 
 def has_plan(folder: Path) -> bool:
@@ -111,7 +120,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
     for path in paths:
         is_folder = path.is_dir() and not path.is_symlink()
         own = is_lock(path) if path.name == LOCK_NAME else vouched(path.name)
-        own = own and is_folder == (path.name in (RECEIPTS, REJECTS_FOLDER))
+        own = own and is_folder == (path.name in WORK_FOLDERS)
         yield path, own
         if own and is_folder:
             with naming(path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -18,11 +18,11 @@ import msgspec
 from sftprep import FORMAT_VERSION, __version__
 from sftprep.batches.templates import probe, template_text
 from sftprep.batches.toolbox import Toolbox, load, tokenizer_of
-from sftprep.checksum import Hash, with_checksum, without_checksum
+from sftprep.checksum import Count, Hash, with_checksum, without_checksum
 from sftprep.config import BuildConfig, fingerprint
 from sftprep.containers.files import PassedOver, Source, find_sources
 from sftprep.containers.splits import SourceInfo, Split, first_records, plan_splits, read_records
-from sftprep.dataset.manifest import InputEntry
+from sftprep.dataset.manifest import InputEntry, shard_name
 from sftprep.errors import ConfigError, ConversationError, DatasetError, InputError, TemplateError
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.tokens.load_early import BegunTokenizer
@@ -57,6 +57,7 @@ class Plan:
     tokenizer: PlannedTokenizer
     fingerprint: str
     passed_over: tuple[PassedOver, ...] = ()  # files of the inputs' folders that are not read
+    validation_sources: Count = 0  # how many of the sources, the last, are the validation set
 
     @property
     def records(self) -> int:
@@ -77,7 +78,28 @@ class Plan:
     @property
     def inputs(self) -> tuple[InputEntry, ...]:
         """The sources, as the manifest states them."""
-        return tuple(InputEntry(each.name, each.bytes, each.sha256, each.records) for each in self.sources)
+        return tuple(
+            InputEntry(each.name, each.bytes, each.sha256, each.records, self._set_of(number))
+            for number, each in enumerate(self.sources)
+        )
+
+    def size(self, tasks: Iterable[int]) -> int:
+        """Bytes of uncompressed input in some splits."""
+        return sum(place.stop - place.start for task in tasks for place in self.splits[task].ranges)
+
+    def home(self, task: int) -> str:
+        """The set that a split's records are for, if they are not drawn for another."""
+        return self._set_of(max((place.source for place in self.splits[task].ranges), default=0))
+
+    def shard_names(self, task: int) -> dict[str, str]:
+        """The name of the shard of each set that a split may have rows for. Shards are numbered set by set."""
+        home = self.home(task)
+        number = task if home == "train" else task - sum(self.home(each) == "train" for each in range(len(self.splits)))
+        names = {home: shard_name(number, home)}
+        return names | ({"validation": shard_name(number, "validation")} if self.config.validation else {})
+
+    def _set_of(self, source: int) -> str:
+        return "validation" if source >= len(self.sources) - self.validation_sources else "train"
 
     def facts(self) -> dict[str, Any]:
         """What the fingerprint is made of and the manifest states."""
@@ -94,6 +116,7 @@ class Plan:
             "sources": [asdict(source) for source in self.sources],
             "splits": [asdict(split) for split in self.splits],
             "passed_over": [asdict(each) for each in self.passed_over],
+            "validation_sources": self.validation_sources,
         }
         return json.dumps(with_checksum(stated), indent=1).encode() + b"\n"
 
@@ -123,6 +146,11 @@ class Plan:
             for place in split.ranges:
                 if place.source >= len(self.sources) or place.start > place.stop:
                     raise ValueError("a split goes beyond the inputs")
+            if len({self._set_of(place.source) for place in split.ranges}) > 1:
+                raise ValueError("a split is of two sets")
+        homes = [self.home(task) for task in range(len(self.splits))]
+        if homes != sorted(homes):  # "train" comes first
+            raise ValueError("splits are not in order")
 
 
 def make_plan(
@@ -133,21 +161,23 @@ def make_plan(
     tokenizer: if it is known already. spooled: what was read from standard input. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
     be done.
     """
-    found = find_sources(config.inputs, strict=config.strict, spooled=spooled)
+    found = find_sources((*config.inputs, *config.validation_input), strict=config.strict, spooled=spooled)
+    held_out = len(find_sources(config.validation_input).sources) if config.validation_input else 0
     tokenizer = tokenizer or tokenizer_of(config)
     size = sum(source.bytes for source in found.sources)
-    read = None if size >= _MUCH else _read_through(config, found.sources)  # Transformers may still be asked
+    read = None if size >= _MUCH else _read_through(config, found.sources, held_out)  # Transformers may still be asked
     resolved = tokenizer.resolved
     template = template_text(config, resolved)
     config = dated(config, template)
     control_tokens = _probe(config, resolved)
     if read is None:
         _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
-        read = _read_through(config, found.sources)
+        read = _read_through(config, found.sources, held_out)
     sources, splits = read
     toolbox = load(config, tokenizer, control_tokens, first_conversations(config, sources, splits))
     config = replace(config, tokenizer_engine=toolbox.engine.name)
-    plan = Plan(config, tuple(sources), tuple(splits), _planned(resolved, template), "", found.passed_over)
+    planned = _planned(resolved, template)
+    plan = Plan(config, tuple(sources), tuple(splits), planned, "", found.passed_over, held_out)
     return replace(plan, fingerprint=fingerprint(plan.facts())), toolbox
 
 
@@ -166,14 +196,26 @@ def _probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
         raise TemplateError(f"{error} on plain talk") from error
 
 
-def _read_through(config: BuildConfig, found: Sequence[Source]) -> tuple[list[SourceInfo], list[Split]]:
-    """The inputs, hashed, and their splits."""
-    sources, splits = plan_splits(found, selection=config.selection)
-    if not sum(source.records for source in sources):
-        raise InputError(f"{', '.join(config.inputs)}: no record in it")
-    if config.limit is not None:
-        splits = first_records(splits, sources, config.limit, config.selection)
+def _read_through(config: BuildConfig, found: Sequence[Source], held_out: int) -> tuple[list[SourceInfo], list[Split]]:
+    """The inputs, hashed, and their splits, each of one set. held_out: how many of them, the last, are the validation set."""
+    sources: list[SourceInfo] = []
+    splits: list[Split] = []
+    first = len(found) - held_out
+    for group in filter(None, (found[:first], found[first:])):
+        some, cut = plan_splits(group, selection=config.selection)
+        if not sum(source.records for source in some):
+            raise InputError(f"{', '.join(source.path for source in some)}: no record in it")
+        if config.limit is not None and not sources:
+            cut = first_records(cut, some, config.limit, config.selection)
+        splits += [_shifted(split, len(splits), len(sources)) for split in cut]
+        sources += some
     return sources, splits
+
+
+def _shifted(split: Split, splits: int, sources: int) -> Split:
+    """A split of which the first has so many splits and sources before it."""
+    ranges = tuple(replace(place, source=place.source + sources) for place in split.ranges)
+    return Split(split.index + splits, ranges)
 
 
 def _planned(resolved: ResolvedTokenizer, template: str) -> PlannedTokenizer:

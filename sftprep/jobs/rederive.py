@@ -11,10 +11,11 @@ import numpy as np
 
 from sftprep.batches.prepare import Preparer
 from sftprep.config import BuildConfig
+from sftprep.containers.files import find_sources
 from sftprep.containers.splits import read_records
 from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from sftprep.dataset.origins import read_origins
-from sftprep.dataset.receipt import file_path
+from sftprep.dataset.receipt import shard_file
 from sftprep.dataset.verify import Problem
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.plan import Plan, make_plan
@@ -37,7 +38,7 @@ def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[
         raise DatasetError(f"{folder / MANIFEST}: 'config' is not what this version writes") from error
     if config.width != manifest.width:
         raise DatasetError(f"{folder / MANIFEST}: 'width' is not that of its 'config'")
-    plan, toolbox = make_plan(replace(config, inputs=tuple(sources)))
+    plan, toolbox = make_plan(replace(config, **_by_set(manifest, sources)))
     problems = list(_changes(plan, manifest))
     if problems:
         return problems
@@ -46,6 +47,16 @@ def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[
     for shard in (manifest.shards[index] for index in chosen):
         problems += _compare(folder, plan, shard, preparer)
     return problems
+
+
+def _by_set(manifest: Manifest, sources: Sequence[str]) -> dict[str, Any]:
+    """The inputs, and those that are a set of their own in the manifest. Raises InputError."""
+    held_out = {each.name for each in manifest.inputs if each.set == "validation"}
+    found = find_sources(sources).sources
+    validation = tuple(each.path for each in found if each.name in held_out)
+    if not validation or len(validation) == len(found):
+        return {"inputs": tuple(sources)}
+    return {"inputs": tuple(each.path for each in found if each.name not in held_out), "validation_input": validation}
 
 
 def _changes(plan: Plan, manifest: Manifest) -> Iterator[Problem]:
@@ -65,8 +76,8 @@ def _changes(plan: Plan, manifest: Manifest) -> Iterator[Problem]:
 
 def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) -> Iterator[Problem]:
     """Conversations of one shard, spread over it, against what their records give now."""
-    task = int(shard.name.removeprefix("shard-"))
-    path = file_path(folder, task, "provenance")
+    task = next(task for task in range(len(plan.splits)) if plan.shard_names(task).get(shard.set) == shard.name)
+    path = shard_file(folder, shard.name, "provenance")
     origins = read_origins(path, path.stat().st_size, shard.segments)
     chosen = np.unique(np.linspace(0, shard.segments - 1, SAMPLED).astype(int)).tolist()
     places = list(zip(origins["source"].tolist(), origins["byte_offset"].tolist(), strict=True))
@@ -82,15 +93,18 @@ def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) ->
     if len(records) != len(wanted):
         yield Problem(f"{shard.name}.provenance.parquet", "names records that are not in the input")
         return
-    arrays = {kind: np.load(file_path(folder, task, kind), mmap_mode="r") for kind in ("X", "Y", "mask")}
-    segments: Any = np.load(file_path(folder, task, "segments"))
+    arrays = {kind: np.load(shard_file(folder, shard.name, kind), mmap_mode="r") for kind in ("X", "Y", "mask")}
+    segments: Any = np.load(shard_file(folder, shard.name, "segments"))
     problems: dict[str, Problem] = {}  # the first of each file
-    for part in preparer.prepare(records):
+    for part in preparer.prepare(records, plan.home(task)):
+        if part.set != shard.set and len(part.rows.x):
+            yield Problem(f"{shard.name}.X.npy", f"holds conversations of the set {part.set!r}")
+            return
         for at, (source, offset) in enumerate(zip(part.provenance.source, part.provenance.byte_offset, strict=True)):
             there = wanted[plan.sources[source].name, int(offset)]
             segment = there.pop(0) if there else None
             for kind, now in (("X", part.rows.x), ("Y", part.rows.y), ("mask", part.rows.mask)):
-                name = file_path(folder, task, kind).name
+                name = shard_file(folder, shard.name, kind).name
                 if segment is None:
                     problems.setdefault(name, Problem(name, "does not hold all that a record gives now"))
                 elif not _is_same(arrays[kind], segments, segment, now, part.rows.segments, at):

@@ -20,13 +20,14 @@ from sftprep.containers.splits import MOST_RECORDS, read_batches
 from sftprep.dataset.folders import folder_lock
 from sftprep.dataset.manifest import REJECTS
 from sftprep.dataset.origins import warm_parquet
-from sftprep.dataset.receipt import REJECTS_FOLDER, ShardReceipt, file_path, read_receipt
+from sftprep.dataset.receipt import Reject, ShardReceipt, read_receipt, rejects_path
 from sftprep.dataset.shard_writer import Prepared, ShardWriter
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.commit import TOLERANT, receipt_of
 from sftprep.jobs.folder import complete_manifest, make_subfolders, read_plan, work_folder
 from sftprep.jobs.own_files import has_manifest
 from sftprep.jobs.plan import Plan
+from sftprep.jobs.repeats import repeats_in
 from sftprep.tokens.batch import dtype_for
 from sftprep.workers.limits import UNLIMITED, Bounded, Item, Suspect
 from sftprep.workers.runners import runner
@@ -48,29 +49,47 @@ class SplitReader:
         preparer = Preparer(plan.config, toolbox, self.names, plan.check_every, lengths=lengths)
         self._preparer, self.stage = preparer, preparer.stage
 
-    def prepared(self, order: Order, report: Callable[[Report], None]) -> Iterator[Prepared]:
-        """A split's rows, batch by batch; each is reported when it is done with."""
-        seconds = self._preparer.seconds
+    def batches(
+        self, order: Order, report: Callable[[Report], None], folder: Path, leave_out: Callable[[list[Reject]], None]
+    ) -> Iterator[Iterator[Prepared]]:
+        """A split's rows, of one batch after another; what is taken of them is reported.
+
+        folder: where it is said which records repeat others. leave_out: gets a word on each of those.
+        """
         most = 1 if order.careful else MOST_RECORDS
         batches = read_batches(self.plan.splits[order.task], self.plan.sources, self.plan.config.selection, most)
+
+        def left_out(duplicates: list[Reject], size: int) -> None:
+            leave_out(duplicates)
+            report(Report(len(duplicates), bytes=size))
+
+        if repeats := repeats_in(self.plan, folder, order.task):
+            batches = _without_repeats(batches, repeats, left_out)
         while True:
             with self.stage("reading"):
                 batch = next(batches, None)
             if batch is None:
                 return
-            batch = [_left_out(record, order.lost) for record in batch] if order.lost else batch
-            for prepared in self._prepare(batch, careful=order.careful):
-                yield prepared
-                records, tokens = prepared.totals.records, prepared.totals.tokens
-                report(Report(records, tokens, prepared.bytes, prepared.replayed, seconds=dict(seconds)))
-                seconds.clear()
+            yield self._rows(batch, order, report)
 
-    def _prepare(self, batch: list[Record], *, careful: bool) -> Iterable[Prepared]:
+    def _rows(self, batch: list[Record], order: Order, report: Callable[[Report], None]) -> Iterator[Prepared]:
+        seconds = self._preparer.seconds
+        if order.lost:
+            batch[:] = [_lost(record, order.lost) for record in batch]
+        for prepared in self._prepare(batch, self.plan.home(order.task), careful=order.careful):
+            yield prepared
+            records, tokens = prepared.totals.records, prepared.totals.tokens
+            report(Report(records, tokens, prepared.bytes, prepared.replayed, seconds=dict(seconds)))
+            seconds.clear()
+
+    def _prepare(self, batch: list[Record], home: str, *, careful: bool) -> Iterable[Prepared]:
+        if not batch:
+            return ()
         if not careful:
-            return self._preparer.prepare(batch)
+            return self._preparer.prepare(batch, home)
         self._suspect.is_at(*batch[0].place)
         with Bounded("the conversation", memory=UNLIMITED):  # whatever it may die of
-            prepared = list(self._preparer.prepare(batch))
+            prepared = list(self._preparer.prepare(batch, home))
         self._suspect.is_at()
         return prepared
 
@@ -85,18 +104,41 @@ class Job(SplitReader):
 
     def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], ShardReceipt]:
         """Compute one split; the returned callable makes it durable and leaves the receipt."""
-        writer = ShardWriter(self._folder, order.task, self.plan.config.width, self._dtype, self.names)
+        names, width = self.plan.shard_names(order.task), self.plan.config.width
+        writer = ShardWriter(self._folder, order.task, names, width, self._dtype, self.names)
         try:
-            for prepared in self.prepared(order, report):
-                with self.stage("writing"):
-                    writer.append(prepared)
+            for rows in self.batches(order, report, self._folder, writer.leave_out):
+                for prepared in rows:
+                    with self.stage("writing"):
+                        writer.append(prepared)
+                writer.end_batch()
         except BaseException:
             writer.discard()
             raise
         return partial(writer.publish, self.plan.fingerprint)
 
 
-def _left_out(record: Record, lost: Mapping[Item, str]) -> Record:
+def _without_repeats(
+    batches: Iterable[list[Record]], repeats: Mapping[int, str], leave_out: Callable[[list[Reject], int], None]
+) -> Iterator[list[Record]]:
+    """The batches of a split with the records that stay. repeats: as `repeats_in` has them. leave_out: gets a word on each of
+    the others, batch by batch, and their size in bytes."""
+    begin = 0
+    for batch in batches:
+        records, numbers = batch.copy(), range(begin, begin + len(batch))
+        batch[:] = [record for number, record in zip(numbers, records, strict=True) if number not in repeats]
+        others = [
+            (repeats[number], record) for number, record in zip(numbers, records, strict=True) if number in repeats
+        ]
+        said = "says the same as another record"
+        duplicates = [Reject(record.place, "duplicate", said, first) for first, record in others]
+        leave_out(duplicates, sum(len(record.data) + 1 for _, record in others))
+        begin = numbers.stop
+        del records, others  # whoever gets the batch may let go of its records
+        yield batch
+
+
+def _lost(record: Record, lost: Mapping[Item, str]) -> Record:
     reason = lost.get(record.place)
     return record if reason is None else record._replace(data=b"", error=reason)
 
@@ -118,7 +160,7 @@ def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) 
         target = work_folder(folder)
         make_subfolders(target)
         if done := receipt_of(plan, target, task):
-            tolerance.check(asdict(done.totals), file_path(target, task, REJECTS_FOLDER))
+            tolerance.check(asdict(done.totals), rejects_path(target, task))
             return "done before"
         plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer or plan.config.tokenizer, **call))
         open_job = partial(Job, plan, target)

@@ -1,8 +1,9 @@
-"""A build before the user's eyes: a bar while it works, the table of counts when it is done; and a dry run of one."""
+"""A build, its first step or a dry run of it before the user's eyes: a bar while it works, the table of counts when it is done."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +14,9 @@ from sftprep.config import BuildConfig
 from sftprep.dataset.manifest import REJECTS, Manifest
 from sftprep.dataset.rejects import count_reasons
 from sftprep.jobs.build import build_dataset
+from sftprep.jobs.folder import adopt_plan, hold, no_temporaries
+from sftprep.jobs.plan import Plan, make_plan
+from sftprep.jobs.repeats import STEP, find_repeats
 from sftprep.look.progress import BuildProgress, QuietConsole
 from sftprep.look.stats import as_json_line, stated
 from sftprep.look.summary import show_summary, summary_table
@@ -90,3 +94,16 @@ def lengths_table(counts: Counts) -> Table:
 
 def _named(counts: Counts, at: int) -> dict[str, int]:
     return dict(zip(COUNTED, counts.lengths[at].tolist(), strict=True))
+
+
+def watched_plan(
+    config: BuildConfig, folder: Path, *, overwrite: bool, quiet: bool, tokenizer: BegunTokenizer | None
+) -> tuple[Plan, bool]:
+    """Plan a dataset before the user's eyes: the plan, and whether there is anything left to do. Raises SftprepError."""
+    plan, _ = make_plan(config, tokenizer)
+    with hold(folder):
+        target = adopt_plan(plan, folder, overwrite=overwrite)
+        if target is not None and plan.config.deduplicate:
+            with BuildProgress(quiet) as progress, no_temporaries(target):
+                find_repeats(plan, target, partial(progress.begin, plan, STEP), progress.update)
+    return plan, target is not None

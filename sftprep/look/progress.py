@@ -33,9 +33,9 @@ class BuildProgress(Watch):
     def __init__(self, quiet: bool) -> None:
         self.plan: Plan | None = None  # once work begins
         self.seconds: dict[str, float] = {}  # of all processes, by stage of the work
-        self.bytes = 0  # of input that was worked on
-        self._conversations = self._tokens = self._replayed = 0
+        self.bytes = 0  # of input that was worked on, in this step
         self._created = self._begin = time.monotonic()
+        self._conversations = self._tokens = self._replayed = 0
         # refreshed from `update`, not from a thread: worker processes are forked while it is shown
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
@@ -53,11 +53,12 @@ class BuildProgress(Watch):
     def __enter__(self) -> BuildProgress:
         return self
 
-    def begin(self, plan: Plan, left: int) -> None:
-        """Show the bar."""
+    def begin(self, plan: Plan, step: str, left: int) -> None:
+        """Show the bar, from its start."""
         self.plan = plan
         self._begin = time.monotonic()
-        self._bar.update(self._task, total=left)
+        self._conversations = self._tokens = self._replayed = 0
+        self._bar.update(self._task, description=step, total=left, completed=0)
         with suppress(OSError):
             self._bar.start()
 

@@ -51,14 +51,15 @@ class ShownConversation:
 
 
 def render_rows(
-    dataset: Path, rows: Sequence[int], decode: Decode | None = None, *, brackets: bool = False
+    dataset: Path, rows: Sequence[int], decode: Decode | None = None, *, brackets: bool = False, of: str = "train"
 ) -> Iterator[Text]:
     """Yield one text per conversation in `rows`, in their order: a header line and the tokens.
 
     `decode` turns ids into text and keeps special tokens; without it the ids themselves are shown. `brackets` marks
-    trained text where there are no colours. Raises ConfigError for a row that is not there, DatasetError for damage.
+    trained text where there are no colours. of: the set. Raises ConfigError for a row or set that is not there, DatasetError
+    for damage.
     """
-    for shown in load_rows(dataset, rows):
+    for shown in load_rows(dataset, rows, of):
         text = _header(shown)
         text.append_text(render_tokens(shown.ids.tolist(), shown.trained.tolist(), decode, brackets=brackets))
         yield text if text.plain.endswith("\n") else text.append("\n")
@@ -79,22 +80,22 @@ def render_tokens(
     return text.append(BRACKETS[1]) if inside else text
 
 
-def load_rows(dataset: Path, rows: Sequence[int]) -> Iterator[ShownConversation]:
-    """Yield the conversations in `rows`, counted over all shards from 0. Raises as `render_rows` does."""
+def load_rows(dataset: Path, rows: Sequence[int], of: str = "train") -> Iterator[ShownConversation]:
+    """Yield the conversations in `rows`, counted over all shards of a set from 0. Raises as `render_rows` does."""
     manifest = load_manifest(dataset)
-    _check_rows(dataset, manifest, rows)
-    ends = np.cumsum([shard.rows for shard in manifest.shards])
+    shards = manifest.shards_of(of, dataset)
+    ends = np.cumsum([shard.rows for shard in shards])
+    _check_rows(dataset, sum(shard.rows for shard in shards), rows)
     opened: tuple[int, _Shard] | None = None
     for row in rows:
         index = int(np.searchsorted(ends, row, side="right"))
         if opened is None or opened[0] != index:
-            opened = index, _Shard(dataset, manifest, manifest.shards[index])
-        first = int(ends[index]) - manifest.shards[index].rows
+            opened = index, _Shard(dataset, manifest, shards[index])
+        first = int(ends[index]) - shards[index].rows
         yield from opened[1].conversations(row - first, row)
 
 
-def _check_rows(dataset: Path, manifest: Manifest, rows: Sequence[int]) -> None:
-    total = sum(shard.rows for shard in manifest.shards)
+def _check_rows(dataset: Path, total: int, rows: Sequence[int]) -> None:
     for row in rows:
         if not 0 <= row < total:
             holds = f"has rows 0 to {total - 1}" if total else "holds no rows"
@@ -102,21 +103,28 @@ def _check_rows(dataset: Path, manifest: Manifest, rows: Sequence[int]) -> None:
 
 
 def show_rows(
-    folder: Path, rows: Sequence[int], tokenizer: str | None, color: bool | None, *, force: bool = False
+    folder: Path,
+    rows: Sequence[int],
+    tokenizer: str | None,
+    color: bool | None,
+    *,
+    force: bool = False,
+    of: str = "train",
 ) -> None:
     """Print rows, the first few unless some are named, to standard output. `color` None: only on a terminal.
 
-    `tokenizer` is a folder or hub name; one that did not build the dataset is used, with a warning, only by `force`.
+    `tokenizer` is a folder or hub name; one that did not build the dataset is used, with a warning, only by `force`. of: the set.
     Raises TokenizerError where it cannot be loaded or is another one, and what `render_rows` raises.
     """
     manifest = load_manifest(folder)
-    _check_rows(folder, manifest, rows)
+    total = sum(shard.rows for shard in manifest.shards_of(of, folder))
+    _check_rows(folder, total, rows)
     decode = None if tokenizer is None else _decoder(tokenizer, str(manifest.tokenizer.get("sha256")), force=force)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to stop
     console = Console(force_terminal=color, no_color=color is False or None)
     plain = console.color_system is None or console.no_color
-    for text in render_rows(folder, rows or range(min(FIRST_ROWS, manifest.totals["rows"])), decode, brackets=plain):
+    for text in render_rows(folder, rows or range(min(FIRST_ROWS, total)), decode, brackets=plain, of=of):
         console.print(text, soft_wrap=True)
 
 

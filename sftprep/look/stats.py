@@ -30,7 +30,11 @@ def show_stats(folder: Path, *, as_json: bool) -> None:
 
 def stated(manifest: Manifest, reasons: Sequence[ReasonCount], work: BuildProgress | None = None) -> dict[str, Any]:
     """What `--json` states of a dataset, and of the work on it."""
-    found: dict[str, Any] = {"totals": dict(manifest.totals), "rejects": [asdict(each) for each in reasons]}
+    found: dict[str, Any] = {
+        "totals": dict(manifest.totals),
+        "sets": dict(manifest.sets),
+        "rejects": [asdict(each) for each in reasons],
+    }
     found |= {"ignored_keys": dict(manifest.ignored_keys), "message_keys": dict(manifest.message_keys)}
     if work is not None:
         found |= {"elapsed_seconds": round(work.elapsed, 3), "bytes": work.bytes, "seconds_by_stage": work.seconds}

@@ -74,8 +74,11 @@ def summary_table(
     table.add_row("tokens", f"{totals['tokens']:,}")
     table.add_row("trained tokens", f"[green]{totals['trained_tokens']:,}", f"{share:.1%}")
     table.add_row("truncated", _warn(totals["truncated"]))
-    for kind in REJECT_KINDS:
-        table.add_row(kind, _warn(totals[kind]), "listed in rejects.jsonl" if totals[kind] and manifest.files else "")
+    _sets(table, manifest)
+    for name in REJECT_KINDS.values():
+        count = totals.get(name, 0)
+        if count or name != "duplicates" or manifest.config.get("deduplicate"):
+            table.add_row(name, _warn(count), "listed in rejects.jsonl" if count and manifest.files else "")
     for reason in reasons:
         where = f"{reason.count:,} × {escape(visible(reason.reason))}"
         table.add_row("", "", f"{where} [dim](first {escape(visible(reason.first))})")
@@ -125,6 +128,27 @@ def show_unread(manifest: Manifest, console: Console) -> None:
             ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
             named = ", ".join(f"{escape(visible(name))} [bold]{count:,}[/]" for name, count in ordered)
             console.print(f"[dim]{what}:[/] {named}", highlight=False, soft_wrap=True)
+
+
+def _sets(table: Table, manifest: Manifest) -> None:
+    """What each set holds, where there are several, and whether they have conversations in common."""
+    if len(manifest.sets) < 2:
+        return
+    for name, held in manifest.sets.items():
+        what = f"conversations, {held['rows']:,} rows, {held['tokens']:,} tokens, {held['trained_tokens']:,} of them trained"
+        if not held["rows"]:
+            share = manifest.config.get("validation")
+            what = "none of its records gives a row"
+            if share:
+                what = (
+                    f"of {escape(visible(str(share)))} there is no conversation; try a larger share, or another --seed"
+                )
+        table.add_row(f"{name} set", f"{held['conversations']:,}" if held["rows"] else "[yellow]0", what)
+    if near := manifest.totals.get("near_copies", 0):
+        what = "of the training set are in the validation set too, but for white space and case: take them out of the inputs"
+        if any(each.set == "validation" for each in manifest.inputs) and not manifest.config.get("deduplicate"):
+            what += "; --deduplicate drops the exact ones"
+        table.add_row("near-copies", _warn(near), what)
 
 
 def _contexts(table: Table, totals: Mapping[str, int], contexts: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,9 @@ from sftprep.dataset.receipt import Reject, Totals
 from sftprep.dataset.rejects import ReasonCount, counted
 from sftprep.jobs.build import NOBODY, Watch, standard_input
 from sftprep.jobs.commit import manifest_of
+from sftprep.jobs.folder import make_subfolders
 from sftprep.jobs.plan import Plan, make_plan
+from sftprep.jobs.repeats import STEP, find_repeats
 from sftprep.jobs.work import SplitReader
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.unread import Unread
@@ -40,14 +44,20 @@ class Counts:
 class CountingJob(SplitReader):
     """Reports what splits would hold."""
 
-    def __init__(self, plan: Plan, suspect: Suspect, toolbox: Toolbox | None = None) -> None:
+    def __init__(self, plan: Plan, folder: Path, suspect: Suspect, toolbox: Toolbox | None = None) -> None:
         super().__init__(plan, suspect, toolbox, lengths=True)
+        self._folder = folder
 
     def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], object]:
         """Count one split; the returned callable reports it."""
         totals, unread, rejects = Totals(), Unread(), list[Reject]()
         lengths = np.zeros((len(LENGTHS), len(COUNTED)), np.int64)
-        for prepared in self.prepared(order, report):
+
+        def leave_out(duplicates: list[Reject]) -> None:
+            totals.add(Totals(records=len(duplicates), duplicates=len(duplicates)))
+            rejects.extend(duplicates)
+
+        for prepared in chain.from_iterable(self.batches(order, report, self._folder, leave_out)):
             totals.add(prepared.totals)
             unread.add(prepared.unread)
             rejects += prepared.rejects
@@ -78,21 +88,24 @@ def count_dataset(
 
     Raises SftprepError as that does, but for records that are rejected, however many they are.
     """
-    with standard_input(config) as spooled:
+    with standard_input(config) as spooled, TemporaryDirectory(prefix="sftprep-") as folder:
         plan, toolbox = make_plan(config, tokenizer, spooled)
-        return _count(config, watch, plan, toolbox)
+        return _count(config, Path(folder), watch, plan, toolbox)
 
 
-def _count(config: BuildConfig, watch: Watch, plan: Plan, toolbox: Toolbox) -> tuple[Manifest, Counts]:
-    gathering = _Gathering(watch)
-    watch.begin(plan, sum(place.stop - place.start for split in plan.splits for place in split.ranges))
+def _count(config: BuildConfig, folder: Path, watch: Watch, plan: Plan, toolbox: Toolbox) -> tuple[Manifest, Counts]:
+    gathering, tasks = _Gathering(watch), range(len(plan.splits))
     watch.update(Report(note=toolbox.reason))
     engine = runner(config.engine)
     if engine.FORKS:
         toolbox.warm()
-    open_job = partial(CountingJob, plan, toolbox=toolbox if engine.FORKS else None)
-    engine.run_tasks(open_job, range(len(plan.splits)), config.workers, gathering.update, plan.describe)
-    found = [gathering.counts[task] for task in range(len(plan.splits))]
+    if config.deduplicate:
+        make_subfolders(folder)
+        find_repeats(plan, folder, partial(watch.begin, plan, STEP), watch.update)
+    watch.begin(plan, "tokenizing", plan.size(tasks))
+    open_job = partial(CountingJob, plan, folder, toolbox=toolbox if engine.FORKS else None)
+    engine.run_tasks(open_job, tasks, config.workers, gathering.update, plan.describe)
+    found = [gathering.counts[task] for task in tasks]
     totals, unread = Totals(), Unread()
     for each in found:
         totals.add(each.totals)

@@ -53,14 +53,16 @@ class ShardDataset(Dataset[Sample]):
     Opening raises DatasetError, naming the file, where one is missing or of another size or form than the manifest
     says, and ConfigError where labels are asked for and the mask holds weights. It does not hash: `sftprep verify`
     does. A dataset may be pickled, forked and shared by threads: maps are not pickled, and stay good in a forked child.
+    set: "train", or "validation" where the dataset has that. Raises ConfigError, naming those that are, for one that is not.
     A dataset that is overwritten while it is open goes on from its maps, or raises DatasetError; rows never mix.
     """
 
-    def __init__(self, folder: str | Path, labels: bool = False) -> None:
+    def __init__(self, folder: str | Path, set: str = "train", labels: bool = False) -> None:
         self.folder = Path(folder)
+        self.set = set
         self.labels = labels
         self._weighted = self._open()
-        self._starts = np.cumsum([0, *(shard.rows for shard in self.manifest.shards)])  # (shards + 1,) int64
+        self._starts = np.cumsum([0, *(shard.rows for shard in self._shards)])  # (shards + 1,) int64
         self._rows = int(self._starts[-1])
         self._forget_maps()
         if labels and self._weighted:
@@ -97,7 +99,7 @@ class ShardDataset(Dataset[Sample]):
 
     def _map(self, shard: int) -> _Arrays:
         """A shard's arrays, mapped: (R, W), segments (R, 3). Raises DatasetError where a file is another than stated."""
-        forms = self.manifest.arrays(self.manifest.shards[shard])
+        forms = self.manifest.arrays(self._shards[shard])
         try:
             return _Arrays(
                 *(
@@ -114,6 +116,7 @@ class ShardDataset(Dataset[Sample]):
         while True:
             self._identity = _identity(self.folder)
             self.manifest = load_manifest(self.folder)
+            self._shards = self.manifest.shards_of(self.set, self.folder)
             try:
                 return self._check_files()
             except DatasetError:
@@ -133,7 +136,7 @@ class ShardDataset(Dataset[Sample]):
     def _check_files(self) -> bool:
         """Open every file once; True if a mask holds weights."""
         weighted = False
-        for number, shard in enumerate(self.manifest.shards):
+        for number, shard in enumerate(self._shards):
             weighted |= self._map(number).mask.dtype == np.float32
             with open_file(self.folder / shard.provenance, self.manifest.files[shard.provenance].bytes):
                 pass

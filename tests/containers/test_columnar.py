@@ -136,7 +136,7 @@ def test_a_row_that_cannot_be_read_costs_itself(tmp_path: Path) -> None:
     first, second, third = read(tmp_path / "x.parquet", selection=Selection(80))
     assert first.error == "a value of the row cannot be JSON: Type is not JSON serializable: bytes"
     assert second.error == "a value of the row cannot be read, such as text that is not UTF-8"
-    assert third.error == "record of 110 bytes; at most 80 are read"
+    assert third.error == "record of 112 bytes; at most 80 are read"
     assert {record.data for record in (first, second, third)} == {b""}
 
 

@@ -80,7 +80,7 @@ def test_file_is_readable_json(written: tuple[Path, Manifest]) -> None:
     text = (folder / "manifest.json").read_text()
     stated = json.loads(text)
     assert (stated["format"], stated["version"], stated["width"]) == ("sftprep", 2, 8)
-    assert stated["shards"][1] == {"name": "shard-00001", "rows": 2, "segments": 2}
+    assert stated["shards"][1] == {"name": "shard-00001", "rows": 2, "segments": 2, "set": "train"}
     assert text.endswith("}\n")
     assert list(stated) == sorted(stated)
     assert signed(stated) == manifest.to_bytes()

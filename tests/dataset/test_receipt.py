@@ -13,20 +13,33 @@ from hypothesis import strategies as st
 from odd_values import ODD, changed, places
 
 from sftprep.checksum import without_checksum
-from sftprep.dataset.receipt import Reject, ShardReceipt, Totals, file_path, read_receipt, receipt_path
+from sftprep.dataset.manifest import SET_TOTALS
+from sftprep.dataset.receipt import (
+    Reject,
+    ShardPart,
+    ShardReceipt,
+    Totals,
+    read_receipt,
+    receipt_path,
+    rejects_path,
+    shard_file,
+)
 from sftprep.errors import StorageError
 from sftprep.unread import Unread
 
 FINGERPRINT = "ab" * 32
-FILES: Any = {"X": (1000, "01" * 32), "provenance": (200, "23" * 32), "rejects": (10, "45" * 32)}
-RECEIPT = ShardReceipt(
-    17, FINGERPRINT, FILES, Totals(records=9, rows=7, tokens=2**40), Unread({"source": 9}, {"id": 3})
-)
+HELD = dict(zip(SET_TOTALS, range(6), strict=True))
+PARTS = {
+    "shard-00017": ShardPart({"X": (1000, "01" * 32), "provenance": (200, "23" * 32)}, HELD),
+    "validation-00003": ShardPart({"keys": (32, "67" * 32)}, HELD),
+}
+TOTALS = Totals(records=9, rows=7, tokens=2**40)
+RECEIPT = ShardReceipt(17, FINGERPRINT, PARTS, (10, "45" * 32), TOTALS, Unread({"source": 9}, {"id": 3}))
 
 
 def test_a_receipt_is_small_and_read_as_it_was_written() -> None:
     data = RECEIPT.to_bytes()
-    assert len(data) < 1000
+    assert len(data) < 1200
     assert ShardReceipt.from_bytes(data) == RECEIPT
     many = Unread()
     many.add(Unread(*[{f"{number:09} " + "é" * 90: 2**40 for number in range(200)}] * 2))
@@ -36,13 +49,15 @@ def test_a_receipt_is_small_and_read_as_it_was_written() -> None:
 
 
 def test_where_its_files_lie(tmp_path: Path) -> None:
-    assert RECEIPT.paths(tmp_path) == {
-        "X": tmp_path / "shard-00017.X.npy",
-        "provenance": tmp_path / "shard-00017.provenance.parquet",
-        "rejects": tmp_path / "rejects" / "00017.jsonl",
+    assert RECEIPT.files(tmp_path) == {
+        tmp_path / "shard-00017.X.npy": (1000, "01" * 32),
+        tmp_path / "shard-00017.provenance.parquet": (200, "23" * 32),
+        tmp_path / "keys" / "validation-00003.keys": (32, "67" * 32),
+        tmp_path / "rejects" / "00017.jsonl": (10, "45" * 32),
     }
     assert receipt_path(tmp_path, 100_000) == tmp_path / "receipts" / "100000.json"
-    assert file_path(tmp_path, 3, "mask").name == "shard-00003.mask.npy"
+    assert rejects_path(tmp_path, 7).name == "00007.jsonl"
+    assert shard_file(tmp_path, "shard-00003", "mask").name == "shard-00003.mask.npy"
 
 
 def test_a_receipt_of_another_split_or_plan_is_none(tmp_path: Path) -> None:
@@ -73,11 +88,16 @@ def test_a_receipt_of_odd_values_is_none(odd: Any, tmp_path: Path) -> None:
         except (ValueError, TypeError):
             refused += 1
             continue
-        assert all(path.parent in (tmp_path, tmp_path / "rejects") for path in receipt.paths(tmp_path).values())
+        assert all(
+            path.parent in (tmp_path, tmp_path / "rejects", tmp_path / "keys") for path in receipt.files(tmp_path)
+        )
         assert receipt.fingerprint == RECEIPT.fingerprint
     assert refused > 8
-    with pytest.raises((ValueError, TypeError)):
-        ShardReceipt.from_bytes(changed(stated, ("files", "../../X"), [1, "0" * 64]))
+    for place in (("shards", "shard-00017", "files", "../../X"), ("shards", "../../shard-00017")):
+        with pytest.raises((ValueError, TypeError)):
+            ShardReceipt.from_bytes(changed(stated, place, [1, "0" * 64]))
+    with pytest.raises(ValueError, match="other totals"):
+        ShardReceipt.from_bytes(changed(stated, ("shards", "shard-00017", "totals"), {}))
 
 
 COUNTS = len(fields(Totals))
@@ -98,3 +118,5 @@ def test_a_reject_is_a_line(reason: str) -> None:
     assert data.count(b"\n") == 1
     stated = json.loads(data)
     assert stated == {"source": "é\udcff.jsonl", "line": 7, "byte_offset": 400, "kind": "dropped", "reason": reason}
+    again = json.loads(Reject((1, 7, 400), "duplicate", reason, "a.jsonl:3").to_bytes(["a.jsonl", "b.jsonl"]))
+    assert (again["kind"], again["repeats"]) == ("duplicate", "a.jsonl:3")

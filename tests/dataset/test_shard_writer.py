@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,10 @@ def test_weights_widen_the_mask_of_their_shard(tmp_path: Path, first: bool) -> N
 
 
 NAMES = ["a.jsonl", "b.jsonl"]
+SHARDS = {"train": "shard-00007", "validation": "validation-00002"}
 
 
-def batch(values: list[int], *, weights: bool = False, rejects: int = 0) -> Prepared:
+def batch(values: list[int], *, weights: bool = False, rejects: int = 0, of: str = "train") -> Prepared:
     """A row of three pairs for each value, all of it trained; so many records that gave none."""
     rows = np.array(values, np.uint16)[:, None] + np.arange(3, dtype=np.uint16)
     count = len(values)
@@ -50,28 +52,28 @@ def batch(values: list[int], *, weights: bool = False, rejects: int = 0) -> Prep
     places = np.array(values, np.int64)
     provenance = Provenance(places % 2, places, places * 100, kept.astype(np.int32), kept.astype(np.int32), flags)
     lost = [Reject((1, 90 + number, 9000), "rejected", "no messages") for number in range(rejects)]
-    return Prepared(
-        laid_out, provenance, lost, Totals(records=count + rejects, rows=count, rejected=rejects), Unread(), 0
-    )
+    totals = Totals(records=count + rejects, rows=count, rejected=rejects)
+    return Prepared(laid_out, provenance, lost, totals, Unread(), 0, set=of, keys=bytearray(16 * count))
 
 
 def publish(folder: Path, *batches: Prepared) -> ShardReceipt:
-    for name in ("receipts", "rejects"):
+    for name in ("receipts", "rejects", "keys"):
         (folder / name).mkdir(parents=True)
-    writer = ShardWriter(folder, 7, 3, np.dtype(np.uint16), NAMES)
+    writer = ShardWriter(folder, 7, SHARDS, 3, np.dtype(np.uint16), NAMES)
     for each in batches:
         writer.append(each)
+        writer.end_batch()
     assert not list(folder.glob("shard*"))  # not before it is published
     receipt = writer.publish("ab" * 32)
     assert read_receipt(folder, 7, "ab" * 32) == receipt
-    for kind, path in receipt.paths(folder).items():
+    for path, facts in receipt.files(folder).items():
         data = path.read_bytes()
-        assert receipt.files[kind] == (len(data), hashlib.sha256(data).hexdigest())
+        assert facts == (len(data), hashlib.sha256(data).hexdigest())
     return receipt
 
 
-def loaded(folder: Path, kind: str) -> np.ndarray:
-    array: np.ndarray = np.load(folder / f"shard-00007.{kind}.npy")
+def loaded(folder: Path, kind: str, shard: str = "shard-00007") -> np.ndarray:
+    array: np.ndarray = np.load(folder / f"{shard}.{kind}.npy")
     return array
 
 
@@ -81,7 +83,7 @@ def test_batches_are_one_shard(tmp_path: Path) -> None:
     assert loaded(tmp_path, "Y").tolist() == [[11, 12, 13], [21, 22, 23], [31, 32, 33]]
     assert loaded(tmp_path, "segments").tolist() == [[0, 0, 3], [1, 0, 3], [2, 0, 3]]
     assert (loaded(tmp_path, "X").dtype, loaded(tmp_path, "mask").dtype) == (np.uint16, np.bool_)
-    provenance = receipt.paths(tmp_path)["provenance"]
+    provenance = tmp_path / "shard-00007.provenance.parquet"
     origins = read_origins(provenance, provenance.stat().st_size, 3)
     assert (origins["source"].tolist(), origins["line"].tolist()) == (["a.jsonl"] * 3, [10, 20, 30])
     assert receipt.totals == Totals(records=5, rows=3, rejected=2)
@@ -95,7 +97,7 @@ def test_a_mask_is_wide_once_a_batch_brings_weights(
     folder = tmp_path_factory.mktemp("shard")
     receipt = publish(folder, *(batch(values, weights=weights) for values, weights in drawn))
     oracle = [[0.5 if weights else 1.0] * 3 for values, weights in drawn for _ in values]
-    assert ("mask" in receipt.files) == bool(oracle)
+    assert ("shard-00007" in receipt.shards) == bool(oracle)
     if oracle:
         mask = loaded(folder, "mask")
         assert mask.tolist() == oracle
@@ -103,16 +105,49 @@ def test_a_mask_is_wide_once_a_batch_brings_weights(
 
 
 def test_a_split_of_rejects_alone_has_no_arrays(tmp_path: Path) -> None:
-    assert publish(tmp_path, batch([], rejects=2)).files.keys() == {"rejects"}
+    assert publish(tmp_path, batch([], rejects=2)).files(tmp_path).keys() == {tmp_path / "rejects" / "00007.jsonl"}
     assert not list(tmp_path.glob("shard*"))
 
 
+def test_each_set_is_a_shard(tmp_path: Path) -> None:
+    """Rejects stand in the order of the input, whatever set their batch is of."""
+    first, second = batch([10, 20], rejects=2), batch([30], rejects=1, of="validation", weights=True)
+    first.rejects[:] = [reject._replace(place=(1, 90 + number, 9000)) for number, reject in enumerate(first.rejects)]
+    second.rejects[:] = [reject._replace(place=(0, 7, 700)) for reject in second.rejects]
+    writer = ShardWriter(tmp_path, 7, SHARDS, 3, np.dtype(np.uint16), NAMES)
+    for name in ("receipts", "rejects", "keys"):
+        (tmp_path / name).mkdir()
+    for each in (first, second):
+        writer.append(each)
+    writer.leave_out([Reject((0, 8, 800), "duplicate", "again", "a.jsonl:7")])
+    writer.end_batch()
+    receipt = writer.publish("ab" * 32)
+    assert loaded(tmp_path, "X").tolist() == [[10, 11, 12], [20, 21, 22]]
+    assert loaded(tmp_path, "mask").dtype == np.bool_
+    assert loaded(tmp_path, "X", "validation-00002").tolist() == [[30, 31, 32]]
+    assert loaded(tmp_path, "segments", "validation-00002").tolist() == [[0, 0, 3]]
+    assert {name: part.totals["rows"] for name, part in receipt.shards.items()} == {
+        "shard-00007": 2,
+        "validation-00002": 1,
+    }
+    assert (tmp_path / "keys" / "shard-00007.keys").stat().st_size == 32
+    assert receipt.totals == Totals(records=7, rows=3, rejected=3, duplicates=1)
+    lines = [json.loads(line) for line in (tmp_path / "rejects" / "00007.jsonl").read_text().splitlines()]
+    assert [(line["source"], line["line"]) for line in lines] == [
+        ("a.jsonl", 7),
+        ("a.jsonl", 8),
+        ("b.jsonl", 90),
+        ("b.jsonl", 91),
+    ]
+
+
 def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
-    writer = ShardWriter(tmp_path, 7, 3, np.dtype(np.uint16), NAMES)
+    (tmp_path / "keys").mkdir()
+    writer = ShardWriter(tmp_path, 7, SHARDS, 3, np.dtype(np.uint16), NAMES)
     writer.append(batch([1, 2], rejects=1))
     assert list(tmp_path.iterdir())
     writer.discard()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint16, np.float32])

@@ -153,13 +153,14 @@ class Lab:
     builds: Builds
     folder: Path
     inputs: list[str]
+    options: tuple[str, ...] = ()
     expected: dict[str, str] = field(default_factory=dict)  # sha256 of every file of the folder "expected"
     old: dict[str, str] = field(default_factory=dict)  # of "old", a dataset made with other options
     calls: dict[str, Counter[str]] = field(default_factory=dict)  # how often each name is called, by name of the case
 
     def command(self, out: Path | str, *more: str) -> list[str]:
         tokenizer = str(SAMPLE / "tokenizer")
-        options = ["--max-length", "64", "--workers", "2", "--tokenizer-engine", "hf", *more]
+        options = ["--max-length", "64", "--workers", "2", "--tokenizer-engine", "hf", *self.options, *more]
         return ["build", *self.inputs, "-o", str(out), "-t", tokenizer, *options]
 
 
@@ -168,15 +169,20 @@ ALONE = ("--workers", "1")  # while its only worker is stopped a build stands st
 
 
 @contextmanager
-def laboratory(folder: Path, splits: int = 3) -> Iterator[Lab]:
-    """Inputs, and two datasets made from them: "expected", and "old" with OLD for options."""
+def laboratory(folder: Path, splits: int = 3, options: tuple[str, ...] = ()) -> Iterator[Lab]:
+    """Inputs, and two datasets made from them: "expected", and "old" with OLD for options. options: of all builds; with some,
+    each input repeats five records of the first."""
     builds = Builds(folder, folder / "cache")
-    lab = Lab(builds, folder, write_inputs(folder, splits))
+    lab = Lab(builds, folder, write_inputs(folder, splits), options)
+    for path in lab.inputs if options else ():
+        first = [json.loads(line)["messages"] for line in Path(lab.inputs[0]).read_bytes().splitlines()[:5]]
+        with Path(path).open("ab") as file:
+            file.writelines(json.dumps({"messages": messages}).encode() + b"\n" for messages in first)
     for name, whole, more in (("expected", lab.expected, ()), ("old", lab.old, OLD)):
         ended = builds.run(*lab.command(folder / name, *more))
         assert ended.code == 0, ended.output
         whole.update(hashes(folder / name))
-        assert sum(each.endswith(".X.npy") for each in whole) == splits
+        assert sum(each.startswith("shard") and each.endswith(".X.npy") for each in whole) == splits
     yield lab
     builds.close()
 

@@ -25,12 +25,19 @@ OWN = [
     "shard-123456.provenance.parquet",
     "receipts/00000.json",
     "rejects/00000.jsonl",
+    "validation-00000.X.npy",
+    "keys/00000.contents",
+    "keys/00000.repeats",
+    "keys/shard-00000.keys",
+    "keys/validation-00000.keys",
 ]
 TEMPORARY = [
     ".tmp-12-7f00ab-shard-00000.X.npy",
     ".tmp-1-a-plan.json",
     "receipts/.tmp-1-7f-00000.json",
     "rejects/.tmp-1-7f-00000.jsonl",
+    "keys/.tmp-1-7f-00000.repeats",
+    "keys/.tmp-1-7f-validation-00000.keys",
 ]
 STRANGE = [
     ".tmp-notes",
@@ -47,6 +54,9 @@ STRANGE = [
     "receipts/more/00000.json",
     "rejects/00000.json",
     "photos/00000.jsonl",
+    "validation.jsonl",
+    "validation-00000.json",
+    "keys/private.keys",
     "photos/.tmp-1-a-plan.json",
     "manifest.json/inside",  # a folder of that name
 ]

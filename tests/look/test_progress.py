@@ -30,7 +30,7 @@ def plan(tmp_path: Path) -> Plan:
 def test_reports_add_up(plan: Plan, quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
     with BuildProgress(quiet) as progress:
         assert progress.plan is None
-        progress.begin(plan, 400)
+        progress.begin(plan, "tokenizing", 400)
         for report in REPORTS:
             progress.update(report)
     assert progress.plan == plan
@@ -68,7 +68,7 @@ def test_a_terminal_that_is_gone_stops_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", gone := Gone(error))
     with BuildProgress(quiet=False) as progress:
-        progress.begin(plan, 400)
+        progress.begin(plan, "tokenizing", 400)
         for report in REPORTS:
             progress.update(report)
     assert gone.asked

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ FAILING = ["write", "fallocate", "fsync", "close", "rename"]
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with laboratory(tmp_path_factory.mktemp("faults")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def sets_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Builds with a validation set that first look for repeats: that is what the first worker does."""
+    with laboratory(tmp_path_factory.mktemp("sets"), options=("--validation", "20%", "--deduplicate")) as lab:
+        assert any(name.startswith("validation-") for name in lab.expected)
         yield lab
 
 
@@ -205,6 +214,36 @@ def test_killed_while_it_overwrites(lab: Lab, call: str) -> None:
 @pytest.mark.parametrize("call", [call for call in DEADLY if call != "mkdir"])
 def test_a_killed_worker_costs_a_retry(lab: Lab, call: str) -> None:
     sweep(check_retried, lab, call, DEATH, "worker")
+
+
+@needs_strace
+@pytest.mark.parametrize("call", DEADLY if FULL else ["fsync", "unlink"])
+def test_killed_with_sets_and_repeats(sets_lab: Lab, call: str) -> None:
+    sweep(check_killed, sets_lab, call, DEATH, "main")
+
+
+@needs_strace
+@pytest.mark.parametrize("call", ["write", "fsync", "rename"] if FULL else ["rename"])
+def test_a_killed_reader_costs_a_retry(sets_lab: Lab, call: str) -> None:
+    sweep(check_retried, sets_lab, call, DEATH, "worker")
+
+
+def test_killed_between_looking_for_repeats_and_the_work(sets_lab: Lab) -> None:
+    case = Case(sets_lab, "between", "worker")
+    case.out.parent.mkdir()
+    command = sets_lab.command(case.out)
+    planned = sets_lab.builds.run("plan", *command[1:])
+    assert planned.code == 0, planned.output
+    found = {path.name: path.read_bytes() for path in (case.out / "keys").iterdir()}
+    assert found.keys() == {f"{task:05d}.{what}" for task in range(3) for what in ("contents", "repeats")}
+    running = sets_lab.builds.start(*command, *ALONE, stop="worker")  # nothing is read again: it is at the work
+    worker = running.worker()
+    os.kill(running.pid, signal.SIGKILL)
+    os.kill(worker, signal.SIGCONT)
+    assert sets_lab.builds.end(running).code == -9
+    (case.out / "keys" / "00001.repeats").write_bytes(found["00001.repeats"][:-1])
+    (case.out / "keys" / "00002.contents").unlink()
+    case.check_rerun()
 
 
 @needs_strace
