@@ -73,7 +73,9 @@ def _json_kind(path: str, reading: Reading) -> FileKind:
     at = _array_in(text, SAYING_KEYS | (reading.keys - RECORD_KEYS))
     if at is not None:
         return FileKind(*of_values(partial(elements_from, before + len(text[:at].encode("utf-8", "surrogateescape")))))
-    return VALUES if len(lines) > 1 and _is_unfinished(lines[0]) else LINES
+    if len(lines) == 1 or not _is_unfinished(lines[0]):
+        return LINES
+    return VALUES if lines[1][0].isspace() or _is_unfinished("\n".join(lines[:2]), or_whole=True) else LINES
 
 
 def _kind_of_array(text: str, *, one_line: bool, whole: bool) -> FileKind:
@@ -97,15 +99,15 @@ def _is_value(line: str) -> bool:
     return type(value) in (dict, list) and end == len(line)
 
 
-def _is_unfinished(line: str) -> bool:
-    """Whether a line is the beginning of a JSON value, and no more of it."""
+def _is_unfinished(text: str, *, or_whole: bool = False) -> bool:
+    """Whether lines are the beginning of a JSON value, and no more of it."""
     try:
-        _DECODER.raw_decode(line)
+        _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
-        return error.pos >= len(line)
+        return error.pos >= len(text)
     except (ValueError, RecursionError):
         return False
-    return False
+    return or_whole
 
 
 def _array_in(text: str, saying: frozenset[str]) -> int | None:
