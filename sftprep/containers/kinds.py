@@ -61,12 +61,13 @@ def head_of(path: str) -> tuple[bytes, int, bool]:
 
 def _json_kind(path: str, reading: Reading) -> FileKind:
     head, before, whole = head_of(path)
-    text = head.decode("utf-8", "surrogateescape")
-    if not text.startswith(("{", "[")):
+    first, _, rest = head.partition(b"\n")
+    if not head.startswith((b"{", b"[")) or (rest.strip() and _is_value(first.decode("utf-8", "replace").rstrip())):
         return LINES
+    text = head.decode("utf-8", "surrogateescape")
     lines = [line.rstrip() for line in islice(filter(str.strip, text.split("\n")), _LINES_LOOKED_AT)]
     inside = [",[:{", *[",[:{}]"] * len(lines)]  # how a line ends that another one of the same value may follow
-    if len(lines) > 1 and (_is_value(lines[0]) or any(map(_are_records, lines, lines[1:], inside))):
+    if any(map(_are_records, lines, lines[1:], inside)):
         return LINES
     if text.startswith("["):
         return _kind_of_array(text, one_line=len(lines) == 1, whole=whole)
@@ -176,3 +177,8 @@ def suffix_of(name: str) -> str | None:
 def kind_of_file(path: str, reading: Reading) -> FileKind:
     """How records lie in a file of a known suffix. Raises InputError where it has to be looked at and cannot be read."""
     return KINDS[suffix_of(path) or ".jsonl"](path, reading)
+
+
+def kind_of_range(path: str, place: Range, reading: Reading) -> FileKind:
+    """The same, for a range that the file was cut into. Of JSON only lines are cut: that need not be looked at again."""
+    return LINES if place.start and suffix_of(path) in JSON else kind_of_file(path, reading)
