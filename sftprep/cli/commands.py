@@ -39,7 +39,7 @@ def main() -> None:
 def build(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     """The whole job: plan, work on all cores, commit.
 
-    INPUT is a .jsonl or .json file, a folder, or a glob. Run again after a crash, it does only what is missing.
+    INPUT is a file of JSON, Parquet or Arrow, a folder, a glob, or - for standard input. Run again after a crash, it does only what is missing.
     """
     config = build_config({**options, "output": output})
     from sftprep.tokens.load_early import begin_tokenizer
