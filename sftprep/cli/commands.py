@@ -60,7 +60,7 @@ def build(
 ) -> None:
     """The whole job: plan, work on all cores, commit.
 
-    INPUT is a .jsonl or .json file, a folder, or a glob. Run again after a crash, it does only what is missing.
+    INPUT is a file of JSON, Parquet or Arrow, a folder, a glob, or - for standard input. Run again after a crash, it does only what is missing.
     """
     if explain is not None:
         from sftprep.look.explain import show_explanation

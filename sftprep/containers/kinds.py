@@ -61,19 +61,22 @@ def head_of(path: str) -> tuple[bytes, int, bool]:
 
 def _json_kind(path: str, selection: Selection) -> FileKind:
     head, before, whole = head_of(path)
-    text = head.decode("utf-8", "surrogateescape")
-    if not text.startswith(("{", "[")):
+    first, _, rest = head.partition(b"\n")
+    if not head.startswith((b"{", b"[")) or (rest.strip() and _is_value(first.decode("utf-8", "replace").rstrip())):
         return LINES
+    text = head.decode("utf-8", "surrogateescape")
     lines = [line.rstrip() for line in islice(filter(str.strip, text.split("\n")), _LINES_LOOKED_AT)]
     inside = [",[:{", *[",[:{}]"] * len(lines)]  # how a line ends that another one of the same value may follow
-    if len(lines) > 1 and (_is_value(lines[0]) or any(map(_are_records, lines, lines[1:], inside))):
+    if any(map(_are_records, lines, lines[1:], inside)):
         return LINES
     if text.startswith("["):
         return _kind_of_array(text, one_line=len(lines) == 1, whole=whole)
     at = _array_in(text, SAYING_KEYS | (selection.keys - RECORD_KEYS))
     if at is not None:
         return FileKind(*of_values(partial(elements_from, before + len(text[:at].encode("utf-8", "surrogateescape")))))
-    return VALUES if len(lines) > 1 and _is_unfinished(lines[0]) else LINES
+    if len(lines) == 1 or not _is_unfinished(lines[0]):
+        return LINES
+    return VALUES if lines[1][0].isspace() or _is_unfinished("\n".join(lines[:2]), or_whole=True) else LINES
 
 
 def _kind_of_array(text: str, *, one_line: bool, whole: bool) -> FileKind:
@@ -97,15 +100,15 @@ def _is_value(line: str) -> bool:
     return type(value) in (dict, list) and end == len(line)
 
 
-def _is_unfinished(line: str) -> bool:
-    """Whether a line is the beginning of a JSON value, and no more of it."""
+def _is_unfinished(text: str, *, or_whole: bool = False) -> bool:
+    """Whether lines are the beginning of a JSON value, and no more of it."""
     try:
-        _DECODER.raw_decode(line)
+        _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
-        return error.pos >= len(line)
+        return error.pos >= len(text)
     except (ValueError, RecursionError):
         return False
-    return False
+    return or_whole
 
 
 def _array_in(text: str, saying: frozenset[str]) -> int | None:
@@ -174,3 +177,8 @@ def suffix_of(name: str) -> str | None:
 def kind_of_file(path: str, selection: Selection) -> FileKind:
     """How records lie in a file of a known suffix. Raises InputError where it has to be looked at and cannot be read."""
     return KINDS[suffix_of(path) or ".jsonl"](path, selection)
+
+
+def kind_of_range(path: str, place: Range, selection: Selection) -> FileKind:
+    """The same, for a range that the file was cut into. Of JSON only lines are cut: that need not be looked at again."""
+    return LINES if place.start and suffix_of(path) in JSON else kind_of_file(path, selection)

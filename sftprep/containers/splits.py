@@ -18,7 +18,7 @@ from sftprep.checksum import Count, Hash
 from sftprep.containers.compressed import CHUNK, codec_of, read_chunks
 from sftprep.containers.files import Source
 from sftprep.containers.first_bytes import check_file
-from sftprep.containers.kinds import kind_of_file
+from sftprep.containers.kinds import kind_of_file, kind_of_range
 from sftprep.containers.record import Index, Range, Record, Selection
 from sftprep.errors import InputError
 from sftprep.stores.kinds import store_of
@@ -186,4 +186,4 @@ def _all_records(split: Split, sources: Sequence[Source], selection: Selection) 
             raise InputError(f"{source.path}: cannot be read: {error.strerror}") from error
         if size != source.bytes:
             raise InputError(f"{source.path}: changed since it was planned; {source.bytes} bytes became {size}")
-        yield from kind_of_file(source.path, selection).records(source.path, place, selection)
+        yield from kind_of_range(source.path, place, selection).records(source.path, place, selection)

@@ -39,17 +39,17 @@ def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     write(data / "a.jsonl", GOOD)
-    for name in ("b.csv", "c.csv", "notes.txt", ".hidden", "d.csv.gz"):
+    for name in ("b.tsv", "c.tsv", "notes.txt", ".hidden", "d.csv.gz"):
         (data / name).write_bytes(b"")
     options = ["-o", str(tmp_path / "out"), "-t", TOKENIZER]
     refused = sftprep("build", str(data), *options, "--strict")
-    assert (refused.returncode, "2 .csv" in refused.stderr) == (1, True), refused.stderr
+    assert (refused.returncode, "2 .tsv" in refused.stderr) == (1, True), refused.stderr
     assert not (tmp_path / "out").exists()
     planned = sftprep("plan", str(data), *options)
-    assert "not read: 2 .csv, such as" in planned.stderr
+    assert "not read: 2 .tsv, such as" in planned.stderr
     assert sftprep("work", str(tmp_path / "out"), "--task", "0").returncode == 0
     committed = sftprep("commit", str(tmp_path / "out"))
     built = sftprep("build", str(data), "-o", str(tmp_path / "out2"), "-t", TOKENIZER)
     for done in (committed, built):
         words = " ".join(done.stderr.split())
-        assert "files not read 5 2 .csv, 1 .csv.gz, 1 .txt, 1 hidden" in words, words
+        assert "files not read 5 1 .csv.gz, 2 .tsv, 1 .txt, 1 hidden" in words, words

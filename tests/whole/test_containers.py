@@ -86,7 +86,13 @@ def test_keys_of_other_rows_are_not_said(tmp_path: Path) -> None:
     def row(tool: dict[str, Any], arguments: dict[str, Any], **part: Any) -> dict[str, Any]:
         call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
         asked = {"role": "user", "content": [{"type": "text", "text": "Now?"}, {"type": "text", "text": "?", **part}]}
-        return {"messages": [asked, {"role": "assistant", "content": "", "tool_calls": [call]}], "tools": [tool]}
+        return {
+            "messages": [
+                asked,
+                {"role": "assistant", "content": [{"type": "text", "text": "Yes"}], "tool_calls": [call]},
+            ],
+            "tools": [tool],
+        }
 
     rows = [
         row({"name": "f", "parameters": {"a": {"type": "x"}}}, {"a": 1, "b": "c"}),
@@ -118,7 +124,7 @@ def test_rows_of_columnar_files_are_found_again(tmp_path: Path) -> None:
     assert "x.parquet:3 " in sftprep("inspect", str(tmp_path / "out"), "1").stdout
 
 
-@pytest.mark.parametrize("name", ["lines.jsonl", "packed.jsonl.gz", "rows.parquet"])
+@pytest.mark.parametrize("name", ["packed.jsonl.gz", "rows.parquet"])
 def test_standard_input_is_as_a_file(tmp_path: Path, name: str) -> None:
     CONTAINERS[name](tmp_path / name, [GOOD] * 3)
     build(tmp_path / "expected", str(tmp_path / name), max_length=32)

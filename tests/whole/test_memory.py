@@ -9,6 +9,8 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 SAMPLE = Path(str(files("sftprep") / "sample"))
@@ -35,7 +37,7 @@ WAYS: dict[str, dict[str, str]] = {
 }
 
 
-def peak(source: Path, out: Path, **options: str) -> int:
+def peak(source: Path, out: Path, **options: object) -> int:
     """Bytes of memory that the build's worker, the largest of its children, took at most."""
     command = [sys.executable, "-c", MEASURE, str(source), str(out), str(SAMPLE / "tokenizer"), repr(options)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
@@ -57,3 +59,16 @@ def test_one_long_record_takes_little_memory(tmp_path: Path, way: str) -> None:
         source.write_text("".join(json.dumps(record) + "\n" for record in records))
         found.append(peak(source, tmp_path / name, **WAYS[way]))
     assert found[1] - found[0] < 24 * SIZE, found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers share nothing, and peaks are in other units")
+def test_a_large_row_group_takes_little_memory(tmp_path: Path) -> None:
+    """It is read a few megabytes at a time."""
+    record = {"messages": [{"role": "user", "content": SENTENCE * 40}, {"role": "assistant", "content": "No."}]}
+    found = []
+    for count in (4000, 32_000):  # 11 MB and 91 MB
+        source = tmp_path / f"{count}.parquet"
+        pq.write_table(pa.Table.from_pylist([record] * count), source, use_dictionary=False)
+        assert pq.ParquetFile(source).num_row_groups == 1
+        found.append(peak(source, tmp_path / str(count), max_length=32))
+    assert found[1] - found[0] < 64 << 20, found
