@@ -215,7 +215,7 @@ def _read_through(config: BuildConfig, found: Sequence[Source], held_out: int) -
 def _shifted(split: Split, splits: int, sources: int) -> Split:
     """A split of which the first has so many splits and sources before it."""
     ranges = tuple(replace(place, source=place.source + sources) for place in split.ranges)
-    return Split(split.index + splits, ranges)
+    return replace(split, index=split.index + splits, ranges=ranges)
 
 
 def _planned(resolved: ResolvedTokenizer, template: str) -> PlannedTokenizer:

@@ -66,7 +66,7 @@ def test_what_is_no_size_is_refused(text: str, tmp_path: Path) -> None:
 def test_a_size_and_the_name_of_standard_input_are_options_as_others(tmp_path: Path) -> None:
     """The first decides what is in the dataset, the second is of the call."""
     config = BuildConfig(("-",), TOKENIZER, max_record_bytes=5000, input_name="x.parquet")
-    assert config.reading.most == config.content_options()["max_record_bytes"] == 5000
+    assert config.selection.most == config.content_options()["max_record_bytes"] == 5000
     assert "input_name" not in config.planned_options()
     (tmp_path / "job.toml").write_text("max-record-bytes = '5 kB'\nmax-length = 16\n")
     build = ["build", INPUT, "-t", TOKENIZER, "-o", str(tmp_path / "out"), "--config", str(tmp_path / "job.toml")]
