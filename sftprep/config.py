@@ -20,6 +20,7 @@ from sftprep.masks.kinds import MASKS, MaskKind
 from sftprep.masks.train_on import TrainOn
 from sftprep.records.forms import FORMS
 from sftprep.records.messages import CALLING, ROLES, Reading
+from sftprep.sets.augment import Augmentation
 from sftprep.stores.kinds import STORES, scheme_of
 from sftprep.workers.runners import RUNNERS
 
@@ -88,6 +89,9 @@ class BuildConfig:
     validation: str | None = None  # the share of conversations that go into a second set, such as "1%"
     validation_input: tuple[str, ...] = ()  # or inputs that do
     deduplicate: bool = False
+    system_prompts: tuple[str, ...] = ()  # of which one is added to some conversations of the training set
+    system_prompt_ratio: float = 0.2  # of those that have neither a system prompt nor tools
+    drop_empty_think: float = 0.0  # of the training set's conversations: the share that loses empty thinking
     seed: int = 0  # of what is drawn
     date: str | None = None  # YYYY-MM-DD that the template's strftime_now sees; None where the template asks for none
     trust_remote_code: bool = False
@@ -133,6 +137,12 @@ class BuildConfig:
                 raise ConfigError(f"--{name.replace('_', '-')} belongs to --mask {takers}, not to --mask {self.mask}")
         TrainOn.parse(self.train_on)
         reject_limit(self.max_rejects, 0)
+        for flag, share in (
+            ("system-prompt-ratio", self.system_prompt_ratio),
+            ("drop-empty-think", self.drop_empty_think),
+        ):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"--{flag} {share:g}: expected a share from 0 to 1")
         if self.validation is not None and self.validation_input:
             raise ConfigError("--validation and --validation-input both name a validation set; give one of them")
         _ = self.validation_share
@@ -176,6 +186,11 @@ class BuildConfig:
             if text.endswith("%") and 0 < share < 1:
                 return share
         raise ConfigError(f"--validation {self.validation}: expected a share between 0% and 100%, such as 1%")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is varied in the training set."""
+        return Augmentation(self.seed, self.system_prompts, self.system_prompt_ratio, self.drop_empty_think)
 
     @property
     def has_validation(self) -> bool:

@@ -46,6 +46,7 @@ class _Read:
     near: bytes = b""  # its `near_key`, where there is a validation set to compare with
     other_context: int = 0  # turns that none of the examples shows in the context in which they are asked for
     characters: int = 0  # of the examples, if there may be several
+    system_added: bool = False  # whether its system prompt is none of its own
 
 
 class Preparer:
@@ -66,7 +67,7 @@ class Preparer:
     ) -> None:
         self.seconds: dict[str, float] = {}  # by stage
         self._config, self._names, self._check_every, self._lengths = config, source_names, check_every, lengths
-        self._reading = config.reading
+        self._reading, self._augmentation = config.reading, config.augmentation
         self._pad_id, self._dtype = toolbox.resolved.pad_id, dtype_for(toolbox.resolved.size)
         self._masker, self._templates = BothWays(config, toolbox, self.stage), toolbox.templates
 
@@ -82,6 +83,9 @@ class Preparer:
         with self.stage("JSON"):
             read, rejects = self._parse(records, unread)
         for of, members in self._by_set(read, home).items():
+            if of == "train" and self._augmentation:
+                with self.stage("augmentation"):
+                    members = [self._augmented(each) for each in members]
             if self._config.contexts == "served":
                 with self.stage("contexts"):
                     members = self._serve(members, rejects)
@@ -102,6 +106,12 @@ class Preparer:
                 keyed = replace(each, near=near_key(conversation))
                 sets.setdefault("validation" if drawn else home, []).append(keyed)
         return sets
+
+    def _augmented(self, read: _Read) -> _Read:
+        (conversation,) = read.examples
+        varied = self._augmentation.of(conversation)
+        added = len(varied.messages) > len(conversation.messages)
+        return replace(read, examples=(varied,), system_added=added)
 
     def _prepare(self, read: list[_Read], rejects: list[Reject], size: int, unread: Unread, of: str) -> Prepared:
         """Rows of some records. rejects: of others. size: bytes of all. unread: keys of all. of: the set they are for."""
@@ -158,6 +168,7 @@ class Preparer:
             unended_turns=int(found.unended[good].sum()),
             adapted=len(np.unique(owner[good][found.adapted[good]])),
             examples=len(kept),
+            system_added=sum(read[index].system_added for index in shown),
             dropped_examples=int(np.isin(owner, list(shown)).sum()) - len(kept),
             other_context=int(found.other_context[good].sum()) + sum(each.other_context for each in read),
             unknown_context=int(found.unknown_context[good].sum()),
@@ -201,8 +212,8 @@ class Preparer:
             (conversation,) = each.examples
             try:
                 examples = Contexts(self._templates, conversation).examples(weights_of(conversation, self._config))
-                made = examples.conversations, each.near, examples.others, examples.characters
-                served.append(_Read(each.record, *made))
+                made = {"other_context": examples.others, "characters": examples.characters}
+                served.append(replace(each, examples=examples.conversations, **made))
             except ConversationError as error:
                 rejects.append(self._reject(each.record, str(error)))
         return served

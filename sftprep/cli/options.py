@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -181,7 +182,20 @@ build_options = _options(
         help="A file, folder or glob that is the validation set; may be repeated.",
     ),
     _option("deduplicate", "Leave out and list records that say the same as another; the first one stays."),
-    _option("seed", "Seed of what is drawn: another one draws another validation set.", type=int),
+    click.option(
+        "--system-prompt-file",
+        "system_prompts",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="File with a system prompt a line, of which one is added to some conversations that have none, and no tools.",
+    ),
+    _option("system_prompt_ratio", "Share of these conversations that get one.", type=float, metavar="SHARE"),
+    _option(
+        "drop_empty_think",
+        "Share of the conversations from which empty thinking, <think>\\n\\n</think>\\n\\n, is left out.",
+        type=float,
+        metavar="SHARE",
+    ),
+    _option("seed", "Seed of what is drawn: another one draws another validation set, other system prompts.", type=int),
     _option("strict", "Refuse folders and globs with files in them that are not read, other than hidden ones."),
     _ON_ERROR,
     _MAX_REJECTS,
@@ -273,10 +287,14 @@ def _config_of(values: dict[str, Any]) -> BuildConfig:
         kwargs[name] = config.template_value(text)
     values["template_kwargs"] = kwargs
     manifest = values.pop("config_file", None)
+    prompts = values.get("system_prompts")
+    values["system_prompts"] = (
+        _prompts_in(prompts) if prompts else manifest.config["system_prompts"] if manifest else ()
+    )
     if "role_map" in values:
         values["role_map"] = dict(map(_role_named, values["role_map"]))
     if values["chat_template"]:
-        values["chat_template"] = _template_in(values["chat_template"])
+        values["chat_template"] = _text_in(values["chat_template"], "a Jinja chat template")
     elif manifest is not None:
         values["chat_template"] = manifest.config["chat_template"]
     return BuildConfig(**values)
@@ -289,18 +307,33 @@ def _role_named(pair: str) -> tuple[str, str]:
     return name, role
 
 
-def _template_in(path: Path) -> str:
-    """The text of a file. Raises ConfigError where it cannot be a chat template."""
+def _text_in(path: Path, what: str) -> str:
+    """The text of a file. what: is expected in it. Raises ConfigError where it cannot be that."""
     try:
         if not path.is_file():  # a pipe that nobody writes into would be waited for
-            raise ConfigError(f"{path}: not a regular file; expected one with a Jinja chat template")
+            raise ConfigError(f"{path}: not a regular file; expected one with {what}")
         with path.open(encoding="utf-8") as file:
             text = file.read(config.MOST_TEMPLATE + 1)  # more than that is refused
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     if not text:
-        raise ConfigError(f"{path}: is empty; expected a Jinja chat template")
+        raise ConfigError(f"{path}: is empty; expected {what}")
     return text
+
+
+def _prompts_in(path: Path) -> tuple[str, ...]:
+    """The system prompts of a file: a line each, or a JSON string where it has lines of its own. Raises ConfigError."""
+    text = _text_in(path, "system prompts, one a line")
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    prompts = []
+    for number, line in lines:
+        try:
+            prompts.append(str(json.loads(line)) if line.startswith('"') else line)
+        except ValueError as error:
+            raise ConfigError(f"{path}:{number}: begins with a quote and is no JSON string ({error})") from error
+    if not prompts:
+        raise ConfigError(f"{path}: is blank; expected a system prompt a line")
+    return tuple(prompts)
 
 
 def _cores() -> int:

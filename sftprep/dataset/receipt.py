@@ -71,6 +71,7 @@ class Totals:
     )
     adapted: int = 0  # conversations that the template was given in another variant than their own
     examples: int = 0
+    system_added: int = 0  # conversations that have a system prompt of --system-prompt-file
     dropped_examples: int = 0  # of conversations: without a trained token
     other_context: int = 0  # turns trained in another context than they are asked for in, or as another text
     unknown_context: int = 0  # turns that it would have taken too long to know that of
