@@ -145,6 +145,8 @@ class BuildConfig:
                 raise ConfigError(f"--{flag} {share:g}: expected a share from 0 to 1")
         if self.validation is not None and self.validation_input:
             raise ConfigError("--validation and --validation-input both name a validation set; give one of them")
+        if "-" in self.validation_input:
+            raise ConfigError("--validation-input -: standard input can be read as an INPUT only; save it as a file")
         _ = self.validation_share
 
     def _check_values(self) -> None:

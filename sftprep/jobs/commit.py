@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -88,7 +88,7 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
     unread = Unread()
     for receipt in receipts:
         unread.add(receipt.unread)
-    manifest = manifest_of(plan, receipts, totals, unread, {REJECTS: rejects})
+    manifest = manifest_of(plan, receipts, totals, unread, _sets(plan, receipts), {REJECTS: rejects})
     publish_bytes(target / MANIFEST, manifest.to_bytes())
     if load_manifest(target) != manifest:
         (target / MANIFEST).unlink()
@@ -97,7 +97,7 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
         exchange_folders(target, folder)
         remove_folder(target)
     clean_up(folder)
-    remember_places(plan.fingerprint, plan.config.inputs, plan.config.tokenizer)
+    remember_places(plan.fingerprint, plan.config.inputs, plan.config.tokenizer, plan.config.validation_input)
     return manifest
 
 
@@ -157,12 +157,18 @@ def _shards(receipts: list[ShardReceipt]) -> tuple[ShardEntry, ...]:
 
 def _sets(plan: Plan, receipts: list[ShardReceipt]) -> dict[str, dict[str, int]]:
     """What each set holds."""
+    return held_by_sets(
+        plan, [(set_of(name), part.totals) for receipt in receipts for name, part in receipt.shards.items()]
+    )
+
+
+def held_by_sets(plan: Plan, parts: Iterable[tuple[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """SET_TOTALS of each set that is asked for. parts: sets, and numbers that add up to what they hold."""
     names = ("train", "validation") if plan.config.has_validation else ("train",)
     sets = {name: dict.fromkeys(SET_TOTALS, 0) for name in names}
-    for receipt in receipts:
-        for name, part in receipt.shards.items():
-            held = sets[set_of(name)]
-            held.update({total: held[total] + count for total, count in part.totals.items()})
+    for of, totals in parts:
+        for name in SET_TOTALS:
+            sets[of][name] += totals[name]
     return sets
 
 
@@ -171,6 +177,7 @@ def manifest_of(
     receipts: list[ShardReceipt],
     totals: Totals,
     unread: Unread,
+    sets: Mapping[str, Mapping[str, int]],
     more: Mapping[str, FileEntry] = MappingProxyType({}),
 ) -> Manifest:
     """What the manifest says of splits that are done. more: files beside theirs."""
@@ -191,7 +198,7 @@ def manifest_of(
         tokenizer=plan.tokenizer,
         inputs=plan.inputs,
         totals=asdict(totals),
-        sets=_sets(plan, receipts),
+        sets={name: dict(held) for name, held in sets.items()},
         shards=_shards(receipts),
         files=files,
         ignored_keys=unread.records,

@@ -205,7 +205,7 @@ def _read_through(config: BuildConfig, found: Sequence[Source], held_out: int) -
         some, cut = plan_splits(group, selection=config.selection)
         if not sum(source.records for source in some):
             raise InputError(f"{', '.join(source.path for source in some)}: no record in it")
-        if config.limit is not None and not sources:
+        if config.limit is not None:  # of each set
             cut = first_records(cut, some, config.limit, config.selection)
         splits += [_shifted(split, len(splits), len(sources)) for split in cut]
         sources += some

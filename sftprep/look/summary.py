@@ -138,7 +138,7 @@ def _sets(table: Table, manifest: Manifest) -> None:
         what = f"conversations, {held['rows']:,} rows, {held['tokens']:,} tokens, {held['trained_tokens']:,} of them trained"
         if not held["rows"]:
             share = manifest.config.get("validation")
-            what = "none of its records gives a row"
+            what = "conversations: none of its records gives a row"
             if share:
                 what = (
                     f"of {escape(visible(str(share)))} there is no conversation; try a larger share, or another --seed"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,11 +20,12 @@ from sftprep.dataset.manifest import Manifest
 from sftprep.dataset.receipt import Reject, Totals
 from sftprep.dataset.rejects import ReasonCount, counted
 from sftprep.jobs.build import NOBODY, Watch, standard_input
-from sftprep.jobs.commit import manifest_of
+from sftprep.jobs.commit import held_by_sets, manifest_of
 from sftprep.jobs.folder import make_subfolders
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.jobs.repeats import STEP, find_repeats
 from sftprep.jobs.work import SplitReader
+from sftprep.sets.repeats import as_keys, count_among
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.unread import Unread
 from sftprep.workers.limits import Suspect
@@ -39,6 +41,8 @@ class Counts:
     unread: Unread
     reasons: list[ReasonCount]
     lengths: npt.NDArray[np.int64]  # (len(LENGTHS), len(COUNTED)), `batches.lengths`
+    sets: Mapping[str, Totals] = field(default_factory=dict)
+    keys: Mapping[str, bytes] = field(default_factory=dict)  # of each set's conversations, where there are two
 
 
 class CountingJob(SplitReader):
@@ -51,6 +55,7 @@ class CountingJob(SplitReader):
     def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], object]:
         """Count one split; the returned callable reports it."""
         totals, unread, rejects = Totals(), Unread(), list[Reject]()
+        sets, keys = defaultdict[str, Totals](Totals), defaultdict[str, bytearray](bytearray)
         lengths = np.zeros((len(LENGTHS), len(COUNTED)), np.int64)
 
         def leave_out(duplicates: list[Reject]) -> None:
@@ -60,11 +65,14 @@ class CountingJob(SplitReader):
         for prepared in chain.from_iterable(self.batches(order, report, self._folder, leave_out)):
             totals.add(prepared.totals)
             unread.add(prepared.unread)
+            sets[prepared.set].add(prepared.totals)
+            keys[prepared.set] += prepared.keys or b""
             rejects += prepared.rejects
             if prepared.lengths is not None:
                 lengths += prepared.lengths
         reasons = counted(ReasonCount(each.kind, each.reason, 1, self.plan.describe(each.place)) for each in rejects)
-        return partial(report, Report(done=(order.task, Counts(totals, unread, reasons, lengths))))
+        counts = Counts(totals, unread, reasons, lengths, dict(sets), {of: bytes(each) for of, each in keys.items()})
+        return partial(report, Report(done=(order.task, counts)))
 
 
 class _Gathering(Watch):
@@ -112,4 +120,7 @@ def _count(config: BuildConfig, folder: Path, watch: Watch, plan: Plan, toolbox:
         unread.add(each.unread)
     reasons = counted(chain.from_iterable(each.reasons for each in found))
     lengths = np.sum([each.lengths for each in found], axis=0)
-    return manifest_of(plan, [], totals, unread), Counts(totals, unread, reasons, lengths)
+    sets = held_by_sets(plan, [(of, asdict(held)) for each in found for of, held in each.sets.items()])
+    train, validation = ([as_keys(each.keys.get(of, b"")) for each in found] for of in ("train", "validation"))
+    totals.near_copies = count_among(train, np.concatenate(validation))
+    return manifest_of(plan, [], totals, unread, sets), Counts(totals, unread, reasons, lengths)

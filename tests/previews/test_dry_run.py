@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_builds import GOOD, TOKENIZER, build, write
@@ -74,3 +75,21 @@ def test_a_limit_reads_the_first_records_of_all_inputs(tmp_path: Path) -> None:
     ]
     manifest = build(tmp_path / "out", *files, limit=4)
     assert manifest.totals["conversations"] == 3
+
+
+@pytest.mark.parametrize("sets", [{"validation": "30%"}, {"validation_input": "v.jsonl", "limit": 4}], ids=str)
+def test_sets_and_repeats_are_those_of_a_build(tmp_path: Path, sets: dict[str, Any]) -> None:
+    def says(text: str) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": text}, GOOD["messages"][1]]}
+
+    source = write(tmp_path / "a.jsonl", *(says(text) for text in ("a", "b", "a", "B", "c", "d", "A ", "e")))
+    held_out = write(tmp_path / "v.jsonl", says("b"), says("a  "), b"{", says("c"), says("d"))
+    if "validation_input" in sets:
+        sets = {**sets, "validation_input": (held_out,)}
+    config = BuildConfig((source,), TOKENIZER, deduplicate=True, max_length=64, **sets)
+    manifest, _ = count_dataset(config)
+    built = build_dataset(config, tmp_path / "out")
+    assert (manifest.totals, manifest.sets) == (built.totals, built.sets)
+    assert built.totals["near_copies"] > 0
+    if "limit" in sets:  # of each set
+        assert (built.totals["records"], built.sets["validation"]["rows"]) == (8, 3)

@@ -16,12 +16,15 @@ pytestmark = pytest.mark.usefixtures("cache")
 def test_places_are_found_again_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data" / "tokenizer").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    remember_places(A, ("data/a.jsonl", str(tmp_path / "b"), "data/*.jsonl", "s3://bucket/x.jsonl"), "data/tokenizer")
+    remember_places(
+        A, ("data/a.jsonl", str(tmp_path / "b"), "data/*.jsonl", "s3://bucket/x.jsonl"), "data/tokenizer", ["v.jsonl"]
+    )
     monkeypatch.chdir("data")
     inputs = [str(tmp_path / each) for each in ("data/a.jsonl", "b", "data/*.jsonl")]
     assert remembered_places(A) == {
         "inputs": [*inputs, "s3://bucket/x.jsonl"],
         "tokenizer": str(tmp_path / "data" / "tokenizer"),
+        "validation_input": [str(tmp_path / "v.jsonl")],
     }
     assert remembered_places(B) == {}
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from faults.builds import hashes
 from small_builds import CONVERSATIONS, GOOD, TOKENIZER, build, write
 from small_dataset import signed
 
@@ -167,6 +168,21 @@ def test_in_a_file_of_options(tmp_path: Path) -> None:
         code, said = command("build", "--config", tmp_path / "job.toml", "-o", tmp_path / "out", "--overwrite")
         assert (code, "no row to train on" in said) == (1, True)  # all of it repeats the validation set
         assert "2 repeat another record" in said
+
+
+def test_a_manifest_with_sets_builds_its_dataset_again(tmp_path: Path, cache: Path) -> None:
+    for name in ("a.jsonl", "v.jsonl"):
+        write(tmp_path / name, {"messages": [{**GOOD["messages"][0], "content": name}, GOOD["messages"][1]]})
+    options = ["-t", TOKENIZER, "--validation-input", tmp_path / "v.jsonl", "--deduplicate"]
+    assert command("build", tmp_path / "a.jsonl", "-o", tmp_path / "out", *options)[0] == 0
+    again = command("build", "--config", tmp_path / "out" / "manifest.json", "-o", tmp_path / "again")
+    assert again[0] == 0, again
+    assert hashes(tmp_path / "again") == hashes(tmp_path / "out")
+
+
+def test_standard_input_is_no_validation_set() -> None:
+    with pytest.raises(ConfigError, match="--validation-input -: standard input can be read as an INPUT only"):
+        BuildConfig(("a.jsonl",), TOKENIZER, validation_input=("-",))
 
 
 def test_the_same_file_in_another_set_is_another_build(tmp_path: Path) -> None:
