@@ -128,7 +128,8 @@ def index(form: Form, path: str, chunks: Iterable[bytes], selection: Selection) 
     try:
         groups = run_apart(step, what="reading it", seconds=seconds, memory=memory + mapped)
     except LimitError as error:
-        raise InputError(f"{path}: {error}; write it again, with fewer rows in a row group or batch") from None
+        remedy = "is it whole? If so, write it again with fewer rows in a row group or batch"
+        raise InputError(f"{path}: {error}; {remedy}") from None
     ends = list(accumulate((size for _, size in groups), initial=0))
     rows = list(accumulate((count for count, _ in groups), initial=0))
     marks = range(1, len(groups))

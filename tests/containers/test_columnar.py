@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import mmap
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,18 @@ def test_damage_ends_the_plan(written: Callable[..., Path], change: Callable[[by
     path = damaged(written(pa.table({"answer": ["abc def" * 9] * 20}), 10), change)
     with pytest.raises(InputError, match=r"x\.(parquet|arrow): (cannot be read|is cut off|reading it)"):
         plan(path)
+
+
+def test_any_damage_is_an_error_or_other_rows(written: Callable[..., Path]) -> None:
+    """What a library does with it, a crash included, happens elsewhere."""
+    path = written(pa.table({"messages": [[{"role": "user", "content": "a"}]] * 9, "text": ["abc"] * 9}))
+    whole, chance = path.read_bytes(), random.Random(3)
+    for _ in range(15):
+        data = bytearray(whole)
+        data[chance.randrange(len(data))] = chance.choice([0, 255])
+        path.write_bytes(data)
+        with suppress(InputError):
+            read(path)
 
 
 def test_what_changed_since_it_was_planned_is_refused(tmp_path: Path) -> None:
