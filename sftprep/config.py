@@ -89,7 +89,9 @@ class BuildConfig:
     validation: str | None = None  # the share of conversations that go into a second set, such as "1%"
     validation_input: tuple[str, ...] = ()  # or inputs that do
     deduplicate: bool = False
-    system_prompts: tuple[str, ...] = ()  # of which one is added to some conversations of the training set
+    system_prompts: list[str] = field(
+        default_factory=list
+    )  # of which one is added to some conversations of the training set
     system_prompt_ratio: float = 0.2  # of those that have neither a system prompt nor tools
     drop_empty_think: float = 0.0  # of the training set's conversations: the share that loses empty thinking
     seed: int = 0  # of what is drawn

@@ -212,8 +212,8 @@ class Preparer:
             (conversation,) = each.examples
             try:
                 examples = Contexts(self._templates, conversation).examples(weights_of(conversation, self._config))
-                made = {"other_context": examples.others, "characters": examples.characters}
-                served.append(replace(each, examples=examples.conversations, **made))
+                own, others = examples.conversations, examples.others
+                served.append(replace(each, examples=own, other_context=others, characters=examples.characters))
             except ConversationError as error:
                 rejects.append(self._reject(each.record, str(error)))
         return served

@@ -106,12 +106,13 @@ def _manifest(data: bytes) -> Manifest:
 
 
 def _of_manifest(manifest: Manifest) -> dict[str, Any]:
-    """As `_of_toml`; the text of the chat template is left to whoever makes the config."""
+    """As `_of_toml`; the texts of files are left to whoever makes the config."""
     from sftprep.stores.places import remembered_places
 
     stated = {**manifest.config, **remembered_places(manifest.fingerprint)}
     options = {name: value for name, value in stated.items() if value is not None}
-    options.pop("chat_template", None)
+    for name in ("chat_template", "system_prompts"):
+        options.pop(name, None)
     options["template_kwargs"] = [f"{name}={json.dumps(value)}" for name, value in options["template_kwargs"].items()]
     options["role_map"] = [f"{name}={role}" for name, role in options["role_map"].items()]
     return options

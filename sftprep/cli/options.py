@@ -289,7 +289,7 @@ def _config_of(values: dict[str, Any]) -> BuildConfig:
     manifest = values.pop("config_file", None)
     prompts = values.get("system_prompts")
     values["system_prompts"] = (
-        _prompts_in(prompts) if prompts else manifest.config["system_prompts"] if manifest else ()
+        _prompts_in(prompts) if prompts else manifest.config["system_prompts"] if manifest else []
     )
     if "role_map" in values:
         values["role_map"] = dict(map(_role_named, values["role_map"]))
@@ -321,7 +321,7 @@ def _text_in(path: Path, what: str) -> str:
     return text
 
 
-def _prompts_in(path: Path) -> tuple[str, ...]:
+def _prompts_in(path: Path) -> list[str]:
     """The system prompts of a file: a line each, or a JSON string where it has lines of its own. Raises ConfigError."""
     text = _text_in(path, "system prompts, one a line")
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
@@ -333,7 +333,7 @@ def _prompts_in(path: Path) -> tuple[str, ...]:
             raise ConfigError(f"{path}:{number}: begins with a quote and is no JSON string ({error})") from error
     if not prompts:
         raise ConfigError(f"{path}: is blank; expected a system prompt a line")
-    return tuple(prompts)
+    return prompts
 
 
 def _cores() -> int:

@@ -30,15 +30,15 @@ class Augmentation:
     def of(self, conversation: Conversation) -> Conversation:
         """What is trained of a conversation."""
         drops = draw(self.seed, "drop empty think", conversation) < self.drop_empty_think
-        if self.system_prompts and not conversation.tools and not _has_system(conversation):
-            if draw(self.seed, "add system prompt", conversation) < self.system_prompt_ratio:
-                chosen = draw(self.seed, "which system prompt", conversation)
-                conversation = _with_system(conversation, self.system_prompts[int(chosen * len(self.system_prompts))])
+        if self.system_prompts and self._gets_system_prompt(conversation):
+            chosen = draw(self.seed, "which system prompt", conversation)
+            conversation = _with_system(conversation, self.system_prompts[int(chosen * len(self.system_prompts))])
         return replace(conversation, left_out=EMPTY_THINK) if drops else conversation
 
-
-def _has_system(conversation: Conversation) -> bool:
-    return conversation.messages[0]["role"] in ("system", "developer")
+    def _gets_system_prompt(self, conversation: Conversation) -> bool:
+        if conversation.tools or conversation.messages[0]["role"] in ("system", "developer"):
+            return False
+        return draw(self.seed, "add system prompt", conversation) < self.system_prompt_ratio
 
 
 def _with_system(conversation: Conversation, prompt: str) -> Conversation:
