@@ -48,14 +48,19 @@ def test_each_conversation_is_one_of_the_variants(shared_data: Path, some: Path,
             text = text.replace(EMPTY, "") if drops else text
             if tokenizer(text).input_ids[:400] == ids:
                 found.append((prompt, drops, text))
-        ((prompt, drops, text),) = found
+        assert found
+        prompt, drops, text = found[0]
+        if len(found) > 1:  # cut off before they differ
+            assert len(ids) == 400
+            continue
         drawn[prompt if chat[0]["role"] != "system" else "its own", drops] += 1
         if len(ids) < 400:
             said = "".join(ANSWER.findall(text)).replace(EMPTY, "")
             assert tokenizer.decode(y[mask]).replace(EMPTY, "") == said
     without = {key: count for key, count in drawn.items() if key[0] != "its own"}
-    assert sum(count for (prompt, _), count in without.items() if prompt) == manifest.totals["system_added"]
-    assert 0.25 < manifest.totals["system_added"] / sum(without.values()) < 0.55
+    added = sum(count for (prompt, _), count in without.items() if prompt)
+    assert added <= manifest.totals["system_added"]
+    assert 0.25 < added / sum(without.values()) < 0.55
     assert 0.55 < sum(count for (_, drops), count in drawn.items() if drops) / sum(drawn.values()) < 0.85
     assert {prompt for prompt, _ in without} == {None, *PROMPTS}
 
