@@ -14,6 +14,7 @@ SAYING_KEYS = frozenset(
     [
         "messages",
         "conversations",
+        "conversation",
         "prompt",
         "completion",
         "instruction",

@@ -3,6 +3,7 @@ that are not null, whatever else is in it. A new one is a function and a line of
 
 `messages`              {"messages": [{"role", "content", ...}]}, as OpenAI and Transformers have it
 `conversations`         the same under "conversations" (MiniMind), or [{"from", "value"}] (ShareGPT, its other name)
+`conversation`          the same under "conversation" (LMSYS-Chat, WildChat)
 `prompt-completion`     {"prompt", "completion"}, texts or lists of messages, as TRL has it
 `alpaca`                {"instruction", "input", "output", "history": [[question, answer], ...]}
 `question-answer`, `question-response` (OpenOrca), `query-response` (ms-swift), `prompt-response`, `instruction-response`
@@ -145,6 +146,7 @@ FORMS = {
     "messages": _listed("messages"),
     "conversations": _listed("conversations"),
     "sharegpt": _listed("conversations"),
+    "conversation": _listed("conversation"),
     "prompt-completion": Form(("prompt", "completion"), _from_prompt),
     "alpaca": _asked("instruction", "output", "input"),
     "question-answer": _asked("question", "answer", "input"),

@@ -40,6 +40,7 @@ GOLDEN: list[tuple[str, dict[str, Any], Conversation]] = [
     ),
     ("messages", {"messages": [USER, ANSWER], "tools": json.dumps([TOOL])}, conversation(USER, ANSWER, tools=[TOOL])),
     ("messages", {"messages": [USER, ANSWER], "tools": "[]"}, conversation(USER, ANSWER)),
+    ("conversation", {"conversation": [USER, ANSWER], "model": "m"}, conversation(USER, ANSWER)),
     ("messages", {"messages": [USER, ANSWER], "tools": None}, conversation(USER, ANSWER)),
     (
         "messages",
@@ -168,7 +169,7 @@ def test_the_formats_are_those_of_the_configuration() -> None:
     [
         (
             {},
-            "has none of messages, conversations, prompt and completion, instruction and output, question and answer, ",
+            "has none of messages, conversations, conversation, prompt and completion, instruction and output, question and answer, ",
         ),
         ({"messages": []}, "no messages; expected at least one"),
         ({"messages": None}, "has none of messages"),
