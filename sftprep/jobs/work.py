@@ -61,7 +61,7 @@ class SplitReader:
 
         def left_out(duplicates: list[Reject], size: int) -> None:
             leave_out(duplicates)
-            report(Report(len(duplicates), bytes=size))
+            report(Report(len(duplicates), bytes=size, replayed=len(duplicates)))
 
         if repeats := repeats_in(self.plan, folder, order.task):
             batches = _without_repeats(batches, repeats, left_out)
