@@ -23,7 +23,7 @@ from transformers.utils import chat_template_utils
 from sftprep.batches.prepare import Preparer
 from sftprep.batches.toolbox import load
 from sftprep.config import BuildConfig
-from sftprep.records import json_text
+from sftprep.containers import record as containers_record
 
 _START, _END = chat_template_utils._CONTROL_TOKEN_START, chat_template_utils._CONTROL_TOKEN_END
 _TOKENS, _BATCH = 4096, 64  # of a conversation at most; conversations at once
@@ -53,7 +53,7 @@ class Sanitizers:
         found: list[list[int] | None] = [None] * len(records)
         for first in range(0, len(records), _BATCH):
             lines = [
-                json_text.Record(json.dumps(record).encode(), 0, line, 0)
+                containers_record.Record(json.dumps(record).encode(), 0, line, 0)
                 for line, record in enumerate(records[first : first + _BATCH], first)
             ]
             for prepared in self._preparer.prepare(lines):

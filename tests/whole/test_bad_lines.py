@@ -11,7 +11,7 @@ import pytest
 from small_builds import build, load, rejects
 
 from sftprep.containers.files import find_sources
-from sftprep.containers.record import Reading
+from sftprep.containers.record import Selection
 from sftprep.containers.splits import plan_splits, read_records
 
 LIMIT = 600  # bytes of a record
@@ -62,9 +62,9 @@ def test_a_bad_line_is_one_record_wherever_it_stands(tmp_path: Path, name: str) 
     """The first line, too, by which it is told how the file lies."""
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"\n".join([BAD[name], GOOD, BAD[name], GOOD, GOOD]))
-    reading = Reading(LIMIT)
-    infos, splits = plan_splits(find_sources([str(path)]).sources, reading=reading)
-    records = [record for split in splits for record in read_records(split, infos, reading)]
+    selection = Selection(LIMIT)
+    infos, splits = plan_splits(find_sources([str(path)]).sources, selection=selection)
+    records = [record for split in splits for record in read_records(split, infos, selection)]
     assert [record.line for record in records] == [1, 2, 3, 4, 5]
     assert [record.data == GOOD for record in records] == [False, True, False, True, True]
 

@@ -68,7 +68,7 @@ def test_two_at_once(builds: Builds, lab: Lab, out: Path, cache: Path) -> None:
         ended = builds.end(running)
         assert ended.code == 0, ended.output
         assert hashes(place) == lab.expected
-    assert sorted(path.name.partition("-")[0] for path in cache.iterdir()) == ["engines", "tokenizer"]
+    assert sorted(path.name.partition("-")[0] for path in cache.iterdir()) == ["engines", "places", "tokenizer"]
 
 
 def test_a_cache_that_keeps_nothing(lab: Lab, out: Path, tmp_path: Path) -> None:
