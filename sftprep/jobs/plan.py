@@ -158,8 +158,8 @@ def make_plan(
 ) -> tuple[Plan, Toolbox]:
     """Look at inputs and tokenizer and say what is to be done. Writes nothing.
 
-    tokenizer: if it is known already. spooled: what was read from standard input. Raises InputError, TokenizerError, TemplateError or ConfigError where the job cannot
-    be done.
+    tokenizer: if it is known already. spooled: what was read from standard input. Raises InputError, TokenizerError,
+    TemplateError or ConfigError where the job cannot be done.
     """
     found = find_sources((*config.inputs, *config.validation_input), strict=config.strict, spooled=spooled)
     held_out = len(find_sources(config.validation_input).sources) if config.validation_input else 0

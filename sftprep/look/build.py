@@ -1,4 +1,4 @@
-"""A build, its first step or a dry run of it before the user's eyes: a bar while it works, the table of counts when it is done."""
+"""A build, its first step or a dry run of it, before the user's eyes: a bar while it works, counts when it is done."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ def watched_build(
     tokenizer: BegunTokenizer | None = None,
     again: Manifest | None = None,
 ) -> None:
-    """Build a dataset before the user's eyes. as_json: also say on standard output what was done, as one JSON object. verbose: and which keys
-    were not read.
+    """Build a dataset before the user's eyes. Raises as `build_dataset` does.
 
-    Raises as `build_dataset` does.
+    as_json: also say on standard output what was done, as one JSON object. verbose: and which keys were not read.
     """
     with BuildProgress(quiet) as progress:
         manifest = build_dataset(config, folder, overwrite=overwrite, watch=progress, tokenizer=tokenizer, again=again)
