@@ -210,10 +210,12 @@ class Preparer:
         served = []
         for each in read:
             (conversation,) = each.examples
+            whole, left_out = replace(conversation, left_out=""), conversation.left_out  # a server leaves nothing out
             try:
-                examples = Contexts(self._templates, conversation).examples(weights_of(conversation, self._config))
-                own, others = examples.conversations, examples.others
-                served.append(replace(each, examples=own, other_context=others, characters=examples.characters))
+                examples = Contexts(self._templates, whole).examples(weights_of(whole, self._config))
+                own = tuple(replace(example, left_out=left_out) for example in examples.conversations)
+                others, characters = examples.others, examples.characters
+                served.append(replace(each, examples=own, other_context=others, characters=characters))
             except ConversationError as error:
                 rejects.append(self._reject(each.record, str(error)))
         return served

@@ -65,6 +65,19 @@ def test_each_conversation_is_one_of_the_variants(shared_data: Path, some: Path,
     assert {prompt for prompt, _ in without} == {None, *PROMPTS}
 
 
+def test_examples_are_those_of_the_whole_text(shared_data: Path, some: Path, tmp_path: Path) -> None:
+    folder = str(shared_data / "tokenizers" / "qwen3")
+    options = {"contexts": "served", "limit": 60, "max_length": 20_000, "keep_untrained": True}
+    plain = build(tmp_path / "plain", str(some), tokenizer=folder, **options)
+    varied = build(tmp_path / "varied", str(some), tokenizer=folder, drop_empty_think=1.0, **options)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert plain.totals["examples"] == varied.totals["examples"] > 60
+    pairs = zip(conversations(tmp_path / "plain"), conversations(tmp_path / "varied"), strict=True)
+    texts = [[tokenizer.decode([*x[:1], *y]) for x, y, _ in pair] for pair in pairs]
+    assert any(EMPTY in text for text, _ in texts)
+    assert [text.replace(EMPTY, "") for text, _ in texts] == [text for _, text in texts]
+
+
 def test_draws_depend_on_seed_and_content_alone(tmp_path: Path) -> None:
     talks = [{"messages": [{"role": "user", "content": f"Q{n}"}, GOOD["messages"][1]]} for n in range(60)]
     forward, backward = write(tmp_path / "a.jsonl", *talks), write(tmp_path / "b.jsonl", *talks[::-1])
