@@ -140,8 +140,8 @@ def test_presets_equal_the_seed_on_conversations_of_the_corpus(name: str, shared
         return list(tokenizer(text, add_special_tokens=False).input_ids)
 
     rules = [preset_rule(preset, encode, tokenizer.special_tokens_map) for preset in PRESETS]
-    lines = corpus.read_bytes().splitlines()[:: 1 if FULL else 4]
-    assert len(lines) == (24_196 if FULL else 6_049)
+    lines = corpus.read_bytes().splitlines()[:: 1 if FULL else 8]
+    assert len(lines) == (24_196 if FULL else 3_025)
     for at in range(0, len(lines), 1000):
         chats = [orjson.loads(line)["conversations"] for line in lines[at : at + 1000]]
         texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
