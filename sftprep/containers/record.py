@@ -70,7 +70,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """How records are read, by the options of a build."""
+    """What is read of a file, by the options of a build."""
 
     most: int = MAX_RECORD  # bytes of a record; a longer one is an error
     keys: frozenset[str] = RECORD_KEYS  # the columns that are read of a columnar file

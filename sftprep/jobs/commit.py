@@ -71,9 +71,10 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
     if target != folder:
         refuse_to_replace(folder)
     receipts = _receipts(plan, target)
-    totals = Totals()
+    totals, unread = Totals(), Unread()
     for receipt in receipts:
         totals.add(receipt.totals)
+        unread.add(receipt.unread)
     if plan.config.has_validation:
         totals.near_copies = _near_copies(receipts, target)
     rejects = _join_rejects(receipts, target)
@@ -85,9 +86,6 @@ def commit_dataset(folder: Path, tolerance: Tolerance = TOLERANT) -> Manifest:
             f"no row to train on: {totals.rejected:,} records rejected, {totals.dropped:,} dropped{others}; "
             f"{target / REJECTS} says why"
         )
-    unread = Unread()
-    for receipt in receipts:
-        unread.add(receipt.unread)
     manifest = manifest_of(plan, receipts, totals, unread, _sets(plan, receipts), {REJECTS: rejects})
     publish_bytes(target / MANIFEST, manifest.to_bytes())
     if load_manifest(target) != manifest:

@@ -120,9 +120,7 @@ def spelled_role(message: dict[str, Any]) -> Any:
 
 def role_of(message: dict[str, Any], reading: Reading) -> str:
     """Who speaks: one of ROLES, or CALLING. Raises ConversationError for whom nobody knows."""
-    speaker = message.get("role")
-    if speaker is None:
-        speaker = message.get("from")
+    speaker = spelled_role(message)
     role = reading.roles.get(speaker) or reading.roles.get(speaker.lower()) if type(speaker) is str else None
     if role is None:
         what = shown("from" if message.get("role") is None and speaker is not None else "role", speaker)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sftprep.records.conversation import Conversation
-from sftprep.sets.draws import draw
+from sftprep.sets.contents import content_key
+from sftprep.sets.draws import draw_by_key
 
 EMPTY_THINK = "<think>\n\n</think>\n\n"
 
@@ -29,16 +31,20 @@ class Augmentation:
 
     def of(self, conversation: Conversation) -> Conversation:
         """What is trained of a conversation."""
-        drops = draw(self.seed, "drop empty think", conversation) < self.drop_empty_think
-        if self.system_prompts and self._gets_system_prompt(conversation):
-            chosen = draw(self.seed, "which system prompt", conversation)
-            conversation = _with_system(conversation, self.system_prompts[int(chosen * len(self.system_prompts))])
+        draws = partial(draw_by_key, self.seed, key=content_key(conversation))
+        drops = draws("drop empty think") < self.drop_empty_think
+        if (
+            self.system_prompts
+            and _lacks_system(conversation)
+            and draws("add system prompt") < self.system_prompt_ratio
+        ):
+            chosen = int(draws("which system prompt") * len(self.system_prompts))
+            conversation = _with_system(conversation, self.system_prompts[chosen])
         return replace(conversation, left_out=EMPTY_THINK) if drops else conversation
 
-    def _gets_system_prompt(self, conversation: Conversation) -> bool:
-        if conversation.tools or conversation.messages[0]["role"] in ("system", "developer"):
-            return False
-        return draw(self.seed, "add system prompt", conversation) < self.system_prompt_ratio
+
+def _lacks_system(conversation: Conversation) -> bool:
+    return not conversation.tools and conversation.messages[0]["role"] not in ("system", "developer")
 
 
 def _with_system(conversation: Conversation, prompt: str) -> Conversation:
