@@ -17,7 +17,7 @@ import sftprep
 
 PACKAGE = Path(sftprep.__file__).parent
 FLOORS = [  # from the roof down; `config` is a floor of one room, the other rooms beside folders are the ground
-    "cli", "look", "exports", "previews", "jobs", "reader", "batches", "config", "sets", "dataset", "layouts", "masks", "characters", "replay", "template", "tracing", "tokens",
+    "cli", "look", "watch", "views", "exports", "previews", "jobs", "reader", "batches", "config", "sets", "dataset", "layouts", "masks", "characters", "replay", "template", "tracing", "tokens",
     "jinja", "records", "containers", "stores", "workers",
 ]  # fmt: skip
 ROOMS = {
@@ -91,7 +91,7 @@ def test_only_what_people_look_at_draws() -> None:
     drawing = {
         room.partition(".")[0] for room, path in ROOMS.items() if any(each.startswith("rich") for each in imports(path))
     }
-    assert drawing == {"look"}
+    assert drawing == {"look", "watch"}
 
 
 def test_the_face_is_light() -> None:

@@ -76,11 +76,11 @@ def build(
     trusted = config.trust_remote_code
     tokenizer = begin_tokenizer(config.tokenizer, trust_remote_code=trusted, fast=fast)  # while the rest is imported
     if output is None or dry_run:
-        from sftprep.look.build import watched_dry_run
+        from sftprep.watch.build import watched_dry_run
 
         watched_dry_run(config, quiet=quiet, as_json=as_json, tokenizer=tokenizer)
         return
-    from sftprep.look.build import watched_build
+    from sftprep.watch.build import watched_build
 
     shown = {"quiet": quiet, "verbose": verbose, "as_json": as_json}
     watched_build(config, output, overwrite=overwrite, tokenizer=tokenizer, again=again, **shown)
@@ -113,7 +113,7 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     from sftprep.tokens.load_early import begin_tokenizer
 
     tokenizer = begin_tokenizer(config.tokenizer, trust_remote_code=config.trust_remote_code, fast=False)
-    from sftprep.look.build import watched_plan
+    from sftprep.watch.build import watched_plan
 
     planned, is_left = watched_plan(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
     if quiet:
@@ -153,7 +153,7 @@ def commit(folder: Path, quiet: bool, **call: Any) -> None:
     from sftprep.config import Tolerance
     from sftprep.jobs.commit import commit_dataset
     from sftprep.jobs.folder import hold, read_passed_over
-    from sftprep.look.summary import show_summary
+    from sftprep.watch.summary import show_summary
 
     with hold(folder, create=False):
         passed_over = read_passed_over(folder)
@@ -205,7 +205,7 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
     """Check a dataset against its manifest and itself; name every wrong file. Exit code 1 if there is one."""
     if sources and not tokenizer:
         raise click.UsageError("--source needs --tokenizer.")
-    from sftprep.look.verify import verify_command
+    from sftprep.watch.verify import verify_command
 
     if not verify_command(folder, fast=fast, sources=sources, tokenizer=tokenizer, quiet=quiet):
         sys.exit(1)
@@ -218,7 +218,7 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
 @quiet_option
 def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
     """Write a dataset in another trainer's form: its conversations, unpadded, with their labels."""
-    from sftprep.look.export import watched_export
+    from sftprep.watch.export import watched_export
 
     watched_export(folder, form, output, quiet=quiet)
 
@@ -248,8 +248,8 @@ def demo(output: Path) -> None:
 
     tokenizer = begin_tokenizer(str(TOKENIZER), trust_remote_code=False, fast=True)
     from sftprep.config import BuildConfig
-    from sftprep.look.build import watched_build
     from sftprep.look.rows import show_rows
+    from sftprep.watch.build import watched_build
 
     watched_build(BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512), output, tokenizer=tokenizer)
     show_rows(output, (), str(TOKENIZER), None)

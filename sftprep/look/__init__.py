@@ -1,5 +1,5 @@
-"""In: a dataset, a job under way. Does: shows them to people, on a terminal. Out: text, in colour where it helps.
+"""In: a dataset, a template, an input. Does: shows them to people, on a terminal. Out: text, in colour where it helps.
 
-To others: `build.watched_build`, `summary.show_summary`, `rows.show_rows`, `verify.verify_command`, `explain.show_explanation`. Only
-here is rich imported.
+To others: `rows.show_rows`, `stats.show_stats`, `template.show_template`, `explain.show_explanation`. Only here and in `watch` is rich
+imported.
 """

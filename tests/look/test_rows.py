@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 from small_dataset import npy, origins, parquet, rewrite, write_dataset
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Tokenizer
 
-from sftprep.errors import ConfigError, DatasetError, TokenizerError
-from sftprep.look.rows import PROMPT_STYLES, TRAINED_STYLES, load_rows, render_rows, render_tokens, show_rows
+from sftprep.errors import ConfigError, TokenizerError
+from sftprep.look.rows import PROMPT_STYLES, TRAINED_STYLES, render_rows, render_tokens, show_rows
 from sftprep.sample import TOKENIZER
+from sftprep.views.conversations import load_rows
 
 SAMPLE = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
 LETTERS = dict(enumerate(["<pad>", "a", " b", "\n", "  ", "c", "<end>"]))
@@ -99,21 +99,6 @@ def test_bytes_that_are_no_character_are_shown_and_do_not_swallow_what_follows()
 
     assert shown[0] == ("\ufffd", PROMPT_STYLES[0])
     assert "".join(part for part, style in shown if style in TRAINED_STYLES) == " the cat"
-
-
-def test_a_token_without_text_is_shown_by_its_id() -> None:
-    assert render_tokens([2**31, 1], [False, False], lambda ids: "".join("a" for i in ids if i == 1)).plain == (
-        "[2147483648]a"
-    )
-
-
-def test_a_decoder_that_strips_the_first_space_loses_none() -> None:
-    words = Tokenizer(models.WordLevel({"▁one": 0, "▁two": 1, "s": 2, "▁three": 3}, unk_token="s"))  # noqa: S106 - a token, but no password
-    words.decoder = decoders.Metaspace()
-
-    shown = spans(render_tokens([0, 1, 2, 3], [False] * 4, words.decode))
-
-    assert [part for part, _ in shown] == ["one", " two", "s", " three"]
 
 
 # U+FFFD in a text is left out: a decoder cannot tell it from half a character.
@@ -207,13 +192,6 @@ def test_rows_say_where_they_lie_and_where_they_came_from(dataset: Path) -> None
     ]
 
 
-def test_rows_give_every_id_and_its_mask(dataset: Path) -> None:
-    [shown] = load_rows(dataset, [1])
-
-    np.testing.assert_array_equal(shown.ids, [1, 2, 3, 5, 5])
-    np.testing.assert_array_equal(shown.trained, [False, False, False, True, True])
-
-
 def test_trained_pads_are_counted_though_pads_are_hidden(dataset: Path) -> None:
     manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
     rewrite(dataset, manifest, "shard-00000.mask.npy", npy(np.array([[True, True, True, False]])))
@@ -238,36 +216,6 @@ def test_a_row_that_is_not_there_is_named(dataset: Path, row: int) -> None:
         next(load_rows(dataset, [0, row]))  # before any row is shown
     with pytest.raises(ConfigError, match=rf"row {row}: "):
         show_rows(dataset, [0, row], "no such tokenizer", None)  # before it is loaded
-
-
-@pytest.mark.parametrize(
-    "segments", [[[0, 0, 5]], [[1, 0, 2]], [[-1, 0, 2]], [[0, 4, 0]], [[0, 2**62, 2**62]], [[0, -1, 2]], [[0, 0, -1]]]
-)
-def test_segments_outside_the_rows_are_refused(dataset: Path, segments: list[list[int]]) -> None:
-    manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
-    rewrite(dataset, manifest, "shard-00000.segments.npy", npy(np.array(segments)))
-
-    with pytest.raises(DatasetError, match=r"shard-00000\.segments\.npy"):
-        list(load_rows(dataset, [0]))
-
-
-@pytest.mark.parametrize(
-    "provenance",
-    [
-        b"PAR1 is not enough PAR1",
-        parquet(origins(["a"]).drop_columns("truncated")),
-        parquet(origins(["a", "b"])),
-        parquet(origins(["a"]).set_column(1, "line", pa.array(["one"]))),
-        parquet(origins(["a"]).set_column(1, "line", pa.nulls(1, pa.int64()))),
-    ],
-    ids=["not parquet", "column missing", "too many rows", "line is text", "line is null"],
-)
-def test_damaged_provenance_is_named(dataset: Path, provenance: bytes) -> None:
-    manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
-    rewrite(dataset, manifest, "shard-00000.provenance.parquet", provenance)
-
-    with pytest.raises(DatasetError, match=r"shard-00000\.provenance\.parquet"):
-        list(load_rows(dataset, [0]))
 
 
 def test_show_rows_without_colours(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

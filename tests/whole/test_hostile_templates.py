@@ -15,7 +15,7 @@ from small_dataset import signed
 from sftprep.batches import templates
 from sftprep.errors import ConfigError, SftprepError, TemplateError, TokenizerError
 from sftprep.jinja import compiled as compiled_template
-from sftprep.look.verify import verify_command
+from sftprep.watch.verify import verify_command
 from sftprep.workers import limits
 
 CHATML = (

@@ -17,12 +17,12 @@ from sftprep.jobs.build import build_dataset
 from sftprep.jobs.folder import adopt_plan, hold, no_temporaries
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.jobs.repeats import STEP, find_repeats
-from sftprep.look.progress import BuildProgress, QuietConsole
-from sftprep.look.stats import as_json_line, stated
-from sftprep.look.summary import show_summary, summary_table
 from sftprep.previews.dry_run import Counts, count_dataset
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.visible import visible
+from sftprep.watch.progress import BuildProgress, QuietConsole
+from sftprep.watch.stated import as_json_line, stated
+from sftprep.watch.summary import show_summary, summary_table
 
 _FEW = 0.01  # conversations that are cut: a share that is worth no longer rows
 

@@ -11,7 +11,7 @@ from small_builds import GOOD, TOKENIZER, write
 
 from sftprep.config import BuildConfig
 from sftprep.jobs.plan import Plan, make_plan
-from sftprep.look.progress import BuildProgress
+from sftprep.watch.progress import BuildProgress
 from sftprep.workers.worker import Report
 
 REPORTS = [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_builds import GOOD, TOKENIZER, build, write
 
-from sftprep.look.verify import verify_command
+from sftprep.watch.verify import verify_command
 
 
 @pytest.fixture

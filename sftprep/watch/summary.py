@@ -14,8 +14,8 @@ from sftprep.containers.files import PassedOver
 from sftprep.dataset.manifest import REJECTS, Manifest
 from sftprep.dataset.receipt import REJECT_KINDS
 from sftprep.dataset.rejects import ReasonCount, count_reasons
-from sftprep.look.progress import MEGA, BuildProgress, QuietConsole
 from sftprep.visible import visible
+from sftprep.watch.progress import MEGA, BuildProgress, QuietConsole
 
 _FORGED = {
     "split": "in message text, kept as plain text",

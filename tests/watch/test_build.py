@@ -10,7 +10,7 @@ from small_builds import GOOD, TOKENIZER, sftprep, write
 
 from sftprep.config import BuildConfig
 from sftprep.dataset.verify import verify_dataset
-from sftprep.look.build import watched_build
+from sftprep.watch.build import watched_build
 
 
 def test_a_build_ends_with_the_table_or_says_that_nothing_was_to_do(

@@ -1,0 +1,56 @@
+"""What text ids stand for, in pieces of whole characters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from sftprep.errors import TokenizerError
+
+Decode = Callable[[Sequence[int]], str]
+_BROKEN = "\ufffd"  # what a decoder makes of bytes that are no whole character
+_LONGEST_GROUP = 16  # tokens that may share a character; four bytes at most, but a token may end in the next one's
+
+
+def open_decoder(name: str, expected_sha256: str, *, force: bool = False) -> tuple[Decode, str | None]:
+    """What turns ids into text, special tokens kept, and a warning if it is another tokenizer than expected.
+
+    name: folder or hub name. Raises TokenizerError where it cannot be loaded, or is another one and not forced.
+    """
+    from tokenizers import Tokenizer
+
+    from sftprep.tokens.resolve import resolve_tokenizer
+
+    resolved, warning = resolve_tokenizer(name), None
+    if resolved.sha256 != expected_sha256:
+        other = f"{name} is not the tokenizer that the dataset was built with"
+        if not force:
+            raise TokenizerError(
+                f"{other}: its sha256 differs from the manifest's; with --force it is used all the same"
+            )
+        warning = f"{other}: the text below may be wrong"
+    decode: Decode = partial(Tokenizer.from_str(resolved.backend).decode, skip_special_tokens=False)
+    return decode, warning
+
+
+def pieces(ids: Sequence[int], decode: Decode | None) -> Iterator[tuple[int, str]]:
+    """Yield (position of its first token, text) for each smallest group of tokens that is whole characters.
+
+    A group grows while it decodes to a broken character and the next token is broken by itself, too. A decoder that
+    drops white space at the start of a text is asked with the group before as context. Without a decoder the ids are the text.
+    """
+    if decode is None:
+        yield from ((position, f"{token} ") for position, token in enumerate(ids))
+        return
+    before: Sequence[int] = []
+    start = 0
+    while start < len(ids):
+        stop = start + 1
+        limit = min(len(ids), start + _LONGEST_GROUP)
+        while stop < limit and _BROKEN in decode(ids[start:stop]) and _BROKEN in decode(ids[stop : stop + 1]):
+            stop += 1
+        group = ids[start:stop]
+        context, both = decode(before), decode([*before, *group])
+        text = both[len(context) :] if both.startswith(context) else decode(group)
+        yield start, text or "".join(f"[{token}]" for token in group)
+        before, start = group, stop
