@@ -10,6 +10,7 @@ import click
 
 from sftprep import __version__
 from sftprep.cli.endings import Group, end_quickly
+from sftprep.cli.looking import LOOKING
 from sftprep.cli.options import (
     FOLDER,
     build_config,
@@ -21,12 +22,9 @@ from sftprep.cli.options import (
     quiet_option,
     same_as,
     show_log,
-    template_config,
-    template_options,
     work_options,
 )
 from sftprep.errors import ConfigError
-from sftprep.exports.kinds import EXPORTS
 from sftprep.visible import visible
 
 
@@ -163,82 +161,6 @@ def commit(folder: Path, quiet: bool, **call: Any) -> None:
 
 
 @main.command()
-@click.argument("folder", type=FOLDER)
-@click.argument("rows", type=int, nargs=-1)
-@click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
-@click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
-@click.option("--set", "of", default="train", show_default=True, help="The set that the rows are of.")
-@click.option("--force", is_flag=True, help="Show text by a tokenizer other than the one the dataset was built with.")
-def inspect(
-    folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, of: str, force: bool
-) -> None:
-    """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
-    show_log()
-    from sftprep.look.rows import show_rows
-
-    show_rows(folder, rows, tokenizer, color, force=force, of=of)
-
-
-@main.command()
-@click.argument("folder", type=FOLDER)
-@json_option
-def stats(folder: Path, as_json: bool) -> None:
-    """Show a dataset in numbers: where every record went, what is trained, what the template leaves out."""
-    from sftprep.look.stats import show_stats
-
-    show_stats(folder, as_json=as_json)
-
-
-@main.command()
-@click.argument("folder", type=FOLDER)
-@click.option("--fast", is_flag=True, help="Sizes and headers only.")
-@click.option(
-    "--source",
-    "sources",
-    multiple=True,
-    metavar="INPUT",
-    help="Also re-read these inputs and derive a sample of rows anew; needs --tokenizer.",
-)
-@click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer for --source.")
-@quiet_option
-def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | None, quiet: bool) -> None:
-    """Check a dataset against its manifest and itself; name every wrong file. Exit code 1 if there is one."""
-    if sources and not tokenizer:
-        raise click.UsageError("--source needs --tokenizer.")
-    from sftprep.watch.verify import verify_command
-
-    if not verify_command(folder, fast=fast, sources=sources, tokenizer=tokenizer, quiet=quiet):
-        sys.exit(1)
-
-
-@main.command()
-@click.argument("folder", type=FOLDER)
-@click.option("--to", "form", type=click.Choice([*EXPORTS]), required=True, help="Whose form.")
-@click.option("-o", "--output", type=FOLDER, required=True, help="A new folder.")
-@quiet_option
-def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
-    """Write a dataset in another trainer's form: its conversations, unpadded, with their labels."""
-    from sftprep.watch.export import watched_export
-
-    watched_export(folder, form, output, quiet=quiet)
-
-
-@main.command()
-@template_options
-@click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
-@json_option
-def template(color: bool | None, as_json: bool, **options: Any) -> None:
-    """Show what a chat template trains, over a dozen small conversations, and what to beware of."""
-    config = template_config(options)
-    from sftprep.tokens.resolve import Resolving
-
-    resolving = Resolving(config.tokenizer, trust_remote_code=config.trust_remote_code)  # while the rest is imported
-    from sftprep.look.template import show_template
-
-    show_template(config, color, as_json=as_json, resolving=resolving)
-
-
-@main.command()
 @click.option("-o", "--output", type=FOLDER, default=Path("demo"), show_default=True, help="Folder of the dataset.")
 def demo(output: Path) -> None:
     """The main job on the built-in sample: build, then a few rows in colour."""
@@ -277,6 +199,10 @@ def cache(action: str | None, as_json: bool) -> None:
     where = folder or "no home folder, and $SFTPREP_CACHE names none"
     rest = "removed" if action else f"of at most {LIMIT / 1e6:.0f}"
     click.echo(f"{visible(str(where))}: {size.entries} entries, {size.bytes / 1e6:,.1f} MB {rest}")
+
+
+for each in LOOKING:
+    main.add_command(each)
 
 
 def run() -> NoReturn:

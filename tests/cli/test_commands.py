@@ -27,8 +27,6 @@ from sftprep.dataset.manifest import load_manifest
         (["build", "x.jsonl", "-o", "out", "-t", TOKENIZER, "--role-map", "x=y"], 2, "NAME=ROLE"),
         (["build", "--explain", "x.jsonl"], 1, "x.jsonl"),
         (["commit", "nowhere"], 1, "no such folder"),
-        (["verify", "nowhere"], 1, "nowhere"),
-        (["inspect", "nowhere"], 1, "nowhere"),
         (["nonsense"], 2, "nonsense"),
     ],
 )
