@@ -48,8 +48,10 @@ def write_dataset(
             "line": np.arange(line, line + len(rows)) + 1,
             "byte_offset": np.arange(line, line + len(rows)) * 100,
             "tokens": kept.astype(np.int32),
+            "tokens_in_all": np.array([len(ids) for ids, _ in rows], np.int32),
             "trained_tokens": trained.astype(np.int32),
             "truncated": truncated,
+            **traits(len(rows)),
         }
         files[f"{name}.X.npy"] = npy(x.astype(dtype))
         files[f"{name}.Y.npy"] = npy(y.astype(dtype))
@@ -125,10 +127,22 @@ def origins(names: Sequence[str]) -> pa.Table:
         "line": np.arange(count) + 1,
         "byte_offset": np.arange(count) * 100,
         "tokens": np.full(count, 2, np.int32),
+        "tokens_in_all": np.full(count, 2, np.int32),
         "trained_tokens": np.ones(count, np.int32),
         "truncated": np.zeros(count, np.bool_),
+        **traits(count),
     }
     return pa.table(table)
+
+
+def traits(count: int) -> dict[str, Any]:
+    """The other columns of provenance, for plain conversations of one turn."""
+    return {
+        "turns": np.ones(count, np.int32),
+        **{name: np.zeros(count, np.bool_) for name in ("tools", "reasoning", "forged", "other_context")},
+        "record_key": np.arange(count),
+        "group": pa.array([""] * count, pa.string()).dictionary_encode(),
+    }
 
 
 def parquet(table: pa.Table) -> bytes:

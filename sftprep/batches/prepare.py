@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import chain
 from time import perf_counter
 
@@ -24,10 +25,12 @@ from sftprep.dataset.receipt import Reject, Totals
 from sftprep.dataset.shard_writer import Prepared
 from sftprep.errors import ConversationError, TokenizerError
 from sftprep.layouts.kinds import layout
+from sftprep.layouts.types import Rows
 from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.records.said import KINDS, LeftOut, in_words
+from sftprep.records.traits import Traits, traits_of
 from sftprep.sets.contents import near_key
 from sftprep.sets.draws import draw
 from sftprep.tokens.batch import TokenBatch, dtype_for
@@ -43,6 +46,7 @@ class _Read:
 
     record: Record
     examples: tuple[Conversation, ...]
+    key: bytes  # 8 of them, a hash of its bytes
     near: bytes = b""  # its `near_key`, where there is a validation set to compare with
     other_context: int = 0  # turns that none of the examples shows in the context in which they are asked for
     characters: int = 0  # of the examples, if there may be several
@@ -121,6 +125,7 @@ class Preparer:
         sampled = [
             index for index, record in enumerate(places) if (record.line + record.offset) % self._check_every == 0
         ]
+        traits = [traits_of(example) for example in examples]
         try:
             masked = self._masker.mask(examples, sampled)
         except DisagreementError as error:
@@ -137,14 +142,7 @@ class Preparer:
             length, dtype = self._config.max_length, self._dtype
             rows = layout(self._config.layout).lay_out(batch, mask, length, self._pad_id, dtype, keep_untrained=keep)
             kept = good[rows.conversation]
-            provenance = Provenance(
-                np.array([record.source for record in places], np.int32)[kept],
-                np.array([record.line for record in places], np.int64)[kept],
-                np.array([record.offset for record in places], np.int64)[kept],
-                rows.tokens.astype(np.int32),
-                rows.trained.astype(np.int32),
-                rows.truncated,
-            )
+            provenance = _provenance(read, owner, traits, masked, kept, rows)
         shown = set(owner[kept].tolist())
         dropped = sorted(set(range(len(read))) - shown - reasons.keys())
         firsts = np.searchsorted(owner, dropped)
@@ -198,9 +196,10 @@ class Preparer:
                 continue
             try:
                 conversation = parse_conversation(record.data, self._reading, record.place, unread)
+                key = blake2b(record.data, digest_size=8).digest()
                 if len(record.data) >= _LONG:
                     records[index] = record = record._replace(data=b"")
-                read.append(_Read(record, (conversation,)))
+                read.append(_Read(record, (conversation,), key))
             except ConversationError as error:
                 rejects.append(self._reject(record, str(error)))
         return read, rejects
@@ -241,6 +240,37 @@ class Preparer:
 
     def _where(self, record: Record) -> str:
         return f"{self._names[record.source]}:{record.line}"
+
+
+def _provenance(
+    read: Sequence[_Read],
+    owner: npt.NDArray[np.intp],
+    traits: Sequence[Traits],
+    masked: Masked,
+    kept: npt.NDArray[np.intp],
+    rows: Rows,
+) -> Provenance:
+    """Of the examples that have rows. owner, traits: of all examples, (E,). kept: (S,) their indices."""
+    own = owner[kept]  # index of each one's record
+    places = np.array([each.record.place for each in read], np.int64).reshape(-1, 3)[own]
+    turns, tools, reasoning = np.array(traits, np.int32).reshape(-1, 3)[kept].T
+    others = np.array([each.other_context for each in read], np.int64)[own]
+    return Provenance(
+        source=places[:, 0].astype(np.int32),
+        line=places[:, 1],
+        byte_offset=places[:, 2],
+        tokens=rows.tokens.astype(np.int32),
+        tokens_in_all=np.diff(masked.batch.offsets)[kept].astype(np.int32),
+        trained_tokens=rows.trained.astype(np.int32),
+        truncated=rows.truncated,
+        turns=turns,
+        tools=tools.astype(np.bool_),
+        reasoning=reasoning.astype(np.bool_),
+        forged=masked.found.forged[kept],
+        other_context=masked.found.other_context[kept] + others > 0,
+        record_key=np.frombuffer(b"".join(each.key for each in read), "<i8")[own],
+        group=np.full(len(kept), "", object),
+    )
 
 
 def _chosen(

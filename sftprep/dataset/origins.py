@@ -21,44 +21,90 @@ from sftprep.workers.trial import run_apart
 
 
 class Provenance(NamedTuple):
-    """Where a batch's conversations came from, one entry per segment."""
+    """Where a batch's conversations came from, and what they are, one entry per segment."""
 
     source: npt.NDArray[np.int32]  # (S,) index into the plan's inputs
     line: npt.NDArray[np.int64]  # (S,) counted from 1
     byte_offset: npt.NDArray[np.int64]  # (S,) of the record in its (uncompressed) input
     tokens: npt.NDArray[np.int32]  # (S,) ids kept
+    tokens_in_all: npt.NDArray[np.int32]  # (S,) ids of the example before any were cut off
     trained_tokens: npt.NDArray[np.int32]  # (S,) targets with a mask above 0
     truncated: npt.NDArray[np.bool_]  # (S,) True where ids were cut off
+    turns: npt.NDArray[np.int32]  # (S,) the assistant's messages in the example
+    tools: npt.NDArray[np.bool_]  # (S,) True: it has tools, or calls of tools
+    reasoning: npt.NDArray[np.bool_]  # (S,) True: one of its messages has reasoning
+    forged: npt.NDArray[np.bool_]  # (S,) True: its text spells a control token
+    other_context: npt.NDArray[np.bool_]  # (S,) True: a turn is trained in another context than it is asked for in
+    record_key: npt.NDArray[np.int64]  # (S,) a hash of the record's bytes: it is found again wherever it stands
+    group: npt.NDArray[np.object_]  # (S,) str: what the record has under the key of --by; "" where that is nothing
 
 
-def provenance_table(batches: list[Provenance], source_names: Sequence[str]) -> memoryview:
-    """The provenance of a shard as a Parquet file: source, line, byte_offset, tokens, trained_tokens, truncated."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class ShardProvenance:
+    """The provenance of a shard while it is made: of so many groups the first MOST_GROUPS keep their names."""
 
-    columns = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in Provenance._fields}
-    used, indices = np.unique(columns["source"], return_inverse=True)
-    names = pa.array([source_names[index] for index in used], pa.string())
-    table = pa.table({**columns, "source": pa.DictionaryArray.from_arrays(indices.astype(np.int32), names)})
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getbuffer()
+    def __init__(self) -> None:
+        self._batches: list[Provenance] = []
+        self._groups: dict[str, int] = {}
+
+    def append(self, batch: Provenance) -> None:
+        """Add the segments of a batch."""
+        self._batches.append(batch._replace(group=np.array([self._code(name) for name in batch.group], np.int32)))
+
+    def to_parquet(self, source_names: Sequence[str]) -> memoryview:
+        """A Parquet file with the columns of Provenance, in which sources and groups are names."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {
+            name: np.concatenate([np.zeros(0, kind), *(getattr(batch, name) for batch in self._batches)])
+            for name, kind in _KINDS.items()
+        }
+        used, indices = np.unique(columns["source"], return_inverse=True)
+        names = pa.array([source_names[index] for index in used], pa.string())
+        columns["source"] = pa.DictionaryArray.from_arrays(indices.astype(np.int32), names)
+        columns["group"] = pa.DictionaryArray.from_arrays(columns["group"], pa.array(list(self._groups), pa.string()))
+        sink = io.BytesIO()
+        pq.write_table(pa.table(columns), sink, compression="zstd")
+        return sink.getbuffer()
+
+    def _code(self, group: str) -> int:
+        if group not in self._groups and len(self._groups) >= MOST_GROUPS:
+            group = OTHERS
+        return self._groups.setdefault(group, len(self._groups))
 
 
 def warm_parquet() -> None:
     """Let Arrow take what it reserves at its first table, a gigabyte of address space: later it would count against the
     limits of a template that runs meanwhile."""
-    long, short = np.zeros(0, np.int64), np.zeros(0, np.int32)
-    provenance_table([Provenance(short, long, long, short, short, np.zeros(0, np.bool_))], [])
+    ShardProvenance().to_parquet([])
 
 
+MOST_GROUPS = 4096  # that keep their names in a shard
+OTHERS = "(others)"  # the name of all further ones
+_KINDS = {
+    "source": np.int32,
+    "line": np.int64,
+    "byte_offset": np.int64,
+    "tokens": np.int32,
+    "tokens_in_all": np.int32,
+    "trained_tokens": np.int32,
+    "truncated": np.bool_,
+    "turns": np.int32,
+    "tools": np.bool_,
+    "reasoning": np.bool_,
+    "forged": np.bool_,
+    "other_context": np.bool_,
+    "record_key": np.int64,
+    "group": np.int32,
+}
+_NAMED = ("source", "group")  # columns whose numbers stand for names
 _MOST_FOOTER = 1 << 20  # bytes of a string, and entries of a list, in what the file states
 _MEMORY = 400 << 20  # bytes
 Origins = dict[str, npt.NDArray[Any]]
 
 
 def read_origins(path: Path, size: int, segments: int) -> Origins:
-    """(S,) arrays: source (str), line, byte_offset, tokens, trained_tokens, truncated, one entry for each segment.
+    """The columns of Provenance, (S,) arrays, but source and group as str; one entry for each segment.
 
     size: bytes of the file. Raises DatasetError, naming the file, where it is anything else.
     """
@@ -84,8 +130,7 @@ def _unpack(path: Path, size: int, segments: int) -> Origins:
                 raise DatasetError(f"{path}: holds {table.num_rows} rows of {table.nbytes:,} bytes, and states others")
             if any(column.null_count for column in table.columns):
                 raise DatasetError(f"{path}: holds nulls")
-            columns = {name: table[name].to_numpy() for name in table.column_names if name != "source"}
-            return {"source": _names(table["source"]), **columns}
+            return {name: _names(table[name]) if name in _NAMED else table[name].to_numpy() for name in _KINDS}
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise DatasetError(f"{path}: not a readable Parquet file ({type(error).__name__})") from error
 
@@ -94,8 +139,8 @@ def _wrong_statement(parquet: Any, segments: int) -> str | None:
     """What is wrong with what a Parquet file states of itself."""
     import pyarrow as pa
 
-    kinds = {"line": pa.int64(), "byte_offset": pa.int64(), "tokens": pa.int32(), "trained_tokens": pa.int32()}
-    schema = pa.schema({"source": pa.dictionary(pa.int32(), pa.string()), **kinds, "truncated": pa.bool_()})
+    named = dict.fromkeys(_NAMED, pa.dictionary(pa.int32(), pa.string()))
+    schema = pa.schema({name: pa.from_numpy_dtype(kind) for name, kind in _KINDS.items()} | named)
     stated = parquet.metadata
     groups = [stated.row_group(number) for number in range(stated.num_row_groups)]
     if stated.num_rows != segments or sum(group.num_rows for group in groups) != segments:
@@ -109,8 +154,8 @@ def _wrong_statement(parquet: Any, segments: int) -> str | None:
 
 
 def _most_bytes(segments: int) -> int:
-    """What so many rows and the names of their files may take, unpacked."""
-    return (16 << 20) + 64 * segments
+    """What so many rows and the names of their files and groups may take, unpacked."""
+    return (16 << 20) + 128 * segments
 
 
 def _names(column: Any) -> npt.NDArray[np.object_]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sftprep.dataset.manifest import SET_TOTALS
-from sftprep.dataset.origins import Provenance, provenance_table
+from sftprep.dataset.origins import Provenance, ShardProvenance
 from sftprep.dataset.receipt import (
     KEYS,
     FileFacts,
@@ -132,7 +132,7 @@ class _Shard:
         self._mask_dtype: np.dtype[Any] = np.dtype(np.bool_)
         self._totals = Totals()
         self._segments: list[npt.NDArray[np.int64]] = []
-        self._provenance: list[Provenance] = []
+        self._provenance = ShardProvenance()
         self._keys = bytearray()
 
     def append(self, prepared: Prepared) -> None:
@@ -157,7 +157,7 @@ class _Shard:
             staged.finish(npy_header((self.rows, self._width), self._array_dtype(kind)))
         segments = np.concatenate(self._segments)
         self._finish("segments", npy_header(segments.shape, segments.dtype), segments)
-        self._finish("provenance", b"", provenance_table(self._provenance, self._names))
+        self._finish("provenance", b"", self._provenance.to_parquet(self._names))
         if self._keys:
             self._finish(KEYS, b"", self._keys)
         files = {kind: (staged.bytes, staged.sha256) for kind, staged in self.files.items()}

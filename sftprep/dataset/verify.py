@@ -144,6 +144,11 @@ class _Check:
             "a negative byte offset": columns["byte_offset"] < 0,
             "a token count that is not its segment's": np.maximum(columns["tokens"] - 1, 0) != segments[:, 2],
             "a trained count that is not the mask's": columns["trained_tokens"] != trained,
+            "cut off are more tokens than there were": columns["tokens"] > columns["tokens_in_all"],
+            "truncated, or not, against its token counts": columns["truncated"]
+            != (columns["tokens"] < columns["tokens_in_all"]),
+            "a negative number of turns": columns["turns"] < 0,
+            "a group, but no --by was asked for": (columns["group"] != "") & (self._manifest.config.get("by") is None),
             "truncated, but the row is not full": columns["truncated"] & (columns["tokens"] <= self._manifest.width),
         }
         for what, bad in wrong.items():

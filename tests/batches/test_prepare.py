@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_builds import GOOD, build, load, rejects, write
 
+from sftprep.dataset.origins import read_origins
 from sftprep.errors import ConversationError, InputError
 
 BROKEN = {
@@ -97,3 +100,37 @@ def test_conversations_without_a_trained_token_are_dropped_unless_kept(tmp_path:
     kept = build(tmp_path / "kept", source, keep_untrained=True)
     assert (kept.totals["dropped"], kept.totals["rows"]) == (0, 2)
     assert not load(tmp_path / "kept", "mask")[1].any()
+
+
+def test_where_an_example_came_from_and_what_it_is(tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    thought = {"messages": [GOOD["messages"][0], {**GOOD["messages"][1], "reasoning_content": "Hm."}] * 2}
+    forging = {"messages": [{"role": "user", "content": "<|im_end|>"}, GOOD["messages"][1]]}
+    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if loop.last %}{{ m.reasoning_content }}{% endif %}"
+    template += (
+        "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    options = {"chat_template": template}
+    records = [GOOD, b"{broken", {**GOOD, "tools": [tool]}, thought, forging, GOOD]
+    build(tmp_path / "out", write(tmp_path / "a.jsonl", *records), max_length=20, **options)
+    path = tmp_path / "out" / "shard-00000.provenance.parquet"
+    origins = read_origins(path, path.stat().st_size, 5)
+    seen = {name: origins[name].tolist() for name in ("line", "turns", "tools", "reasoning", "forged", "other_context")}
+    assert seen == {
+        "line": [1, 3, 4, 5, 6],
+        "turns": [1, 1, 2, 1, 1],
+        "tools": [False, True, False, False, False],
+        "reasoning": [False, False, True, False, False],
+        "forged": [False, False, False, True, False],
+        "other_context": [False, False, True, False, False],
+    }
+    keys = origins["record_key"].tolist()
+    assert (keys[0] == keys[4], len(set(keys))) == (True, 4)
+    whole, cut = tmp_path / "whole", origins["tokens_in_all"]
+    build(whole, str(tmp_path / "a.jsonl"), **options)
+    assert cut.tolist() == (load(whole, "segments")[:, 2] + 1).tolist()
+    assert origins["truncated"].tolist() == (cut > 20).tolist() == [False, False, True, True, False]
+    for row, record in enumerate(records):
+        if row != 1:
+            data = json.dumps(record, ensure_ascii=False).encode()
+            assert int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True) in keys

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_dataset import origins, parquet
 
-from sftprep.dataset.origins import Provenance, provenance_table, read_origins
+from sftprep.dataset.origins import MOST_GROUPS, OTHERS, Provenance, ShardProvenance, read_origins
 from sftprep.errors import DatasetError
 
 HUGE = 64 << 20  # bytes
@@ -33,24 +33,55 @@ def packed(table: pa.Table, **options: Any) -> bytes:
     return stream.getvalue()
 
 
+SMALL, LARGE, FLAG = st.integers(0, 2**31 - 1), st.integers(-(2**63), 2**63 - 1), st.booleans()
+VALUES = dict.fromkeys(("tokens", "tokens_in_all", "trained_tokens", "turns"), SMALL) | {
+    "source": st.integers(0, 3),
+    "line": LARGE,
+    "byte_offset": LARGE,
+    "record_key": LARGE,
+    "group": st.text(max_size=3),
+}
+
+
+def provenance(rows: Sequence[dict[str, Any]]) -> Provenance:
+    """A batch of segments, each with its value in each column."""
+    kinds = dict.fromkeys(("line", "byte_offset", "record_key"), np.int64) | {"group": object}
+    kinds |= dict.fromkeys(("source", "tokens", "tokens_in_all", "trained_tokens", "turns"), np.int32)
+    return Provenance(
+        **{name: np.array([row[name] for row in rows], kinds.get(name, np.bool_)) for name in Provenance._fields}
+    )
+
+
 @settings(max_examples=30)  # a process each
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**62), st.integers(0, 2**31 - 1), st.booleans()), min_size=1),
+    st.lists(st.fixed_dictionaries({name: VALUES.get(name, FLAG) for name in Provenance._fields}), min_size=1),
+    st.integers(0, 9),
     st.integers(1, 7),
 )
 def test_what_a_build_writes_is_read(
-    tmp_path_factory: pytest.TempPathFactory, rows: Sequence[tuple[int, int, int, bool]], group: int
+    tmp_path_factory: pytest.TempPathFactory, rows: Sequence[dict[str, Any]], cut: int, group: int
 ) -> None:
     names = ["a.jsonl", "b/ü.jsonl", "\x1b.jsonl", "d"]
-    source, offset, tokens, truncated = map(np.array, zip(*rows, strict=True))
-    columns = source.astype(np.int32), offset + 1, offset, tokens.astype(np.int32), tokens.astype(np.int32), truncated
-    data = bytes(provenance_table([Provenance(*columns)], names))
+    written = ShardProvenance()
+    for part in (rows[:cut], rows[cut:]):
+        written.append(provenance(part))
+    data = bytes(written.to_parquet(names))
     for contents in (data, packed(pq.read_table(io.BytesIO(data)), row_group_size=group)):
         read = read_origins(*write(tmp_path_factory.mktemp("origins"), contents), len(rows))
-        assert read["source"].tolist() == [names[row] for row in source]
-        for name, expected in zip(Provenance._fields[1:], columns[1:], strict=True):
-            assert np.array_equal(read[name], expected)
-            assert read[name].dtype == expected.dtype
+        assert read.pop("source").tolist() == [names[row["source"]] for row in rows]
+        for name, column in read.items():
+            expected = getattr(provenance(rows), name)
+            assert np.array_equal(column, expected)
+            assert column.dtype == expected.dtype
+
+
+def test_of_very_many_groups_the_first_keep_their_names(tmp_path: Path) -> None:
+    row = {**dict.fromkeys(Provenance._fields, 0)}
+    written, groups = ShardProvenance(), [*map(str, range(MOST_GROUPS + 5)), "7"]
+    for part in (groups[:100], groups[100:]):
+        written.append(provenance([{**row, "group": group} for group in part]))
+    read = read_origins(*write(tmp_path, bytes(written.to_parquet(["a"]))), len(groups))
+    assert read["group"].tolist() == [*map(str, range(MOST_GROUPS)), *[OTHERS] * 5, "7"]
 
 
 def test_no_row(tmp_path: Path) -> None:

@@ -49,8 +49,11 @@ def batch(values: list[int], *, weights: bool = False, rejects: int = 0, of: str
     mask = np.full(rows.shape, 0.5, np.float32) if weights else np.ones(rows.shape, np.bool_)
     flags, kept = np.zeros(count, np.bool_), np.full(count, 4)
     laid_out = Rows(rows, rows + 1, mask, segments, np.arange(count), kept, np.full(count, 3), flags)
-    places = np.array(values, np.int64)
-    provenance = Provenance(places % 2, places, places * 100, kept.astype(np.int32), kept.astype(np.int32), flags)
+    places, counts = np.array(values, np.int64), kept.astype(np.int32)
+    origin = (places % 2).astype(np.int32), places, places * 100
+    provenance = Provenance(
+        *origin, counts, counts, counts, flags, counts, *[flags] * 4, record_key=places, group=np.full(count, "")
+    )
     lost = [Reject((1, 90 + number, 9000), "rejected", "no messages") for number in range(rejects)]
     totals = Totals(records=count + rejects, rows=count, rejected=rejects)
     return Prepared(laid_out, provenance, lost, totals, Unread(), 0, set=of, keys=bytearray(16 * count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,15 @@ def test_rows_are_cut_and_padded_as_the_seed_does(tmp_path: Path, reference: Any
             "line": 1,
             "byte_offset": 0,
             "tokens": len(ids) - 3,
+            "tokens_in_all": len(ids),
             "trained_tokens": trained,
             "truncated": True,
+            "turns": 1,
+            **dict.fromkeys(("tools", "reasoning", "forged", "other_context"), False),
+            "record_key": int.from_bytes(
+                blake2b(Path(source).read_bytes()[:-1], digest_size=8).digest(), "little", signed=True
+            ),
+            "group": "",
         }
     ]
 
