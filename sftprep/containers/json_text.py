@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from sftprep.containers.compressed import read_chunks
-from sftprep.containers.record import MAX_RECORD, Index, Range, Record, Selection, Start, oversized
+from sftprep.containers.record import MAX_RECORD, THE_END, Index, Range, Record, Selection, Start, oversized
 from sftprep.errors import InputError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -106,7 +106,7 @@ def range_chunks(path: str, place: Range) -> Iterator[bytes]:
     for chunk in chunks:
         length -= len(chunk)
         yield chunk
-    if length:
+    if length and place.stop != THE_END:
         raise InputError(f"{path}: changed since it was planned; {length} bytes are missing at its end")
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sftprep.checksum import Count
 
 MAX_RECORD = 64 << 20  # bytes
+THE_END = 2**63 - 1  # where a Range stops whose end is not known
 # Keys of a record that are its conversation, of one form or another.
 SAYING_KEYS = frozenset(
     [

@@ -18,8 +18,8 @@ from sftprep.checksum import Count, Hash
 from sftprep.containers.compressed import CHUNK, codec_of, read_chunks
 from sftprep.containers.files import Source
 from sftprep.containers.first_bytes import check_file
-from sftprep.containers.kinds import kind_of_file, kind_of_range
-from sftprep.containers.record import Index, Range, Record, Selection
+from sftprep.containers.kinds import LINES, kind_of_file, kind_of_range
+from sftprep.containers.record import THE_END, Index, Range, Record, Selection
 from sftprep.errors import InputError
 from sftprep.stores.kinds import store_of
 
@@ -160,6 +160,20 @@ def read_records(split: Split, sources: Sequence[Source], selection: Selection =
     Raises InputError if a file is damaged or no longer what was planned.
     """
     return islice(_all_records(split, sources, selection), split.records)
+
+
+def records_from(
+    source: Source, number: int = 0, selection: Selection = _ANY, place: tuple[int, int] = (0, 1)
+) -> Iterator[Record]:
+    """The records of a source as far as they are asked for, from the start, or from where a line begins: for looking at a few,
+    before the source is read through. number: the source's index. place: (byte offset, line), used where records are lines.
+
+    Raises InputError as `index_source` does, for what it comes to.
+    """
+    check_file(source.path)
+    kind = kind_of_file(source.path, selection)
+    start, line = place if kind is LINES and place[1] > 1 else (0, 1)  # before the first there may be a byte order mark
+    return kind.records(source.path, Range(number, start, THE_END, line), selection)
 
 
 def first_records(
