@@ -28,7 +28,7 @@ from sftprep.layouts.kinds import layout
 from sftprep.layouts.types import Rows
 from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
-from sftprep.records.conversation import Conversation, parse_conversation
+from sftprep.records.conversation import Conversation, group_in, parse_conversation
 from sftprep.records.said import KINDS, LeftOut, in_words
 from sftprep.records.traits import Traits, traits_of
 from sftprep.sets.contents import near_key
@@ -197,10 +197,13 @@ class Preparer:
             try:
                 conversation = parse_conversation(record.data, self._reading, record.place, unread)
                 key = blake2b(record.data, digest_size=8).digest()
+                if self._config.by is not None and record.group is None:
+                    record = record._replace(group=conversation.group)
                 if len(record.data) >= _LONG:
                     records[index] = record = record._replace(data=b"")
                 read.append(_Read(record, (conversation,), key))
             except ConversationError as error:
+                record = record._replace(group=group_in(record, self._config.by))
                 rejects.append(self._reject(record, str(error)))
         return read, rejects
 
@@ -222,7 +225,7 @@ class Preparer:
     def _reject(self, record: Record, reason: str) -> Reject:
         if self._config.on_error == "stop":
             raise ConversationError(f"{self._where(record)}: {reason}")
-        return Reject(record.place, "rejected", reason)
+        return Reject(record.place, "rejected", reason, group=record.group)
 
     def _dropped(self, record: Record, conversation: Conversation, masked: Masked, index: int) -> Reject:
         """Why nothing of a conversation would be trained."""
@@ -236,7 +239,7 @@ class Preparer:
             reason = "no message to train on: none of a trained role, or all of weight 0"
         else:
             reason = "the chat template prints nothing of what would be trained"
-        return Reject(record.place, "dropped", reason)
+        return Reject(record.place, "dropped", reason, group=record.group)
 
     def _where(self, record: Record) -> str:
         return f"{self._names[record.source]}:{record.line}"
@@ -269,7 +272,7 @@ def _provenance(
         forged=masked.found.forged[kept],
         other_context=masked.found.other_context[kept] + others > 0,
         record_key=np.frombuffer(b"".join(each.key for each in read), "<i8")[own],
-        group=np.full(len(kept), "", object),
+        group=np.array([each.record.group or "" for each in read], object)[own],
     )
 
 

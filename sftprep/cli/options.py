@@ -114,6 +114,11 @@ _READING = (
         metavar="NAME=ROLE",
         help=f"What a name of a role means, in any case: {', '.join(ROLES)}, or {CALLING}; may be repeated.",
     ),
+    _option(
+        "by",
+        "Key of a record beside its conversation, such as source: stats are of each of its values, too.",
+        metavar="KEY",
+    ),
     _option("keep_calls_apart", "Leave a turn of calls of tools apart from the assistant's turn that it follows."),
 )
 build_options = _options(
