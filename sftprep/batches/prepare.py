@@ -230,16 +230,17 @@ class Preparer:
     def _dropped(self, record: Record, conversation: Conversation, masked: Masked, index: int) -> Reject:
         """Why nothing of a conversation would be trained."""
         length = self._config.max_length
-        start, stop = masked.batch.offsets[index : index + 2]
+        start, stop = masked.batch.offsets[index : index + 2].tolist()
+        tokens = stop - start if stop - start > length else None
         if isinstance(masked.mask, ScanRule):
             reason = f"no answer is found by its header in the first {length:,} tokens"
         elif masked.mask[start + 1 : stop].any():
             reason = f"prompt longer than {length:,} tokens, so that nothing of the answer is left"
         elif not weights_of(conversation, self._config).any():
-            reason = "no message to train on: none of a trained role, or all of weight 0"
+            reason, tokens = "no message to train on: none of a trained role, or all of weight 0", None
         else:
-            reason = "the chat template prints nothing of what would be trained"
-        return Reject(record.place, "dropped", reason, group=record.group)
+            reason, tokens = "the chat template prints nothing of what would be trained", None
+        return Reject(record.place, "dropped", reason, group=record.group, tokens_in_all=tokens)
 
     def _where(self, record: Record) -> str:
         return f"{self._names[record.source]}:{record.line}"

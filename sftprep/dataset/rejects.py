@@ -1,4 +1,4 @@
-"""Why records are in no shard, counted."""
+"""Which records are in no shard, and why: read back, and counted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -14,6 +15,23 @@ from sftprep.dataset.safe_open import open_file
 from sftprep.errors import DatasetError
 
 _NUMBER = re.compile(r"\d[\d,]*")
+_NEEDED, _OPTIONAL = ("source", "line", "kind", "reason"), ("group", "tokens_in_all")
+_KINDS = (str, int, str, str, str | None, int | None)
+
+
+class RejectLine(NamedTuple):
+    """A record that is in no shard, as rejects.jsonl says it."""
+
+    source: str  # name of the input
+    line: int
+    kind: str  # of REJECT_KINDS
+    reason: str
+    group: str | None  # by the key of --by, where that is known
+    tokens_in_all: int | None  # where it is dropped for being longer than a row
+
+    def counted(self) -> ReasonCount:
+        """As the first of its reason."""
+        return ReasonCount(self.kind, self.reason, 1, f"{self.source}:{self.line}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +57,19 @@ def counted(found: Iterable[ReasonCount]) -> list[ReasonCount]:
 
 def count_reasons(path: Path) -> list[ReasonCount]:
     """What the file says, the commonest reason first. Raises DatasetError where it is missing or says something else."""
-    return counted(_listed(path))
+    return counted(each.counted() for each in read_rejects(path))
 
 
-def _listed(path: Path) -> Iterator[ReasonCount]:
+def read_rejects(path: Path) -> Iterator[RejectLine]:
+    """Every line. Raises DatasetError where the file is missing or says something else."""
     with open_file(path) as lines:
         for number, line in enumerate(lines, 1):
             try:
                 reject = orjson.loads(line)
-                kind, reason, place = reject["kind"], reject["reason"], f"{reject['source']}:{reject['line']}"
-                _NUMBER.sub("0", reason)
-            except (ValueError, TypeError, KeyError):
-                raise DatasetError(f"{path}: line {number} is no reject") from None
-            yield ReasonCount(kind, reason, 1, place)
+                read = RejectLine(*(reject[name] for name in _NEEDED), *(reject.get(name) for name in _OPTIONAL))
+                right = all(isinstance(value, kind) for value, kind in zip(read, _KINDS, strict=True))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                right = False
+            if not right:
+                raise DatasetError(f"{path}: line {number} is no reject")
+            yield read
