@@ -13,7 +13,9 @@ import orjson
 
 from sftprep.dataset.safe_open import open_file
 from sftprep.errors import DatasetError
+from sftprep.unread import OTHERS
 
+MOST_REASONS = 1000  # that are told apart
 _NUMBER = re.compile(r"\d[\d,]*")
 _NEEDED, _OPTIONAL = ("source", "line", "kind", "reason"), ("group", "tokens_in_all")
 _KINDS = (str, int, str, str, str | None, int | None)
@@ -44,15 +46,33 @@ class ReasonCount:
     first: str  # file:line of the first of them
 
 
+class Reasons:
+    """Reasons, added up: of each kind and reason there is one. Those that differ in numbers only are one."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, str], ReasonCount] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, found: ReasonCount) -> None:
+        """Add one more. Of very many reasons the first MOST_REASONS are told apart."""
+        key = found.kind, _NUMBER.sub("0", found.reason)
+        if key not in self._first and len(self._first) >= MOST_REASONS:
+            found = replace(found, reason=OTHERS)
+            key = found.kind, OTHERS
+        self._first.setdefault(key, found)
+        self._counts[key] += found.count
+
+    def ordered(self) -> list[ReasonCount]:
+        """The commonest first."""
+        return [replace(self._first[key], count=count) for key, count in self._counts.most_common()]
+
+
 def counted(found: Iterable[ReasonCount]) -> list[ReasonCount]:
-    """The same, of each kind and reason one, the commonest first. Reasons that differ in numbers only are one."""
-    first: dict[tuple[str, str], ReasonCount] = {}
-    counts: Counter[tuple[str, str]] = Counter()
+    """The same, of each kind and reason one, the commonest first."""
+    reasons = Reasons()
     for each in found:
-        key = each.kind, _NUMBER.sub("0", each.reason)
-        first.setdefault(key, each)
-        counts[key] += each.count
-    return [replace(first[key], count=count) for key, count in counts.most_common()]
+        reasons.add(each)
+    return reasons.ordered()
 
 
 def count_reasons(path: Path) -> list[ReasonCount]:

@@ -14,11 +14,12 @@ from sftprep.config import BuildConfig
 from sftprep.containers.files import find_sources
 from sftprep.containers.splits import read_records
 from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
-from sftprep.dataset.origins import OTHERS, Origins, Provenance, read_origins
+from sftprep.dataset.origins import Origins, Provenance, read_origins
 from sftprep.dataset.receipt import shard_file
 from sftprep.dataset.verify import Problem
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.plan import Plan, make_plan
+from sftprep.unread import OTHERS
 
 Origin = tuple[str, int]  # a record's source and byte offset
 SAMPLED_SHARDS = 16

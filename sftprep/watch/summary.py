@@ -14,6 +14,7 @@ from sftprep.containers.files import PassedOver
 from sftprep.dataset.manifest import REJECTS, Manifest
 from sftprep.dataset.receipt import REJECT_KINDS
 from sftprep.dataset.rejects import ReasonCount, count_reasons
+from sftprep.statistics.advice import LEFT_OUT
 from sftprep.visible import visible
 from sftprep.watch.progress import MEGA, BuildProgress, QuietConsole
 
@@ -21,19 +22,6 @@ _FORGED = {
     "split": "in message text, kept as plain text",
     "reject": "in message text, and are rejected for it",
     "allow": "in message text, which become control tokens",
-}
-
-
-LEFT_OUT = {  # `records.said.KINDS`, each with the rest of a sentence that begins with a number
-    "reasoning": "messages whose reasoning is not in the text",
-    "tool_calls": "messages with a call of a tool that is not in the text",
-    "tool_results": "results of tools that are not in the text",
-    "tools": "conversations whose list of tools is not in the text",
-    "system": "system messages that are not in the text",
-    "developer": "developer messages that are not in the text",
-    "user": "user messages that are not in the text",
-    "assistant": "assistant messages whose content is not in the text",
-    "names": "messages whose name is not in the text",
 }
 
 
