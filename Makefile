@@ -9,20 +9,20 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
 INSTALL_SFTPREP = $(INSTALL) --no-build-isolation --editable
 
-.PHONY: demo test test-newest check bench faults fuzz strace clean
+.PHONY: demo test test-newest check bench faults fuzz machine clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
 	$(BIN)/sftprep demo -o demo
 
-test: $(VENV)/.dev strace
+test: $(VENV)/.dev machine
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-newest:
 	rm -rf .venv-newest
 	$(MAKE) test VENV=.venv-newest CONSTRAINTS=/dev/null
 
-check: $(VENV)/.dev strace
+check: $(VENV)/.dev machine
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -31,7 +31,7 @@ check: $(VENV)/.dev strace
 bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/bench.py
 
-faults: $(VENV)/.dev strace
+faults: $(VENV)/.dev machine
 	SFTPREP_FAULTS=full $(BIN)/python -m pytest tests/whole/test_faults.py -n auto --dist loadfile
 
 fuzz: $(VENV)/.dev
@@ -48,14 +48,15 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(INSTALL_SFTPREP) ".[dev,torch,peers]"
 	touch $@
 
-# the fault tests use strace: the one thing that is ever installed outside this folder, and only by root
-APT := apt-get update -qq && apt-get install -y -qq strace >/dev/null
-strace:
-	@if command -v strace >/dev/null; then :; \
+# the fault tests use strace and those of the report page Chromium: all that is ever installed outside this folder, and only by root
+MISSING = $(strip $(foreach each,strace chromium,$(if $(shell command -v $(each)),,$(each))))
+APT = apt-get update -qq && apt-get install -y -qq --no-install-recommends $(MISSING) >/dev/null
+machine:
+	@if [ -z "$(MISSING)" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "The fault tests need strace, so this is run, which installs it on the machine: $(APT)"; \
-		{ $(APT); } || echo "strace cannot be installed: the fault tests that use it are skipped"; \
-	else echo "strace is not installed: the fault tests that use it are skipped"; fi
+		echo "Some tests need $(MISSING), so this is run, which installs that on the machine: $(APT)"; \
+		{ $(APT); } || echo "$(MISSING) cannot be installed: the tests that use it are skipped"; \
+	else echo "not installed: $(MISSING); the tests that use it are skipped"; fi
 
 clean:
 	rm -rf .venv .venv-newest demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ import click
 
 from sftprep.cli.options import FOLDER, json_option, quiet_option, show_log, template_config, template_options
 from sftprep.exports.kinds import EXPORTS
+from sftprep.visible import visible
 
 
 @click.command()
@@ -37,6 +38,29 @@ def stats(folder: Path, as_json: bool) -> None:
     from sftprep.look.stats import show_stats
 
     show_stats(folder, as_json=as_json)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="File of the page.",
+)
+@click.option(
+    "-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text, if it is not found by itself."
+)
+@click.option("--no-text", is_flag=True, help="Leave out of the page what messages say: numbers and lengths only.")
+def report(folder: Path, output: Path, tokenizer: str | None, no_text: bool) -> None:
+    """Make a page of a dataset: numbers, what was lost and why, telling conversations in colour. It needs no network."""
+    show_log()
+    from sftprep.pages.report import write_report
+
+    write_report(folder, output, tokenizer, text=not no_text)
+    click.echo(visible(f"{output}: open it in a browser"))
 
 
 @click.command()
@@ -88,4 +112,4 @@ def template(color: bool | None, as_json: bool, **options: Any) -> None:
     show_template(config, color, as_json=as_json, resolving=resolving)
 
 
-LOOKING = (inspect, stats, verify, export, template)
+LOOKING = (inspect, stats, report, verify, export, template)
