@@ -139,12 +139,14 @@ class ByteTiler:
             at, seen = at + own.size, int(counted[-1])
         return starts, stops, tiled
 
-    def spell(self, ids: npt.NDArray[np.int64]) -> bytes | None:
-        """The bytes of ids, which may be anything, in one; None where they have none that are known."""
+    def spell(self, ids: npt.NDArray[np.int64]) -> tuple[bytes, IntArray] | None:
+        """The bytes of (T,) ids, which may be anything, and (T + 1,) where those of each begin, and the end; None where some
+        have none that are known."""
         inside = (ids >= 0) & (ids < len(self._lengths))
         if not inside.all() or (self._lengths[ids] == _UNKNOWN).any():
             return None
-        return self._spelled(ids)[0].tobytes()
+        data, _, stops = self._spelled(ids)
+        return data.tobytes(), np.append(0, stops)
 
     def _spelled(self, ids: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], IntArray, IntArray]:
         """The bytes of tokens, one after another, and where those of each begin and end."""

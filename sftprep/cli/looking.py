@@ -8,25 +8,9 @@ from typing import Any
 
 import click
 
-from sftprep.cli.options import FOLDER, json_option, quiet_option, show_log, template_config, template_options
+from sftprep.cli.inspecting import inspect
+from sftprep.cli.options import FOLDER, json_option, quiet_option, template_config, template_options
 from sftprep.exports.kinds import EXPORTS
-
-
-@click.command()
-@click.argument("folder", type=FOLDER)
-@click.argument("rows", type=int, nargs=-1)
-@click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
-@click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
-@click.option("--set", "of", default="train", show_default=True, help="The set that the rows are of.")
-@click.option("--force", is_flag=True, help="Show text by a tokenizer other than the one the dataset was built with.")
-def inspect(
-    folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, of: str, force: bool
-) -> None:
-    """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
-    show_log()
-    from sftprep.look.rows import show_rows
-
-    show_rows(folder, rows, tokenizer, color, force=force, of=of)
 
 
 @click.command()

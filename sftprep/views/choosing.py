@@ -20,6 +20,7 @@ from sftprep.views.conversations import OpenSet, RowConversation, Shard, has_row
 from sftprep.views.spelling import Spelling
 
 FIRST_ROWS, FIRST_FOUND = 3, 10  # that are shown where nothing is asked for; of those that are looked for
+_READ = 128  # conversations that are looked into together
 _ROWS = re.compile(r"(-?\d{1,18})(?:-(-?\d{1,18}))?")
 _PLACE = re.compile(r"(.+):(\d{1,18})", re.DOTALL)
 
@@ -73,7 +74,7 @@ def choose(opened: OpenSet, choice: Choice, decode: Spelling | None = None) -> I
 
     Raises ConfigError for rows and files that are not there, and for text that is looked for without a tokenizer.
     """
-    choice = _checked(opened, choice)
+    choice = checked(opened, choice)
     if choice.grep is not None and decode is None:
         raise ConfigError("--grep looks for text: give the tokenizer with -t")
     return islice(_chosen(opened, choice, decode), choice.most)
@@ -91,8 +92,9 @@ def why_none(opened: OpenSet, choice: Choice) -> str:
     return "no conversation is like that" if opened.rows else f"{opened.folder} {has_rows(0)}"
 
 
-def _checked(opened: OpenSet, choice: Choice) -> Choice:
-    """With rows counted from the start. Raises ConfigError."""
+def checked(opened: OpenSet, choice: Choice) -> Choice:
+    """The choice with rows counted from the start, and the first ones where nothing is asked for. Raises ConfigError for rows
+    and files that are not there."""
     rows = []
     for stretch in choice.rows:
         first, last = (row + opened.rows if row < 0 else row for row in stretch)
@@ -134,7 +136,7 @@ def _in_rows(
         shard = opened.shard(index)
         rows = shard.segments[:, 0] + shard.first_row
         fits = np.flatnonzero(_fits(shard, choice) & (rows >= first) & (rows <= last))
-        yield from ((index, segment) for segment in fits.tolist() if _holds(shard, segment, choice, decode))
+        yield from ((index, segment) for segment in _holding(shard, fits.tolist(), choice, decode))
 
 
 def _fits(shard: Shard, choice: Choice) -> npt.NDArray[np.bool_]:
@@ -154,8 +156,14 @@ def _fits(shard: Shard, choice: Choice) -> npt.NDArray[np.bool_]:
     return fits
 
 
-def _holds(shard: Shard, segment: int, choice: Choice, decode: Spelling | None) -> bool:
-    return choice.grep is None or decode is None or decode.holds(shard.ids(segment), choice.grep)
+def _holding(shard: Shard, segments: list[int], choice: Choice, decode: Spelling | None) -> Iterator[int]:
+    """Those of the segments that hold the text that is looked for, some read at a time."""
+    if choice.grep is None or decode is None:
+        yield from segments
+        return
+    for at in range(0, len(segments), _READ):
+        some = segments[at : at + _READ]
+        yield from (some[index] for index in decode.holding([shard.ids(each) for each in some], choice.grep))
 
 
 def _best(opened: OpenSet, choice: Choice, decode: Spelling | None) -> list[tuple[int, int]]:

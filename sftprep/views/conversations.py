@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class OpenSet:
 class Shard:
     """One shard's arrays, mapped, and its provenance.
 
-    first_row: of the set. segments: (S, 3) int64, row of the shard, start, length. origins: (S,) arrays, where each came from.
+    first_row: of the set. segments: (S, 3) int64, row of the shard, start, length.
     """
 
     def __init__(self, dataset: Path, manifest: Manifest, entry: ShardEntry, first_row: int = 0) -> None:
@@ -114,8 +114,13 @@ class Shard:
         self.segments = np.asarray(segments)
         if any(wrong.any() for wrong in layout(manifest.layout).wrong_segments(self.segments, manifest.width).values()):
             raise DatasetError(f"{dataset / entry.name}.segments.npy: segments that lie outside the rows")
-        path = dataset / entry.provenance
-        self.origins: Origins = read_origins(path, manifest.files[path.name].bytes, len(segments))
+        self._provenance = dataset / entry.provenance
+        self._provenance_size = manifest.files[entry.provenance].bytes
+
+    @cached_property
+    def origins(self) -> Origins:
+        """(S,) arrays, where each segment came from; read when they are first asked for."""
+        return read_origins(self._provenance, self._provenance_size, len(self.segments))
 
     def segments_in(self, row: int) -> range:
         """The segments of a row, which is counted over the set."""

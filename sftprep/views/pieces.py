@@ -79,3 +79,17 @@ def pieces(ids: Sequence[int], decode: Decode | None) -> Iterator[tuple[int, str
             text = text if None in data else in_bytes(b"".join(filter(None, data)))
         yield start, text or "".join(f"[{token}]" for token in group)
         before, start = group, stop
+
+
+def spelled(ids: Sequence[int], decode: Decode) -> list[tuple[str, bytes | None]]:
+    """(T,) text of each of (T,) ids. Of tokens that share a character the first has it, and each its own bytes; b"" where these
+    are not known."""
+    starts, texts = zip(*pieces(ids, decode), strict=True) if ids else ((), ())
+    found: list[tuple[str, bytes | None]] = []
+    for start, stop, text in zip(starts, [*starts[1:], len(ids)], texts, strict=True):
+        if stop == start + 1:
+            found.append((text, None))
+            continue
+        spell = decode.bytes_of if isinstance(decode, Spelling) else lambda _: None
+        found += [("" if at else text, spell(token) or b"") for at, token in enumerate(ids[start:stop])]
+    return found

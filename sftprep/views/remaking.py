@@ -43,10 +43,10 @@ class Maker:
         self.exact = ExactWay(config, self.toolbox)
         self._preparer = Preparer(config, self.toolbox, [source.name for source in sources], check_every=_NEVER)
 
-    def records(self) -> Iterator[Record]:
-        """Those of all sources, as far as they are asked for. Raises InputError for what it comes to."""
-        for number, source in enumerate(self.sources):
-            yield from records_from(source, number, self.config.selection)
+    def records(self, numbers: Sequence[int] | None = None) -> Iterator[Record]:
+        """Those of all sources, or of some, as far as they are asked for. Raises InputError for what it comes to."""
+        for number in range(len(self.sources)) if numbers is None else numbers:
+            yield from records_from(self.sources[number], number, self.config.selection)
 
     def rows(self, records: Iterable[Record]) -> Iterator[RowConversation | Reject]:
         """What comes of records, in their order: rows, counted from 0, and a reject for each record that gives none."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sftprep.characters.tiling import ByteTiler, bytes_of_name
-from sftprep.tokens.resolve import ResolvedTokenizer
+if TYPE_CHECKING:  # what is seldom needed is imported then: a row should be there at once
+    from sftprep.characters.tiling import ByteTiler
+    from sftprep.tokens.resolve import ResolvedTokenizer
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # a token of one byte, in vocabularies that are not of bytes
 _SPACE = "\u2581"  # stands for a blank there
@@ -45,19 +46,29 @@ class Spelling:
         if name is None:
             return None
         if self._is_byte_level:
+            from sftprep.characters.tiling import bytes_of_name
+
             return bytes_of_name(name)
         found = _BYTE.fullmatch(name)
         return bytes.fromhex(found[1]) if found else str(name).replace(_SPACE, " ").encode()
 
-    def holds(self, ids: npt.NDArray[np.int64], text: str) -> bool:
-        """Whether the text of (T,) ids has another text in it."""
-        if self._tiler is not None and (data := self._tiler.spell(ids)) is not None:
-            return text.encode("utf-8", "surrogatepass") in data
-        return text in self(ids.tolist())
+    def holding(self, conversations: Sequence[npt.NDArray[np.int64]], text: str) -> list[int]:
+        """The indices of those whose text has another text in it. conversations: (T,) ids of each."""
+        stops = np.cumsum([0, *map(len, conversations)])
+        spelled = self._tiler.spell(np.concatenate([np.zeros(0, np.int64), *conversations])) if self._tiler else None
+        if spelled is None:
+            return [index for index, ids in enumerate(conversations) if text in self(ids.tolist())]
+        data, places = spelled
+        wanted, bounds = text.encode("utf-8", "surrogatepass"), places[stops].tolist()
+        if wanted not in data:
+            return []
+        return [index for index in range(len(conversations)) if data.find(wanted, *bounds[index : index + 2]) >= 0]
 
     @cached_property
     def _tiler(self) -> ByteTiler | None:
         """Spells some hundred times as fast as a decoder decodes; made when it is first needed, which takes 0.1 s."""
+        from sftprep.characters.tiling import ByteTiler
+
         return ByteTiler.of(self._resolved)
 
 
