@@ -26,7 +26,7 @@ from sftprep.visible import visible
 
 if TYPE_CHECKING:
     from sftprep.config import BuildConfig
-    from sftprep.views.why import Reasons
+    from sftprep.remaking.reasons import Reasons
 
 _MOST_REJECTS = 5  # that are shown
 
@@ -106,7 +106,7 @@ def _as_json(shown: RowConversation, decode: Spelling | None) -> str:
         "line": shown.line,
         "truncated": shown.truncated,
         "ids": shown.ids.tolist(),
-        "mask": shown.targets.tolist(),
+        "mask": (shown.trained.astype(int) if shown.weights is None else shown.weights).tolist(),
     }
     return json.dumps(facts if decode is None else facts | {"text": decode(facts["ids"])})
 
@@ -140,8 +140,8 @@ def _asked(opened: OpenSet, shown: RowConversation, inputs: tuple[str, ...], man
     """What tells why, once it is asked."""
 
     def reasons() -> Reasons:
-        from sftprep.views.remaking import maker_of, record_of
-        from sftprep.views.why import Reasons
+        from sftprep.remaking.maker import maker_of, record_of
+        from sftprep.remaking.reasons import Reasons
 
         manifest = opened.manifest
         tokenizer = manner.tokenizer or remembered_places(manifest.fingerprint).get("tokenizer")
@@ -208,28 +208,25 @@ def _cells(shown: RowConversation, at: int, decode: Spelling | None) -> tuple[st
     return x, y
 
 
-def _facts(facts: dict[str, Any], cells: tuple[str, str], doubt: str | None) -> Any:
+def _facts(facts: dict[str, Any], cells: tuple[str, str], doubt: str | None) -> Text:
     """A line for each fact."""
-    from rich.table import Table
-
-    trained = f"yes, with weight {facts['mask']:g}" if facts["mask"] not in (0, 1) else "yes" if facts["mask"] else "no"
+    weight = facts["mask"]
     message = facts.get("message")
     lines = {
         "position": str(facts["position"]),
         "token (X)": f"{facts['x']}  {isolated(cells[0])}",
         "target (Y)": f"{facts['y']}  {isolated(cells[1])}",
-        "trained": trained,
+        "trained": "no" if not weight else "yes" if weight == 1 else f"yes, with weight {weight:g}",
         "message": "" if message is None else f"{message}, of the {facts['role']} (counted from 0)",
         "why": facts.get("why", ""),
+        "but" if "why" in facts else "why not": visible(doubt or ""),
     }
-    table = Table.grid(padding=(0, 2))
+    text = Text()
     for name, value in lines.items():
         if value:
-            style = (TRAINED_STYLES if facts["mask"] else PROMPT_STYLES)[0] if name == "target (Y)" else ""
-            table.add_row(Text(name, "dim"), Text(value, style))
-    if doubt:
-        table.add_row(Text("but" if "why" in facts else "why", "dim"), Text(visible(doubt), "yellow"))
-    return table
+            style = (TRAINED_STYLES if weight else PROMPT_STYLES)[0] if name == "target (Y)" else ""
+            text.append(f"{name:<12}", "dim").append(f"{value}\n", "yellow" if value == visible(doubt or "") else style)
+    return text
 
 
 # --- before a build -----------------------------------------------------------------------------------------------
@@ -239,10 +236,10 @@ def preview_rows(config: BuildConfig, choice: Choice, position: int | None, mann
     position: print why the target there is trained or not, instead. Raises SftprepError of every kind.
     """
     from sftprep.containers.files import find_sources
-    from sftprep.views.previewing import Preview
+    from sftprep.remaking.preview import Preview
 
     preview = Preview(config, find_sources(config.inputs).sources)
-    decode = Spelling(preview.maker.resolved)
+    decode = Spelling(preview.maker.toolbox.resolved)
     if position is None:
         show_conversations(preview.rows(choice, decode), manner, decode)
     else:

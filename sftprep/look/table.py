@@ -58,7 +58,7 @@ def cell_of(token: tuple[str, bytes | None]) -> str:
     """The text of a token in one line, every character seen: ↵ ends a line, · is a blank, ⟨e2 98⟩ are bytes."""
     text, data = token
     said = _BLANK.sub(lambda found: "·" if found[0] == " " else found[0], visible(text.replace("\n", "↵")))
-    if said and unicodedata.category(said[0]) in ("Mn", "Me", "Mc"):
+    if said and (unicodedata.category(said[0]) in ("Mn", "Me", "Mc", "Cf")):  # it would join what stands before it
         said = f"◌{said}"
     own = [] if data is None else [f"⟨{data.hex(' ')}⟩" if data else "⟨…⟩"]
     return " ".join([*filter(None, [said]), *own])

@@ -9,7 +9,7 @@ from pathlib import Path
 from sftprep.batches.exact_way import ExactWay
 from sftprep.batches.prepare import Preparer
 from sftprep.batches.templates import template_text
-from sftprep.batches.toolbox import load, tokenizer_of
+from sftprep.batches.toolbox import Toolbox, load, tokenizer_of
 from sftprep.config import BuildConfig
 from sftprep.containers.files import Source, find_sources
 from sftprep.containers.record import Record
@@ -29,19 +29,20 @@ _FEW = 16  # records of the first batch: one row is soon there
 
 
 class Maker:
-    """Makes rows as a build with these options does. Loading takes as long as a small build.
+    """Makes rows as a build does. config: its options, with the day that the template sees; toolbox: what it loads."""
 
-    config: with the day that the template sees. Raises SftprepError where tokenizer, template or options are at fault.
-    """
+    def __init__(self, config: BuildConfig, toolbox: Toolbox, sources: Sequence[Source]) -> None:
+        self.config, self.toolbox, self.sources = config, toolbox, sources
+        self.exact = ExactWay(config, toolbox)
+        self._preparer = Preparer(config, toolbox, [source.name for source in sources], check_every=_NEVER)
 
-    def __init__(self, config: BuildConfig, sources: Sequence[Source]) -> None:
+    @classmethod
+    def open(cls, config: BuildConfig, sources: Sequence[Source]) -> Maker:
+        """Load what a build with these options does. Raises SftprepError where tokenizer, template or options are at fault."""
         tokenizer = tokenizer_of(config)
         resolved = tokenizer.resolved
-        self.config = config = dated(config, template_text(config, resolved))
-        self.toolbox = load(config, tokenizer, control_tokens_of(config, resolved))
-        self.sources, self.resolved = sources, resolved
-        self.exact = ExactWay(config, self.toolbox)
-        self._preparer = Preparer(config, self.toolbox, [source.name for source in sources], check_every=_NEVER)
+        config = dated(config, template_text(config, resolved))
+        return cls(config, load(config, tokenizer, control_tokens_of(config, resolved)), sources)
 
     def records(self, numbers: Sequence[int] | None = None) -> Iterator[Record]:
         """Those of all sources, or of some, as far as they are asked for. Raises InputError for what it comes to."""
@@ -82,7 +83,7 @@ def maker_of(manifest: Manifest, dataset: Path, tokenizer: str, inputs: Sequence
     """What makes the rows of a dataset anew. inputs: where they lie; none: where they lay when it was built.
 
     Raises InputError where they are not there, DatasetError where the dataset's options are not what this version writes, and as
-    Maker.
+    `Maker.open`.
     """
     known = remembered_places(manifest.fingerprint)
     given = list(inputs) or [*known.get("inputs", ()), *known.get("validation_input", ())]
@@ -92,7 +93,7 @@ def maker_of(manifest: Manifest, dataset: Path, tokenizer: str, inputs: Sequence
         config = BuildConfig(inputs=(), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
     except (ConfigError, TypeError) as error:  # of other options than there are
         raise DatasetError(f"{dataset / MANIFEST}: 'config' is not what this version writes") from error
-    return Maker(config, find_sources(given).sources)
+    return Maker.open(config, find_sources(given).sources)
 
 
 def record_of(maker: Maker, shown: RowConversation) -> Record:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sftprep.records.conversation import Conversation
+from sftprep.remaking.maker import Maker
 from sftprep.template.served import last_turn, without
 from sftprep.template.turns import Rendering, Span, shared_length
-from sftprep.views.remaking import Maker
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from sftprep.batches.exact_way import weights_of
 from sftprep.containers.record import Record
 from sftprep.errors import ConversationError
 from sftprep.records.conversation import Conversation, read_record
+from sftprep.remaking.maker import Maker
+from sftprep.remaking.printed import Printed, Stretch, print_example
 from sftprep.template.turns import NOT_BLANK, Span
 from sftprep.views.conversations import RowConversation
-from sftprep.views.printed import Printed, Stretch, print_example
-from sftprep.views.remaking import Maker
 
 _SAYS = {  # in words, by kind of what is said
     "reasoning": "reasoning",
@@ -107,7 +107,10 @@ class Reasons:
         return str(self._example.messages[message]["role"])
 
     def _message_at(self, at: int) -> int | None:
-        """The message that a character was printed for."""
+        """The message that says a character, or that it was printed for."""
+        said = self._said_at(at)
+        if said is not None and said.message >= 0:
+            return said.message
         turn = bisect_right(self._turns, at) - 1
         if turn >= 0 and at < self._printed.turns[turn].stop:
             return self._printed.turns[turn].message
@@ -130,7 +133,11 @@ class Reasons:
             what = "header" if own and at < own[0].start else self._what(at)
             return self._at(at, "untrained", f"{what}; {self._untrained(message)}", message)
         if not own:
-            return self._at(at, "silent", "the chat template prints nothing of what the message says", message)
+            said = message in self._printed.rendering.silent
+            what = (
+                "the chat template prints nothing of what the message says" if said else "nothing is left to be written"
+            )
+            return self._at(at, "silent", what, message)
         if at < own[0].start:
             return self._at(at, "header", "header of the turn: given by the generation prompt", message)
         if at >= own[-1].stop:
@@ -150,7 +157,7 @@ class Reasons:
         if is_end and not self._config.train_end_of_turn:
             return self._at(at, "end left out", f"{what}, left out by --no-train-end-of-turn", span.message)
         if weight != 1:
-            what += f", with weight {weight:g} by {self._switches[span.message] or 'its switch'}"
+            what += f", with weight {weight:g} by its switch {self._switches[span.message]}"
         return self._at(at, "end" if is_end else "content", what, span.message)
 
     def _across(self, at: int, stop: int, span: Span) -> Why:
@@ -163,17 +170,19 @@ class Reasons:
 
     def _what(self, at: int) -> str:
         """What a character is, of a message."""
-        kind = self._said_at(at)
-        return "text of the chat template" if kind is None else _SAYS.get(kind, "content")
+        said = self._said_at(at)
+        return "text of the chat template" if said is None else _SAYS.get(said.kind, "content")
 
-    def _said_at(self, at: int) -> str | None:
+    def _said_at(self, at: int) -> Stretch | None:
+        """What is said there."""
         said = self._printed.said
         part = bisect_right(said, at, key=_start) - 1
-        return said[part].kind if part >= 0 and at < said[part].stop else None
+        return said[part] if part >= 0 and at < said[part].stop else None
 
     def _between(self, at: int) -> Why:
-        if self._said_at(at) == "tools":
-            return Why("tools", "list of tools, which is part of the prompt")
+        said = self._said_at(at)
+        if said is not None:
+            return Why("tools", f"{_SAYS.get(said.kind, 'value')}, which is part of the prompt")
         if not self._printed.turns:
             return Why("template", "text of the chat template, or of a message that is not trained")
         if at < self._printed.turns[0].start:

@@ -11,18 +11,18 @@ from sftprep.containers.files import Source
 from sftprep.containers.record import Record
 from sftprep.dataset.receipt import Reject
 from sftprep.errors import ConfigError
+from sftprep.remaking.maker import Maker, record_of
+from sftprep.remaking.reasons import Reasons
 from sftprep.views.choosing import FIRST_ROWS, Choice, is_file, place_named
 from sftprep.views.conversations import RowConversation
-from sftprep.views.remaking import Maker, record_of
 from sftprep.views.spelling import Spelling
-from sftprep.views.why import Reasons
 
 
 class Preview:
     """The rows that a build would write. rejects: of records that were come to on the way, and give none."""
 
     def __init__(self, config: BuildConfig, sources: Sequence[Source]) -> None:
-        self.maker = Maker(config, sources)
+        self.maker = Maker.open(config, sources)
         self.rejects: list[Reject] = []
 
     def rows(self, choice: Choice, decode: Spelling) -> Iterator[RowConversation]:
@@ -72,11 +72,11 @@ class Preview:
         seen = -1
         for made in found:
             seen = made.row
-            if last is not None and made.row > last:
-                return
             named = not choice.rows or any(first <= made.row <= stop for first, stop in choice.rows)
             if named and _is_like(made, choice, decode):
                 yield made
+            if seen == last:
+                return
         if last is not None and choice.rows and seen < last:
             raise ConfigError(f"row {last}: the inputs give {f'rows 0 to {seen}' if seen >= 0 else 'no rows'}")
 
