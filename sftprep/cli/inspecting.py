@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sftprep.cli.options import FOLDER, build_config, build_options, json_option, show_log
+from sftprep.cli.options import FOLDER, build_config, build_options, show_log
 from sftprep.config import BuildConfig
 
 _OWN = {"inputs", "tokenizer", "seed"}  # options of a build that are said in other words here
@@ -55,7 +55,7 @@ def _of_a_build(command: Any) -> Any:
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
 @click.option("--pager/--no-pager", default=True, help="On a terminal, show it in $PAGER, or in less.")
 @click.option("--force", is_flag=True, help="Show text by a tokenizer other than the one the dataset was built with.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, one for each conversation.")
 @click.option(
     "--input",
     "inputs",

@@ -13,7 +13,7 @@ import click
 from rich.text import Text
 
 from sftprep.dataset.manifest import Manifest
-from sftprep.errors import ConfigError, SftprepError
+from sftprep.errors import ConfigError, InputError, SftprepError, TokenizerError
 from sftprep.look.pager import Screen, note
 from sftprep.look.rows import BRACKETS, PROMPT_STYLES, TRAINED_STYLES, header, isolated, render_row
 from sftprep.look.table import cell_of, render_table
@@ -147,7 +147,11 @@ def _asked(opened: OpenSet, shown: RowConversation, inputs: tuple[str, ...], man
         tokenizer = manner.tokenizer or remembered_places(manifest.fingerprint).get("tokenizer")
         if tokenizer is None:
             raise ConfigError("where the tokenizer lies is not known on this machine; -t NAME says it")
-        maker = maker_of(manifest, opened.folder, tokenizer, inputs)
+        try:
+            maker = maker_of(manifest, opened.folder, tokenizer, inputs)
+        except (InputError, TokenizerError) as error:
+            option = "--input FILE" if isinstance(error, InputError) else "-t NAME"
+            raise InputError(f"{error}; {option} says where it lies now") from error
         home = next((each.set for each in manifest.inputs if each.name == shown.source), "train")
         return Reasons(maker, shown, record_of(maker, shown), home)
 
@@ -194,7 +198,7 @@ def _show_position(
         click.echo(json.dumps(facts | {"doubt": doubt}))
         return
     screen = Screen(manner.color, pager=False)
-    screen.show([header(shown), _facts(facts, _cells(shown, at, decode), doubt)])
+    screen.show([header(shown).append_text(_facts(facts, _cells(shown, at, decode), doubt))])
 
 
 def _cells(shown: RowConversation, at: int, decode: Spelling | None) -> tuple[str, str]:

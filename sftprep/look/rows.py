@@ -70,7 +70,7 @@ def header(shown: RowConversation) -> Text:
         *([f"conversation {shown.number + 1} of {shown.of}, from position {shown.start}"] if shown.of > 1 else []),
         *([shown.shard] if shown.shard else []),
         isolated(visible(f"{shown.source}:{shown.line}")),
-        f"{tokens} tokens" + (" (truncated)" if shown.truncated else ""),
+        f"{tokens} of {shown.tokens_in_all} tokens (truncated)" if shown.truncated else f"{tokens} tokens",
         f"{trained} trained ({trained / max(tokens, 1):.0%})",
     ]
     if shown.trained_pads:
@@ -106,7 +106,7 @@ def _joined(parts: Iterable[_Part]) -> Text:
     text = Text()
     for cut, stretch in groupby(parts, lambda part: part.apart or part.text == "\n"):
         some = list(stretch)
-        isolate = not cut and any(_RIGHT_TO_LEFT.search(part.text) for part in some)
+        isolate = not cut and any(_RIGHT_TO_LEFT.search(visible(part.text)) for part in some)
         text.append(_ISOLATE[0] if isolate else "")
         for part in some:
             if part.text == LEFT_OUT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sftprep.jobs.plan import control_tokens_of, dated
 from sftprep.records.conversation import Conversation
 from sftprep.stores.places import remembered_places
 from sftprep.views.choosing import is_file
-from sftprep.views.conversations import RowConversation, take_out
+from sftprep.views.conversations import PLACE, RowConversation, take_out
 
 _NEVER = 1 << 62  # of so many records one would be looked at both ways
 _FEW = 16  # records of the first batch: one row is soon there
@@ -66,7 +67,7 @@ class Maker:
         ]
         before, example = (-1, -1), 0
         for segment in range(len(rows.segments)):
-            place = {name: getattr(origins, name)[segment] for name in ("line", "byte_offset", "truncated")}
+            place = {name: getattr(origins, name)[segment] for name in PLACE}
             place["source"] = self.sources[origins.source[segment]].name
             here = int(origins.source[segment]), int(origins.line[segment])
             example, before = example + 1 if here == before else 0, here
@@ -88,7 +89,7 @@ def maker_of(manifest: Manifest, dataset: Path, tokenizer: str, inputs: Sequence
     known = remembered_places(manifest.fingerprint)
     given = list(inputs) or [*known.get("inputs", ()), *known.get("validation_input", ())]
     if not given:
-        raise InputError("where the inputs lie is not known on this machine; --input FILE says it")
+        raise InputError("where the inputs lay is not known on this machine")
     try:
         config = BuildConfig(inputs=(), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
     except (ConfigError, TypeError) as error:  # of other options than there are
@@ -102,11 +103,12 @@ def record_of(maker: Maker, shown: RowConversation) -> Record:
     alike = named or [source for source in maker.sources if is_file(Path(source.path).as_posix(), shown.source)]
     chosen = alike or list(maker.sources)
     if len(chosen) != 1:
-        raise InputError(f"{shown.source} is not among the inputs given; --input FILE says where it lies")
-    selection = maker.config.selection
-    for record in records_from(chosen[0], 0, selection, (shown.byte_offset, shown.line)):
-        if record.offset == shown.byte_offset:
-            return record
-        if record.offset > shown.byte_offset:
-            break
+        raise InputError(f"{shown.source} is not among the inputs; --input FILE says where it lies now")
+    place = shown.byte_offset, shown.line
+    with suppress(InputError):  # where no line begins there
+        for record in records_from(chosen[0], 0, maker.config.selection, place):
+            if record.offset == shown.byte_offset:
+                return record
+            if record.offset > shown.byte_offset:
+                break
     raise InputError(f"{chosen[0].path}: no record begins at byte {shown.byte_offset:,}, line {shown.line:,}, any more")

@@ -42,17 +42,17 @@ class Why:
 
 
 class Reasons:
-    """The reasons for all targets of one conversation of a row.
+    """The reasons for all targets of one conversation of a row. shown: that one. printed: as its record is printed again.
 
     Raises ConversationError where its record does not give these tokens any more.
     """
 
     def __init__(self, maker: Maker, shown: RowConversation, record: Record, home: str = "train") -> None:
-        self._config, self._shown = maker.config, shown
+        self._config, self.shown = maker.config, shown
         self._whole, examples = maker.examples(record, home)
-        self._example, self._printed = self._find(maker, examples)
+        self._example, self.printed = self._find(maker, examples)
         self._weights = weights_of(self._example, self._config)
-        self._turns = [each.start for each in self._printed.turns]
+        self._turns = [each.start for each in self.printed.turns]
         self._switches = _switches(record, maker, len(self._whole.messages))
 
     def _find(self, maker: Maker, examples: Sequence[Conversation]) -> tuple[Conversation, Printed]:
@@ -60,15 +60,15 @@ class Reasons:
         alike = []
         for example in examples:
             printed = print_example(maker, example)
-            ids = self._shown.ids
+            ids = self.shown.ids
             if len(ids) <= len(printed.ids) and np.array_equal(ids, printed.ids[: len(ids)]):
                 alike.append((example, printed))
         if not alike:
             raise ConversationError(
-                f"{self._shown.source}:{self._shown.line} gives other tokens now than the row has: input, tokenizer or chat "
+                f"{self.shown.source}:{self.shown.line} gives other tokens now than the row has: input, tokenizer or chat "
                 "template are not those of the build any more"
             )
-        trained = set(np.flatnonzero(self._shown.trained).tolist())
+        trained = set(np.flatnonzero(self.shown.trained).tolist())
         return max(alike, key=lambda pair: len(trained & self._trained_tokens(*pair)))
 
     def _trained_tokens(self, example: Conversation, printed: Printed) -> set[int]:
@@ -80,16 +80,16 @@ class Reasons:
 
     def of(self, position: int) -> Why:
         """Why the target at a position of the row is trained or not."""
-        if not self._shown.start <= position < self._shown.stop:
+        if not self.shown.start <= position < self.shown.stop:
             return Why("padding", "padding: the conversation has ended")
-        token = position - self._shown.start + 1
-        at, stop = int(self._printed.starts[token]), int(self._printed.stops[token])
+        token = position - self.shown.start + 1
+        at, stop = int(self.printed.starts[token]), int(self.printed.stops[token])
         kind = self._config.mask_kind
-        trained = bool(self._shown.trained[token])
+        trained = bool(self.shown.trained[token])
         if kind.spans == "turns":
             why = self._by_turns(at, stop)
         elif kind.spans == "blocks":
-            inside = any(span.start < max(stop, at + 1) and at < span.stop for span in self._printed.rendering.spans)
+            inside = any(span.start < max(stop, at + 1) and at < span.stop for span in self.printed.rendering.spans)
             rule = "block" if inside else "outside"
             words = "inside a {% generation %} block" if inside else "outside of all {% generation %} blocks"
             why = self._at(at, rule, words)
@@ -112,12 +112,12 @@ class Reasons:
         if said is not None and said.message >= 0:
             return said.message
         turn = bisect_right(self._turns, at) - 1
-        if turn >= 0 and at < self._printed.turns[turn].stop:
-            return self._printed.turns[turn].message
-        return len(self._example.messages) - 1 if at in self._printed.prompted else None
+        if turn >= 0 and at < self.printed.turns[turn].stop:
+            return self.printed.turns[turn].message
+        return len(self._example.messages) - 1 if at in self.printed.prompted else None
 
     def _by_turns(self, at: int, stop: int) -> Why:
-        spans = self._printed.rendering.spans
+        spans = self.printed.rendering.spans
         inside = next((span for span in spans if span.start <= at < span.stop), None)
         if inside is not None:
             return self._inside(at, inside)
@@ -133,7 +133,7 @@ class Reasons:
             what = "header" if own and at < own[0].start else self._what(at)
             return self._at(at, "untrained", f"{what}; {self._untrained(message)}", message)
         if not own:
-            said = message in self._printed.rendering.silent
+            said = message in self.printed.rendering.silent
             what = (
                 "the chat template prints nothing of what the message says" if said else "nothing is left to be written"
             )
@@ -148,7 +148,7 @@ class Reasons:
 
     def _inside(self, at: int, span: Span) -> Why:
         """Of a character that the message's author has to produce."""
-        end = next((start for start, stop in self._printed.rendering.controls if stop == span.stop), None)
+        end = next((start for start, stop in self.printed.rendering.controls if stop == span.stop), None)
         is_end = end is not None and at >= max(end, span.start)
         what = "end-of-turn token" if is_end else self._what(at)
         weight = self._weights[span.message]
@@ -162,7 +162,7 @@ class Reasons:
 
     def _across(self, at: int, stop: int, span: Span) -> Why:
         """Of a token that begins in a header and reaches into the answer."""
-        text = self._printed.rendering.text
+        text = self.printed.rendering.text
         if not NOT_BLANK.search(text, at, span.start) and NOT_BLANK.search(text, span.start, min(stop, span.stop)):
             words = "the answer's first word, in one token with the header's white space"
             return self._at(at, "first word", words, span.message)
@@ -175,7 +175,7 @@ class Reasons:
 
     def _said_at(self, at: int) -> Stretch | None:
         """What is said there."""
-        said = self._printed.said
+        said = self.printed.said
         part = bisect_right(said, at, key=_start) - 1
         return said[part] if part >= 0 and at < said[part].stop else None
 
@@ -183,11 +183,11 @@ class Reasons:
         said = self._said_at(at)
         if said is not None:
             return Why("tools", f"{_SAYS.get(said.kind, 'value')}, which is part of the prompt")
-        if not self._printed.turns:
+        if not self.printed.turns:
             return Why("template", "text of the chat template, or of a message that is not trained")
-        if at < self._printed.turns[0].start:
+        if at < self.printed.turns[0].start:
             return Why("template", "text of the chat template before the first message")
-        if at >= self._printed.turns[-1].stop:
+        if at >= self.printed.turns[-1].stop:
             return Why("template", "text of the chat template behind the last message")
         return Why("template", "text of the chat template between messages")
 

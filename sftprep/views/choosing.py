@@ -185,7 +185,7 @@ def _best(opened: OpenSet, choice: Choice, decode: Spelling | None) -> list[tupl
                 for begin, end in stretches
                 for _, segment in _in_rows(opened, choice, decode, max(begin, first), min(end, last))
             }
-            lengths = -shard.origins["tokens"].astype(np.float64)
+            lengths = -shard.origins["tokens_in_all"].astype(np.float64)
             ranked = draws if choice.longest is None else lengths
             keys = ((float(ranked[segment]), segment) for segment in own)
         found = sorted([*found, *((key, index, segment) for key, segment in keys)])[:most]

@@ -17,6 +17,7 @@ from sftprep.dataset.safe_open import open_array
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.layouts.kinds import layout
 
+PLACE = ("source", "line", "byte_offset", "truncated", "tokens_in_all")  # what is taken over of provenance
 _MOST_OPEN = 16  # shards whose provenance is held
 
 
@@ -38,6 +39,7 @@ class RowConversation:
     of: int = 1  # how many there are
     byte_offset: int = 0  # of its record in the input
     example: int = 0  # of those that its record gives, from 0, as they lie in the shard
+    tokens_in_all: int = 0  # before any were cut off
     width: int = 0  # pairs of the whole row
     pairs: Any = field(default=None, compare=False, repr=False)  # X, Y and mask of the whole row, (width,) each
 
@@ -132,7 +134,7 @@ class Shard:
 
     def conversation(self, segment: int) -> RowConversation:
         """What lies in a segment."""
-        places = {name: self.origins[name][segment] for name in ("source", "line", "byte_offset", "truncated")}
+        places = {name: self.origins[name][segment] for name in PLACE}
         arrays = self._x, self._y, self._mask
         return take_out(arrays, self.segments, segment, self.first_row, self.name, self._example(segment), places)
 
@@ -174,6 +176,7 @@ def take_out(
         number=segment - others.start,
         of=len(others),
         byte_offset=int(place["byte_offset"]),
+        tokens_in_all=int(place["tokens_in_all"]),
         example=example,
         width=mask.shape[1],
         pairs=(x[row], y[row], mask[row]),
