@@ -10,8 +10,8 @@ from typing import Any
 
 from breeds import Breed
 from published_templates import TODAY
-from small_tokenizer import special, train
 from small_tokenizer import resolve as resolve_small
+from small_tokenizer import special, train
 
 from sftprep.batches.templates import Templates
 from sftprep.batches.toolbox import Toolbox
@@ -63,6 +63,4 @@ def told(reasons: Reasons) -> list[tuple[str, str, int | None]]:
         assert why.agrees, (position, why)
         begin, end = int(printed.starts[position + 1]), int(printed.stops[position + 1])
         found.append((printed.rendering.text[begin:end], why.rule, why.message))
-    return [
-        ("".join(text for text, *_ in some), *key) for key, some in groupby(found, lambda each: (each[1], each[2]))
-    ]
+    return [("".join(text for text, *_ in some), *key) for key, some in groupby(found, lambda each: (each[1], each[2]))]

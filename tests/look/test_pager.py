@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,29 +20,23 @@ PRINT = "from rich.text import Text; from sftprep.look.pager import Screen; n = 
 
 def on_a_terminal(*, pager: bool = True, **environment: str) -> str:
     """What a terminal gets of two texts and a legend."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update({"TERM": "xterm-256color", "PAGER": "cat", **environment})
-        os.execv(sys.executable, [sys.executable, "-c", PRINT.format(pager=pager)])
+    ours, terminal = pty.openpty()
+    named = {"TERM": "xterm-256color", "PAGER": "cat", "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    command = [sys.executable, "-c", PRINT.format(pager=pager)]
+    subprocess.run(command, stdin=terminal, stdout=terminal, env=os.environ | named, check=True)
+    os.close(terminal)
     seen = b""
-    while True:
-        try:
-            part = os.read(terminal, 4096)
-        except OSError:  # the child has gone
-            break
-        if not part:
-            break
-        seen += part
-    os.waitpid(child, 0)
+    with suppress(OSError):  # there is no more
+        while part := os.read(ours, 4096):
+            seen += part
+    os.close(ours)
     return seen.decode().replace("\r\n", "\n")
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PYTHONPATH", "NO_COLOR", "FORCE_COLOR", "LESS"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "FORCE_COLOR", "LESS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_a_pipe_gets_text_as_it_is_and_no_legend(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +50,8 @@ def test_colours_that_are_asked_for_come_with_a_legend(
     monkeypatch.setenv("TERM", "xterm-256color")
     assert Screen(True).show([Text("one\n", "bold")], LEGEND) == 1
     output = capsys.readouterr().out
-    assert "\x1b[1mone" in output and "legend" in output
+    assert "\x1b[1mone" in output
+    assert "legend" in output
     Screen(True).show([], LEGEND)
     assert capsys.readouterr().out == "", "a legend of nothing"
 
@@ -65,7 +62,8 @@ def test_a_terminal_gets_a_pager_with_colours_and_a_legend(tmp_path: Path) -> No
     upper.chmod(0o755)
     seen = on_a_terminal(PAGER=str(upper))
     assert seen.startswith("paged\n")
-    assert "\x1b[1mone" in seen and seen.endswith("legend\n\n2\n")
+    assert "\x1b[1mone" in seen
+    assert seen.endswith("legend\n\n2\n")
 
 
 def test_no_pager_where_none_is_wanted() -> None:
@@ -79,4 +77,5 @@ def test_no_color_is_obeyed_on_a_terminal() -> None:
 def test_notes_stand_beside_the_output(capsys: pytest.CaptureFixture[str]) -> None:
     note("a\x1b[31mb\n")
     output = capsys.readouterr()
-    assert output.out == "" and output.err == "a\\x1b[31mb\\n\n"
+    assert output.out == ""
+    assert output.err == "a\\x1b[31mb\\n\n"

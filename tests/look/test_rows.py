@@ -202,9 +202,7 @@ def test_trained_pads_are_counted_though_pads_are_hidden(dataset: Path) -> None:
     manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
     rewrite(dataset, manifest, "shard-00000.mask.npy", npy(np.array([[True, True, True, False]])))
 
-    assert shown(dataset, 0) == [
-        "row 0 · shard-00000 · a.jsonl:2 · 2 tokens · 1 trained (50%) · and 2 pads\na b\n"
-    ]
+    assert shown(dataset, 0) == ["row 0 · shard-00000 · a.jsonl:2 · 2 tokens · 1 trained (50%) · and 2 pads\na b\n"]
 
 
 def test_a_hostile_file_name_is_escaped(dataset: Path) -> None:
@@ -229,7 +227,8 @@ def test_what_runs_from_right_to_left_is_isolated_line_by_line_and_apart_from_co
 def test_isolates_are_ours_and_end_where_they_begin(text: str) -> None:
     for line in render_tokens([0], [True], lambda ids: text if ids else "").plain.split("\n"):
         assert re.fullmatch("([^\u2068\u2069]|\u2068[^\u2068\u2069]+\u2069)*", line), line
-        assert "\u202e" not in line and "\x1b" not in line
+        assert "\u202e" not in line
+        assert "\x1b" not in line
 
 
 def test_a_header_is_not_reordered_by_a_file_name(dataset: Path) -> None:
@@ -241,7 +240,10 @@ def test_a_header_is_not_reordered_by_a_file_name(dataset: Path) -> None:
 
 def test_several_conversations_of_a_row_each_say_where_they_lie() -> None:
     arrays = np.array([[1, 2, 5, 1, 5, 0]]), np.array([[2, 5, 6, 5, 6, 0]]), np.array([[0, 1, 1, 0, 1, 0]]) > 0
-    segments, place = np.array([[0, 0, 2], [0, 3, 2]]), {"source": "a", "line": 1, "byte_offset": 0, "truncated": False, "tokens_in_all": 3}
+    segments, place = (
+        np.array([[0, 0, 2], [0, 3, 2]]),
+        {"source": "a", "line": 1, "byte_offset": 0, "truncated": False, "tokens_in_all": 3},
+    )
     both = [take_out(arrays, segments, segment, 7, "shard-00000", 0, place) for segment in (0, 1)]
 
     assert [render_row(each, letters, brackets=True).plain for each in both] == [

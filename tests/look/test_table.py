@@ -89,7 +89,9 @@ def test_a_cell_is_one_line_in_which_every_character_is_seen(token: str, cell: s
 @given(st.lists(st.text(st.characters(exclude_categories=["Cn"]), max_size=60), min_size=2, max_size=6))
 def test_nothing_that_controls_a_terminal_gets_through_and_columns_stay(texts: list[str]) -> None:
     """Whatever tokens say: a line each, of the same width but for the mask's; isolates are ours."""
-    table = render_table(row(list(range(1, len(texts) + 1)), [0] * len(texts)), lambda ids: "".join(texts[i - 1] for i in ids))
+    table = render_table(
+        row(list(range(1, len(texts) + 1)), [0] * len(texts)), lambda ids: "".join(texts[i - 1] for i in ids)
+    )
 
     shown = table.plain.split("\n")
     assert len(shown) == len(texts) + 2  # a header, names, a pair less than texts, the end

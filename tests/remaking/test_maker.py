@@ -51,7 +51,8 @@ def test_rows_and_rejects_are_those_of_the_build(folder: Path) -> None:
         assert (one.row, one.source, one.line, one.byte_offset, one.truncated, one.example) == (
             (other.row, other.source, other.line, other.byte_offset, other.truncated, other.example)
         )
-        assert one.tokens_in_all == other.tokens_in_all and one.width == other.width
+        assert one.tokens_in_all == other.tokens_in_all
+        assert one.width == other.width
         np.testing.assert_array_equal(one.ids, other.ids)
         np.testing.assert_array_equal(one.trained, other.trained)
     refused = [(each.place[1], each.kind, each.reason) for each in made if isinstance(each, Reject)]
@@ -88,7 +89,9 @@ def test_inputs_lie_where_they_lay_or_where_they_are_said_to_lie(folder: Path, t
 @pytest.mark.parametrize(
     ("config", "error"), [({"max_length": 100, "no_such": 1}, DatasetError), ({"max_length": 1}, DatasetError)]
 )
-def test_a_manifest_of_other_options_is_refused(folder: Path, config: dict[str, Any], error: type[SftprepError]) -> None:
+def test_a_manifest_of_other_options_is_refused(
+    folder: Path, config: dict[str, Any], error: type[SftprepError]
+) -> None:
     from dataclasses import replace
 
     manifest = replace(load_manifest(folder / "out"), config=config)

@@ -51,7 +51,11 @@ def test_a_row_is_the_one_that_a_build_writes(tmp_path: Path) -> None:
     of = preview(CONVERSATIONS, max_length=60)
     [made] = of.rows(Choice(rows=((40, 40),)), Spelling(of.maker.toolbox.resolved))
     [built] = choose(OpenSet(tmp_path / "out"), Choice(rows=((40, 40),)))
-    assert (made.ids.tolist(), made.trained.tolist(), made.line) == (built.ids.tolist(), built.trained.tolist(), built.line)
+    assert (made.ids.tolist(), made.trained.tolist(), made.line) == (
+        built.ids.tolist(),
+        built.trained.tolist(),
+        built.line,
+    )
 
 
 def test_a_line_gives_its_row_or_the_reason_why_not(odd: str) -> None:
@@ -83,7 +87,8 @@ def test_only_so_much_is_read_as_is_shown(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_text_and_length_are_looked_for() -> None:
     found = rows(preview(CONVERSATIONS), grep="mask", limit=2)
-    assert found[0] == (0, 1) and len(found) == 2
+    assert found[0] == (0, 1)
+    assert len(found) == 2
     assert len(rows(preview(CONVERSATIONS, max_length=50), truncated=True)) == 10
 
 
@@ -98,4 +103,10 @@ def test_what_takes_a_whole_dataset_is_refused(odd: str, asked: dict[str, object
 def test_reasons_are_there_before_a_build(odd: str) -> None:
     of = preview(odd)
     [made] = of.rows(Choice(source="odd.jsonl:3"), Spelling(of.maker.toolbox.resolved))
-    assert {of.reasons(made).of(at).rule for at in range(made.stop)} == {"untrained", "header", "content", "end", "after"}
+    assert {of.reasons(made).of(at).rule for at in range(made.stop)} == {
+        "untrained",
+        "header",
+        "content",
+        "end",
+        "after",
+    }

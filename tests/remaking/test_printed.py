@@ -20,7 +20,9 @@ THINKING = [
 ]
 
 
-def printed(tmp_path: Path, messages: list[dict[str, str]], breed: Breed = zoo.QWEN_3, **options: object) -> list[Printed]:
+def printed(
+    tmp_path: Path, messages: list[dict[str, str]], breed: Breed = zoo.QWEN_3, **options: object
+) -> list[Printed]:
     maker = maker_with(resolved_of(breed, tmp_path), **options)
     _, examples = maker.examples(record_of({"messages": messages}), "train")
     return [print_example(maker, example) for example in examples]
@@ -39,7 +41,11 @@ def test_what_is_said_stands_where_it_is_said_to_stand(contexts: str, tmp_path: 
             assert kind == ("reasoning" if "thought" in text else THINKING[message]["role"])
         for turn in each.turns:
             role = THINKING[turn.message]["role"]
-            assert text_of(each, turn).startswith(f"<|im_start|>{role}\n") or turn.start in each.prompted or role == "assistant"
+            assert (
+                text_of(each, turn).startswith(f"<|im_start|>{role}\n")
+                or turn.start in each.prompted
+                or role == "assistant"
+            )
         assert each.ids.size == each.starts.size == each.stops.size
 
 
@@ -54,9 +60,12 @@ def test_what_a_server_prints_when_it_asks_is_the_header_of_the_last_turn(tmp_pa
 
 def test_what_is_left_out_moves_what_is_behind_it(tmp_path: Path) -> None:
     """Qwen 3 prints empty thinking before the last answer."""
-    [whole] = printed(tmp_path, THINKING[2:3] + [{"role": "assistant", "content": "Second answer"}])
-    [left] = printed(tmp_path, THINKING[2:3] + [{"role": "assistant", "content": "Second answer"}], drop_empty_think=1.0)
-    assert EMPTY in whole.rendering.text and EMPTY not in left.rendering.text
+    [whole] = printed(tmp_path, [*THINKING[2:3], {"role": "assistant", "content": "Second answer"}])
+    [left] = printed(
+        tmp_path, [*THINKING[2:3], {"role": "assistant", "content": "Second answer"}], drop_empty_think=1.0
+    )
+    assert EMPTY in whole.rendering.text
+    assert EMPTY not in left.rendering.text
     for each in (whole, left):
         assert [text_of(each, part).strip() for part in each.said] == ["Second question", "Second answer"]
         assert text_of(each, each.turns[-1]).endswith("Second answer<|im_end|>\n")

@@ -35,7 +35,9 @@ def messages(*said: tuple[str, str] | dict[str, Any]) -> dict[str, Any]:
     return {"messages": [each if isinstance(each, dict) else {"role": each[0], "content": each[1]} for each in said]}
 
 
-TALK = messages(("system", "Be kind."), ("user", "Hi!"), ("assistant", "Hello."), ("user", "Bye!"), ("assistant", "Farewell."))
+TALK = messages(
+    ("system", "Be kind."), ("user", "Hi!"), ("assistant", "Hello."), ("user", "Bye!"), ("assistant", "Farewell.")
+)
 
 
 def test_talk_under_the_sample_template() -> None:
@@ -80,9 +82,12 @@ def test_reasoning_calls_and_results_of_tools() -> None:
     divided = told(reasons)
     assert "".join(part for part, *_ in divided) == text.removeprefix("<|im_start|>")
     trained = [part for part, rule, message in divided if rule == "content" and message == 1]
-    assert trained == ['<think>\nAdd them.\n</think>\n\n<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>']
+    assert trained == [
+        '<think>\nAdd them.\n</think>\n\n<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+    ]
     tools = [part for part, rule, _ in divided if rule == "tools"]
-    assert "".join(tools) in text and '"name": "add"' in "".join(tools)
+    assert "".join(tools) in text
+    assert '"name": "add"' in "".join(tools)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,11 @@ def test_switches_and_roles_say_why_a_message_is_not_trained() -> None:
         {"role": "assistant", "content": "d", "weight": 0.5},
     )
     [reasons] = reasons_of(maker_with(sample()), record)
-    words = {why.message: why.words for why in map(reasons.of, range(reasons.shown.stop)) if why.rule in ("untrained", "content")}
+    words = {
+        why.message: why.words
+        for why in map(reasons.of, range(reasons.shown.stop))
+        if why.rule in ("untrained", "content")
+    }
     assert words == {
         0: "text of the chat template; the role user is not trained (--train-on assistant)",
         1: "text of the chat template; not trained by its switch train",
@@ -137,17 +146,22 @@ def test_a_turn_that_another_example_trains(tmp_path: Path) -> None:
         {"role": "assistant", "content": "A2", "reasoning_content": "R2"},
     ]
     first, second = reasons_of(maker, {"messages": thinking})
-    assert "R1" in dict((rule, part) for part, rule, message in told(first) if message == 1)["content"]
+    assert "R1" in {rule: part for part, rule, message in told(first) if message == 1}["content"]
     divided = told(second)
     assert {(rule, message) for _, rule, message in divided if message == 1} == {("untrained", 1)}
     assert any("another example of the record" in second.of(at).words for at in range(second.shown.stop))
-    assert "".join(part for part, rule, message in divided if (rule, message) == ("header", 3)) == "<|im_start|>assistant\n"
+    assert (
+        "".join(part for part, rule, message in divided if (rule, message) == ("header", 3))
+        == "<|im_start|>assistant\n"
+    )
 
 
 def test_the_first_word_behind_a_header_that_ends_with_a_blank(tmp_path: Path) -> None:
     source = "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>{{ m.content }}\n{% else %}Assistant: {{ m.content }}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
     breed = Breed(source, {"eos_token": "<|im_end|>"}, ("<|im_start|>", "<|im_end|>"))
-    [reasons] = reasons_of(maker_with(resolved_of(breed, tmp_path)), messages(("user", "Well"), ("assistant", "the fox")))
+    [reasons] = reasons_of(
+        maker_with(resolved_of(breed, tmp_path)), messages(("user", "Well"), ("assistant", "the fox"))
+    )
     assert (" the", "first word", 1) in [(part, rule, message) for part, rule, message in told(reasons)]
 
 
@@ -204,7 +218,9 @@ def test_published_templates_as_the_oracle_tells_them(shared_data: Path, tmp_pat
                 for at in range(row.start, row.stop):
                     why, begin = reasons.of(at), int(reasons.printed.starts[at + 1])
                     assert why.agrees, (template.name, kind, why)
-                    owners = {m for m, places in tells.places.items() for start, stop in places if start <= begin < stop}
+                    owners = {
+                        m for m, places in tells.places.items() for start, stop in places if start <= begin < stop
+                    }
                     turns = {turn.message for turn in tells.turns if turn.free <= begin < turn.blank}
                     if same and owners | turns:
                         compared += 1

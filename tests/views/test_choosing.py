@@ -127,8 +127,11 @@ def test_draws_depend_on_the_seed_alone(opened: OpenSet, count: int, seed: int) 
 
 
 def test_draws_are_fair_and_may_be_of_some_only(opened: OpenSet) -> None:
-    counts = np.bincount([row for seed in range(300) for row in rows(opened, random=5, seed=seed)], minlength=opened.rows)
-    assert counts.min() > 3 and counts.max() < 60
+    counts = np.bincount(
+        [row for seed in range(300) for row in rows(opened, random=5, seed=seed)], minlength=opened.rows
+    )
+    assert counts.min() > 3
+    assert counts.max() < 60
     truncated = rows(opened, truncated=True, limit=1000)
     assert set(rows(opened, random=3, truncated=True, seed=1)) < set(truncated)
     assert set(rows(opened, random=3, rows=((4, 9),))) < set(range(4, 10))

@@ -18,7 +18,8 @@ SPELLING = Spelling(resolve_tokenizer(str(TOKENIZER)))
 
 def words() -> Spelling:
     """Of a tokenizer that is not of bytes, but has tokens of one."""
-    tokenizer = Tokenizer(models.WordLevel({"▁one": 0, "two": 1, "<0xE2>": 2, "<0x98>": 3, "<0x83>": 4, "?": 5}, unk_token="?"))  # noqa: S106 - a token, but no password
+    vocabulary = {"▁one": 0, "two": 1, "<0xE2>": 2, "<0x98>": 3, "<0x83>": 4, "?": 5}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))  # noqa: S106 - a token, but no password
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
     nothing = {"chat_templates": {}, "special_tokens": {}, "added_tokens": (), "bos_id": None, "eos_id": None}
     more = {"pad_id": 0, "size": 6, "versions": {}, "hostile_texts": "", "hostile_ids": "", "sha256": ""}
@@ -33,7 +34,8 @@ def test_bytes_of_tokens_are_those_of_the_text(text: str) -> None:
 
 
 def test_added_tokens_are_known_and_unknown_ids_have_no_bytes() -> None:
-    assert SPELLING.bytes_of(3992) == b"<|im_start|>" and SPELLING.is_added(3992)
+    assert SPELLING.bytes_of(3992) == b"<|im_start|>"
+    assert SPELLING.is_added(3992)
     assert not SPELLING.is_added(30)
     assert [SPELLING.bytes_of(token) for token in (10**6, 2**40, -1)] == [None] * 3
 
