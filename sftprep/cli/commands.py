@@ -170,11 +170,12 @@ def demo(output: Path) -> None:
 
     tokenizer = begin_tokenizer(str(TOKENIZER), trust_remote_code=False, fast=True)
     from sftprep.config import BuildConfig
-    from sftprep.look.rows import show_rows
+    from sftprep.look.inspect import Manner, show_rows
+    from sftprep.views.choosing import Choice
     from sftprep.watch.build import watched_build
 
     watched_build(BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512), output, tokenizer=tokenizer)
-    show_rows(output, (), str(TOKENIZER), None)
+    show_rows(output, Choice(), Manner(tokenizer=str(TOKENIZER), pager=False))
 
 
 @main.command()

@@ -8,26 +8,10 @@ from typing import Any
 
 import click
 
-from sftprep.cli.options import FOLDER, json_option, quiet_option, show_log, template_config, template_options
+from sftprep.cli.inspecting import inspect
+from sftprep.cli.options import FOLDER, json_option, quiet_option, template_config, template_options
 from sftprep.exports.kinds import EXPORTS
 from sftprep.visible import visible
-
-
-@click.command()
-@click.argument("folder", type=FOLDER)
-@click.argument("rows", type=int, nargs=-1)
-@click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
-@click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
-@click.option("--set", "of", default="train", show_default=True, help="The set that the rows are of.")
-@click.option("--force", is_flag=True, help="Show text by a tokenizer other than the one the dataset was built with.")
-def inspect(
-    folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, of: str, force: bool
-) -> None:
-    """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
-    show_log()
-    from sftprep.look.rows import show_rows
-
-    show_rows(folder, rows, tokenizer, color, force=force, of=of)
 
 
 @click.command()
@@ -55,11 +39,11 @@ def stats(folder: Path, as_json: bool) -> None:
 )
 @click.option("--no-text", is_flag=True, help="Leave out of the page what messages say: numbers and lengths only.")
 def report(folder: Path, output: Path, tokenizer: str | None, no_text: bool) -> None:
-    """Make a page of a dataset: numbers, what was lost and why, telling conversations in colour. It needs no network."""
-    show_log()
+    """Make a page of a dataset for a browser: numbers, what was lost and why, telling conversations in colour."""
     from sftprep.pages.report import write_report
 
-    write_report(folder, output, tokenizer, text=not no_text)
+    if why := write_report(folder, output, tokenizer, text=not no_text):
+        click.secho(visible(why), dim=True, err=True)
     click.echo(visible(f"{output}: open it in a browser"))
 
 

@@ -25,25 +25,28 @@ from sftprep.pages.shown import shown_conversation
 from sftprep.pages.telling import TAGS, Chooser
 from sftprep.statistics.gather import statistics_of
 from sftprep.views.conversations import OpenSet
-from sftprep.views.pieces import Decode, open_decoder
+from sftprep.views.pieces import Decode, find_decoder, open_decoder
 from sftprep.visible import visible
 
 _LONGEST_OPTION = 200  # characters
 
 
-def write_report(folder: Path, path: Path, tokenizer: str | None, *, text: bool = True) -> None:
-    """Write the page of the dataset in `folder` to the file `path`, whole or not at all.
+def write_report(folder: Path, path: Path, tokenizer: str | None, *, text: bool = True) -> str | None:
+    """Write the page of the dataset in `folder` to the file `path`, whole or not at all; why it has ids instead of text, if it does.
 
-    tokenizer: gives ids their text; without it ids are shown. text: whether the page may hold what messages say. Raises DatasetError
+    tokenizer: gives ids their text; None: the one that the dataset was built with, where that is still found. text: whether the page may hold what messages say. Raises DatasetError
     where the dataset is damaged, TokenizerError where the tokenizer is another one, ConfigError where `path` cannot be a file.
     """
     manifest = load_manifest(folder)
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; give the name of a file")
-    decode = None
+    decode, why = None, None
     if text and tokenizer is not None:
         decode, _ = open_decoder(tokenizer, str(manifest.tokenizer.get("sha256")))
+    elif text:
+        decode, why = find_decoder(manifest)
     publish_bytes(path, _page(folder, manifest, decode, text=text).encode())
+    return why
 
 
 def _page(folder: Path, manifest: Manifest, decode: Decode | None, *, text: bool) -> str:
@@ -69,7 +72,7 @@ def _told(decode: Decode | None, *, text: bool) -> str:
     if not text:
         return "What was said is left out of this page."
     if decode is None:
-        return "No tokenizer was given, so ids are shown instead of text."
+        return "The tokenizer was not found, so ids are shown instead of text."
     return "Point to a token, or go from one to the next with the arrow keys, to see its position and id."
 
 
