@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from sftprep.cli.help import Command
 from sftprep.cli.options import FOLDER, json_option, quiet_option, show_log, template_config, template_options
 from sftprep.exports.kinds import EXPORTS
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @click.argument("rows", type=int, nargs=-1)
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
@@ -29,7 +30,7 @@ def inspect(
     show_rows(folder, rows, tokenizer, color, force=force, of=of)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @json_option
 def stats(folder: Path, as_json: bool) -> None:
@@ -39,7 +40,7 @@ def stats(folder: Path, as_json: bool) -> None:
     show_stats(folder, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @click.option("--fast", is_flag=True, help="Sizes and headers only.")
 @click.option(
@@ -61,7 +62,7 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @click.option("--to", "form", type=click.Choice([*EXPORTS]), required=True, help="Whose form.")
 @click.option("-o", "--output", type=FOLDER, required=True, help="A new folder.")
@@ -73,12 +74,13 @@ def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
     watched_export(folder, form, output, quiet=quiet)
 
 
-@click.command()
+@click.command(cls=Command)
 @template_options
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
 @json_option
 def template(color: bool | None, as_json: bool, **options: Any) -> None:
     """Show what a chat template trains, over a dozen small conversations, and what to beware of."""
+    show_log()
     config = template_config(options)
     from sftprep.tokens.resolve import Resolving
 
