@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -75,6 +75,7 @@ EXAMPLES = {  # lines for a shell, by command
 }
 
 Sections = Mapping[str, Sequence[str]]
+Row = tuple[str, str]  # what is typed, and what it means
 _OPTIONS: Mapping[str, Sections] = {"build": BUILD, "plan": BUILD}  # sections, by command
 
 
@@ -87,10 +88,7 @@ class Command(click.Command):
             with formatter.section("Examples"):
                 for line in examples:  # as they are: a line that is wrapped cannot be typed
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
-        options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
-        shown = {str(each.name): each.get_help_record(ctx) for each in options}
-        there = {name: record for name, record in shown.items() if record}
-        _write(formatter, _OPTIONS.get(str(self.name), {}), there, _REST)
+        _write(formatter, options_of(self, ctx))
 
 
 class Group(click.Group):
@@ -102,14 +100,26 @@ class Group(click.Group):
         """With the whole first sentence of each."""
         commands = {name: self.commands[name] for name in self.list_commands(ctx)}
         shown = {name: (name, each.get_short_help_str(_WHOLE)) for name, each in commands.items()}
-        _write(formatter, COMMANDS, shown, _OTHER)
+        _write(formatter, _under(COMMANDS, shown, _OTHER))
 
 
-def _write(formatter: click.HelpFormatter, sections: Sections, shown: Mapping[str, tuple[str, str]], rest: str) -> None:
-    """Two columns under each title that has something. rest: the title of what no section names."""
+def options_of(command: click.Command, ctx: click.Context) -> dict[str, list[Row]]:
+    """The options of a command with what they mean, by the title that they stand under."""
+    options = [each for each in command.get_params(ctx) if isinstance(each, click.Option)]
+    shown = {str(each.name): each.get_help_record(ctx) for each in options}
+    return _under(_OPTIONS.get(str(command.name), {}), {name: row for name, row in shown.items() if row}, _REST)
+
+
+def _under(sections: Sections, shown: Mapping[str, Row], rest: str) -> dict[str, list[Row]]:
+    """What is shown, under each title that has something. rest: the title of what no section names."""
     named = {name for names in sections.values() for name in names}
-    under: dict[str, Iterable[str]] = {**sections, rest: [name for name in shown if name not in named]}
-    for title, names in under.items():
-        if rows := [shown[name] for name in names if name in shown]:
-            with formatter.section(title):
-                formatter.write_dl(rows)
+    under = {**sections, rest: [name for name in shown if name not in named]}
+    rows = {title: [shown[name] for name in names if name in shown] for title, names in under.items()}
+    return {title: found for title, found in rows.items() if found}
+
+
+def _write(formatter: click.HelpFormatter, sections: Mapping[str, list[Row]]) -> None:
+    """In two columns."""
+    for title, rows in sections.items():
+        with formatter.section(title):
+            formatter.write_dl(rows)
