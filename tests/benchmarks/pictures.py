@@ -11,7 +11,9 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from published_templates import save_tokenizer
 from rich.console import Console
 from rich.text import Text
+from tokenizers import Tokenizer
 from trl_pairs import pairs
 
 from sftprep.config import BuildConfig
 from sftprep.jobs.build import build_dataset
-from sftprep.look.rows import render_rows
-from sftprep.views.pieces import open_decoder
+from sftprep.look.rows import HEADER_STYLE, render_tokens
+from sftprep.tokens.resolve import resolve_tokenizer
+from sftprep.views.conversations import load_rows
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 SAMPLE = Path(str(files("sftprep") / "sample"))
@@ -111,12 +115,12 @@ def _sample(folder: Path) -> tuple[list[Text], str]:
     config = BuildConfig((str(SAMPLE / "conversations.jsonl"),), str(SAMPLE / "tokenizer"), max_length=512)
     build_dataset(config, folder / "demo")
     return _texts(
-        folder / "demo", _SAMPLE_ROWS, config.tokenizer
+        folder / "demo", _SAMPLE_ROWS, config.tokenizer, headed=True
     ), f"sftprep inspect demo {' '.join(map(str, _SAMPLE_ROWS))}"
 
 
 def _rows(picture: Picture, folder: Path) -> tuple[list[Text], str]:
-    """A build of one conversation, without the line above each row."""
+    """A build of one conversation."""
     tokenizer = SAMPLE / "tokenizer"
     if picture.template:
         pair = next(each for each in pairs() if each.name == picture.template)
@@ -132,14 +136,19 @@ def _rows(picture: Picture, folder: Path) -> tuple[list[Text], str]:
         (str(folder / "chat.jsonl"),), str(tokenizer), chat_template=template, workers=1, **picture.options
     )
     manifest = build_dataset(config, folder / "out")
-    texts = _texts(folder / "out", range(manifest.totals["rows"]), str(tokenizer))
-    return [text[text.plain.index("\n") + 1 :] for text in texts], picture.title
+    return _texts(folder / "out", range(manifest.totals["rows"]), str(tokenizer)), picture.title
 
 
-def _texts(dataset: Path, rows: Any, tokenizer: str) -> list[Text]:
-    sha256 = json.loads((dataset / "manifest.json").read_bytes())["tokenizer"]["sha256"]
-    decode, _ = open_decoder(tokenizer, sha256)
-    return list(render_rows(dataset, tuple(rows), decode))
+def _texts(dataset: Path, rows: Sequence[int], tokenizer: str, *, headed: bool = False) -> list[Text]:
+    """The conversations in rows, as `sftprep inspect` colours them. headed: with a line that says which each is."""
+    library = Tokenizer.from_str(resolve_tokenizer(tokenizer).backend)
+    texts = []
+    for shown in load_rows(dataset, rows):
+        text = Text().append(f"row {shown.row} · {shown.source}:{shown.line}\n" if headed else "", HEADER_STYLE)
+        decode = partial(library.decode, skip_special_tokens=False)
+        text.append_text(render_tokens(shown.ids.tolist(), shown.trained.tolist(), decode))
+        texts.append(text if text.plain.endswith("\n") else text.append("\n"))
+    return texts
 
 
 def _drawn(texts: list[Text], title: str) -> str:
