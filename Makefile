@@ -1,4 +1,4 @@
-# make demo | test | check | bench | faults | fuzz: each sets up what it needs in .venv, in the versions of CONSTRAINTS.
+# make demo | test | check | bench | faults | fuzz | docs | release: each sets up what it needs in .venv, in the versions of CONSTRAINTS.
 # make test-newest: the tests with the newest versions of all but torch, in .venv-newest
 PYTHON ?= python3
 EXAMPLES ?= 20000
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
 INSTALL_SFTPREP = $(INSTALL) --no-build-isolation --editable
 
-.PHONY: demo test test-newest check bench faults fuzz machine clean
+.PHONY: demo test test-newest check bench faults fuzz docs release machine clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -37,6 +37,23 @@ faults: $(VENV)/.dev machine
 fuzz: $(VENV)/.dev
 	SFTPREP_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/records tests/test_exact_json.py tests/test_unread.py -n auto -k "damaged or written or odd"
 
+# the reference of commands and the site, in site/
+docs: $(VENV)/.installed
+	$(INSTALL_SFTPREP) ".[docs]"
+	PYTHONPATH=tests $(BIN)/python tests/command_pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# source and wheel, in dist/; the wheel is tried alone in a fresh environment, without torch, outside of the clone
+BARE := $(CURDIR)/.venv-bare
+release: $(VENV)/.installed
+	$(INSTALL) build
+	rm -rf dist $(BARE)
+	$(BIN)/python -m build --no-isolation
+	$(PYTHON) -m venv $(BARE)
+	$(BARE)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) dist/*.whl
+	cd $(BARE) && bin/python -I $(CURDIR)/tests/bare.py
+	@ls -l dist
+
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip hatchling editables
@@ -59,4 +76,4 @@ machine:
 	else echo "not installed: $(MISSING); the tests that use it are skipped"; fi
 
 clean:
-	rm -rf .venv .venv-newest demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-bare demo build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sftprep.cli.help import Command
 from sftprep.cli.options import FOLDER, build_config, build_options, show_log
 from sftprep.config import BuildConfig
 
@@ -33,8 +34,8 @@ def _of_a_build(command: Any) -> Any:
     return command
 
 
-@click.command(context_settings={"ignore_unknown_options": True})  # so that -1 is a row
-@click.argument("names", nargs=-1, metavar="[OUT] [ROW...]")
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True})  # so that -1 is a row
+@click.argument("names", nargs=-1, metavar="[OUT] [ROW...]", type=click.Path())
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text, if it is not found.")
 @click.option("--set", "of", default="train", show_default=True, help="The set that the rows are of.")
 @click.option("--table", is_flag=True, help="A line for each position: id, token, target, mask.")

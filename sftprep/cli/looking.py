@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from sftprep.cli.help import Command
 from sftprep.cli.inspecting import inspect
-from sftprep.cli.options import FOLDER, json_option, quiet_option, template_config, template_options
+from sftprep.cli.options import FOLDER, json_option, quiet_option, show_log, template_config, template_options
 from sftprep.exports.kinds import EXPORTS
 from sftprep.visible import visible
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @json_option
 def stats(folder: Path, as_json: bool) -> None:
@@ -24,7 +25,7 @@ def stats(folder: Path, as_json: bool) -> None:
     show_stats(folder, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @click.option(
     "-o",
@@ -47,7 +48,7 @@ def report(folder: Path, output: Path, tokenizer: str | None, no_text: bool) -> 
     click.echo(visible(f"{output}: open it in a browser"))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @click.option("--fast", is_flag=True, help="Sizes and headers only.")
 @click.option(
@@ -69,7 +70,7 @@ def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | 
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @click.option("--to", "form", type=click.Choice([*EXPORTS]), required=True, help="Whose form.")
 @click.option("-o", "--output", type=FOLDER, required=True, help="A new folder.")
@@ -81,12 +82,13 @@ def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
     watched_export(folder, form, output, quiet=quiet)
 
 
-@click.command()
+@click.command(cls=Command)
 @template_options
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
 @json_option
 def template(color: bool | None, as_json: bool, **options: Any) -> None:
     """Show what a chat template trains, over a dozen small conversations, and what to beware of."""
+    show_log()
     config = template_config(options)
     from sftprep.tokens.resolve import Resolving
 

@@ -42,6 +42,7 @@ class Manner:
     table: bool = False
     only_trained: bool = False
     as_json: bool = False
+    legend: bool = False  # always, not only where somebody looks on
 
 
 def show_rows(folder: Path, choice: Choice, manner: Manner, of: str = "train") -> None:
@@ -75,7 +76,8 @@ def show_conversations(chosen: Iterable[RowConversation], manner: Manner, decode
             count += 1
         return count
     screen = Screen(manner.color, pager=manner.pager)
-    return screen.show((_text(each, manner, decode, screen) for each in chosen), _legend(manner, plain=screen.plain))
+    texts, legend = (_text(each, manner, decode, screen) for each in chosen), _legend(manner, plain=screen.plain)
+    return screen.show(texts, legend, always=manner.legend)
 
 
 def _text(shown: RowConversation, manner: Manner, decode: Spelling | None, screen: Screen) -> Text:

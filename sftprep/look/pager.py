@@ -31,8 +31,8 @@ class Screen:
         self._is_watched = sys.stdout.isatty()
         self._pager = pager and self._is_watched
 
-    def show(self, texts: Iterable[Text], legend: Text | None = None) -> int:
-        """Print texts as they come, and a legend where somebody looks on or colours were asked for; how many texts there were.
+    def show(self, texts: Iterable[Text], legend: Text | None = None, *, always: bool = False) -> int:
+        """Print texts as they come, and a legend where somebody looks on or colours were asked for, or always; how many there were.
 
         Nobody waits for more than is looked at: with a pager they are made as far as it reads.
         """
@@ -43,7 +43,7 @@ class Screen:
             for text in texts:
                 count += 1
                 yield text
-            if legend is not None and count and (self._is_watched or self._console.is_terminal):
+            if legend is not None and count and (always or self._is_watched or self._console.is_terminal):
                 yield legend
 
         if self._pager:
