@@ -253,7 +253,7 @@ def build_config(options: dict[str, Any]) -> BuildConfig:
         values["max_length"] = options["seq_length"] + 1
     elif options["max_length"] is None:
         values["max_length"] = config.DEFAULT_MAX_LENGTH
-    values["workers"] = options["workers"] if options["workers"] is not None else _cores()
+    values["workers"] = options["workers"] if options["workers"] is not None else cores()
     return _config_of(values)
 
 
@@ -336,5 +336,6 @@ def _prompts_in(path: Path) -> list[str]:
     return prompts
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -53,7 +53,7 @@ def render_tokens(
             inside = not inside
             text.append(BRACKETS[0] if inside else BRACKETS[1])
         style = (TRAINED_STYLES if trained[start] else PROMPT_STYLES)[number % 2]
-        _append_visibly(text, piece, style)
+        append_visibly(text, piece, style)
     return text.append(BRACKETS[1]) if inside else text
 
 
@@ -104,7 +104,7 @@ def _header(shown: RowConversation) -> Text:
     return Text().append(f"{visible(' · '.join(parts))}\n", HEADER_STYLE)
 
 
-def _append_visibly(text: Text, piece: str, style: str) -> None:
+def append_visibly(text: Text, piece: str, style: str) -> None:
     """Append `piece` so that it cannot harm a terminal and its white space is seen: escapes reversed, newlines marked."""
     if piece.isspace():
         piece = piece.replace(" ", "·")
