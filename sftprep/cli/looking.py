@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sftprep.cli.options import FOLDER, cores, json_option, quiet_option, show_log, template_config, template_options
+from sftprep.cli.options import FOLDER, cores, json_option, quiet_option, template_config, template_options
 from sftprep.compare.kinds import AGAINST, MOST, Request
 from sftprep.exports.kinds import EXPORTS
 
@@ -24,7 +24,6 @@ def inspect(
     folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, of: str, force: bool
 ) -> None:
     """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
-    show_log()
     from sftprep.look.rows import show_rows
 
     show_rows(folder, rows, tokenizer, color, force=force, of=of)
@@ -52,13 +51,17 @@ def stats(folder: Path, as_json: bool) -> None:
 )
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer for --source.")
 @quiet_option
-def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | None, quiet: bool) -> None:
+@json_option
+def verify(
+    folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | None, quiet: bool, as_json: bool
+) -> None:
     """Check a dataset against its manifest and itself; name every wrong file. Exit code 1 if there is one."""
     if sources and not tokenizer:
         raise click.UsageError("--source needs --tokenizer.")
     from sftprep.watch.verify import verify_command
 
-    if not verify_command(folder, fast=fast, sources=sources, tokenizer=tokenizer, quiet=quiet):
+    said = {"quiet": quiet, "as_json": as_json}
+    if not verify_command(folder, fast=fast, sources=sources, tokenizer=tokenizer, **said):
         sys.exit(1)
 
 

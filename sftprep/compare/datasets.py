@@ -20,6 +20,7 @@ from sftprep.compare.matching import Codes, Matched, codes, match, together
 from sftprep.compare.settings import changed_options, changed_totals
 from sftprep.dataset.manifest import SETS, Manifest
 
+_OTHER_TOKENIZER = "another tokenizer: ids stand for other text, so that few conversations can be the same"
 KINDS = {
     "ids": "other ids",
     "mask": "the same ids, another mask",
@@ -65,6 +66,7 @@ def compare_datasets(a: Path, b: Path, advance: Advance = lambda count: None, fe
         len(matched.a) + len(matched.only_a) + len(matched.only_b),
         tally.equal,
         tally.found(),
+        [_OTHER_TOKENIZER] if len({str(each.tokenizer.get("sha256")) for each in manifests}) > 1 else [],
     )
 
 

@@ -27,7 +27,7 @@ class Request:
     workers: int = 1  # processes, where there is work for several
 
 
-Begin = Callable[[str, int], None]  # is told that a step begins, and how much of what `Advance` counts it takes
+Begin = Callable[[str, int, str], None]  # is told that a step begins, and how much of which unit `Advance` will count
 
 AGAINST = {  # name -> "room:function" that gets a Request, Begin and Advance
     "hf": "sftprep.compare.transformers_way:compare_with_transformers",

@@ -49,7 +49,7 @@ def compare_with_minimind(request: Request, begin: Begin, advance: Advance) -> C
         lambda text: encode(text, add_special_tokens=False).ids,
     )
     tally, looked_at = Tally(KINDS, few=request.few), 0
-    begin("asking MiniMind's loop", len(side))
+    begin("asking MiniMind's loop", len(side), "conversations")
     for part in side.parts():
         _compare(tally, side, part, rule)
         looked_at += len(part.numbers)

@@ -46,7 +46,7 @@ def inputs_again(
     manifest: Manifest,
     config: BuildConfig,
     given: Sequence[str],
-    begin: Callable[[str, int], None],
+    begin: Callable[[str, int, str], None],
     advance: Callable[[int], None],
 ) -> tuple[list[SourceInfo], list[Split]]:
     """The inputs of a dataset, hashed, and splits of them. begin, advance: are told how many bytes are hashed, and of files
@@ -56,7 +56,7 @@ def inputs_again(
     if not paths:
         raise ConfigError("where its inputs lie is not known on this machine; give them with --input")
     sources = find_sources(paths).sources
-    begin("hashing the inputs", sum(source.bytes for source in sources))
+    begin("hashing the inputs", sum(source.bytes for source in sources), "bytes")
     infos, splits = plan_splits(sources, selection=config.selection, advance=advance)
     stated = {each.name: each.sha256 for each in manifest.inputs}
     found = {each.name: each.sha256 for each in infos}

@@ -58,7 +58,7 @@ def compare_with_transformers(request: Request, begin: Begin, advance: Advance) 
     config = config_again(request.folder, side.manifest, name)
     sources, splits = inputs_again(side.manifest, config, request.inputs, begin, advance)
     wanted = _wanted(side, sources, request.limit)
-    begin("asking Transformers", len(wanted.numbers))
+    begin("asking Transformers", len(wanted.numbers), "conversations")
     with_blocks = bool(_BLOCK.search(config.chat_template or resolved.chat_template() or ""))
     open_job = partial(_Job, request, config, sources, splits, wanted, with_blocks)
     results: dict[int, Tally] = {}

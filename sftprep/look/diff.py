@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from sftprep.look.rows import BRACKETS, HEADER_STYLE, PROMPT_STYLES, TRAINED_STY
 from sftprep.stores.places import remembered_places
 from sftprep.views.pieces import Decode, open_decoder, pieces
 from sftprep.visible import visible
+from sftprep.watch.log import say
 from sftprep.watch.stated import as_json_line
 
 _DIFFERS = {"A": "bold black on color(216)", "B": "bold black on color(117)"}
@@ -145,5 +147,5 @@ def _decoders(folders: Sequence[Path], given: str | None) -> list[Decode | None]
     if given and not any(found):
         raise TokenizerError(f"{given}: neither dataset was built with this tokenizer")
     if not any(found):
-        click.echo("ids are shown: no tokenizer is found that made them; give it with -t", err=True)
+        say("ids are shown: no tokenizer is found that made them; give it with -t", level=logging.WARNING)
     return found

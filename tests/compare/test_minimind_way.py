@@ -34,7 +34,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compared(folder: Path, way: str, tokenizer: Path | None = None) -> Comparison:
     request = Request(folder, way, str(tokenizer) if tokenizer else None)
-    return compare_against(request, lambda step, total: None, lambda count: None)
+    return compare_against(request, lambda step, total, unit: None, lambda count: None)
 
 
 def seed_loop(ids: list[int], header: list[int], end: list[int], start_offset: int, end_offset: int) -> list[bool]:

@@ -19,7 +19,7 @@ def found_again(manifest: Manifest, *given: str) -> tuple[list[str], list[int]]:
     """The names of the inputs, and what was told of them."""
     told: list[int] = []
     config = config_again(Path("out"), manifest, TOKENIZER)
-    sources, splits = inputs_again(manifest, config, given, lambda step, total: told.append(total), told.append)
+    sources, splits = inputs_again(manifest, config, given, lambda step, total, unit: told.append(total), told.append)
     assert splits
     return [source.name for source in sources], told
 

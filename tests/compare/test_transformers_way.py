@@ -27,7 +27,7 @@ WITH_BLOCKS = (
 def compared(folder: Path, **more: Any) -> tuple[dict[str, int], Comparison]:
     told: list[int] = []
     request = Request(folder, "hf", **more)
-    found = compare_against(request, lambda step, total: told.append(total), lambda count: told.append(-count))
+    found = compare_against(request, lambda step, total, unit: told.append(total), lambda count: told.append(-count))
     assert sum(told) == 0  # what is begun is done
     named = {kind.name: kind.count for kind in found.kinds}
     assert found.equal + sum(named.values()) == found.conversations

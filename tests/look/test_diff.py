@@ -12,6 +12,7 @@ from sftprep.compare.datasets import compare_datasets
 from sftprep.compare.findings import Change, Comparison, Difference, Kind, Side
 from sftprep.errors import TokenizerError
 from sftprep.look.diff import show_comparison, show_comparison_as_json
+from sftprep.watch.log import show_log
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def test_colours(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_ids_where_no_tokenizer_is_found(folders: list[Path], cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_log(as_json=False)
     found = compare_datasets(folders[0], folders[1])
     show_comparison(found, folders, None, None)
     out, err = capsys.readouterr()
