@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -25,8 +26,10 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
-        with suppress(OSError):
-            click.secho(visible(self.format(record)), dim=True, err=True)
+        stream, text = sys.stderr, visible(self.format(record))
+        if stream is not None:  # not by click, which writes past the bar that is drawn on it
+            with suppress(OSError):
+                print(click.style(text, dim=True) if stream.isatty() else text, file=stream, flush=True)
 
 
 class _JsonLines(logging.Handler):
