@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sftprep.compare.examples import Examples
 from sftprep.compare.findings import FEW, Advance, Comparison, Difference, Tally, alone, first_difference, shown
+from sftprep.compare.kinds import Begin
 from sftprep.compare.matching import Codes, Matched, codes, match, together
 from sftprep.compare.settings import changed_options, changed_totals
 from sftprep.dataset.manifest import SETS, Manifest
@@ -42,10 +43,16 @@ class _Keys(NamedTuple):
     offset: npt.NDArray[np.int64]
 
 
-def compare_datasets(a: Path, b: Path, advance: Advance = lambda count: None, few: int = FEW) -> Comparison:
-    """What differs between two datasets. advance: is told how many conversations, of both together, were read.
-    few: examples of each kind. Raises DatasetError where one is none, or damaged."""
+def compare_datasets(
+    a: Path,
+    b: Path,
+    begin: Begin = lambda step, total, unit: None,
+    advance: Advance = lambda count: None,
+    few: int = FEW,
+) -> Comparison:
+    """What differs between two datasets. few: examples of each kind. Raises DatasetError where one is none, or damaged."""
     sides = Examples(a), Examples(b)
+    begin("reading both datasets", sum(map(len, sides)), "conversations")
     keys = [_keys_of(side, advance) for side in sides]
     coded = {name: codes(*(getattr(each, name) for each in keys)) for name in _Keys._fields}
     matched = match(_stages(coded))
@@ -54,8 +61,10 @@ def compare_datasets(a: Path, b: Path, advance: Advance = lambda count: None, fe
         [coded[name][0][matched.a] == coded[name][1][matched.b] for name in ("ids", "mask", "set")]
     )
     tally.equal = int(np.count_nonzero(same))
+    begin("looking at those that differ", int(np.count_nonzero(~same)), "conversations")
     for number_a, number_b in zip(matched.a[~same].tolist(), matched.b[~same].tolist(), strict=True):
         _judge(tally, *sides, number_a, number_b)
+        advance(1)
     _one_sided(tally, *sides, matched)
     manifests = [side.manifest for side in sides]
     return Comparison(

@@ -53,8 +53,8 @@ def index_source(
 ) -> tuple[SourceInfo, Index]:
     """One pass over a source: its SHA-256, its records, and where it may be cut, once in `granularity` bytes.
 
-    advance: is told how many more of its bytes on disk were hashed. Raises InputError for a file that is not what its name says, for damage (a compressed stream or a JSON array that is not
-    whole, say), and for one that changes meanwhile.
+    advance: is told how many more of its bytes on disk were hashed. Raises InputError for a file that is not what its name
+    says, for damage (a compressed stream or a JSON array that is not whole, say), and for one that changes meanwhile.
     """
     check_file(source.path)
     kind = kind_of_file(source.path, selection)

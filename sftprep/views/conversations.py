@@ -105,9 +105,7 @@ class Shard:
             for name, form in manifest.arrays(entry).items()
         )
         self.segments = np.asarray(segments)
-        if any(
-            wrong.any() for wrong in layout(manifest.layout).wrong_segments(self.segments, manifest.width).values()
-        ):
+        if any(wrong.any() for wrong in layout(manifest.layout).wrong_segments(self.segments, manifest.width).values()):
             raise DatasetError(f"{dataset / entry.name}.segments.npy: segments that lie outside the rows")
         path = dataset / entry.provenance
         self.origins: Origins = read_origins(path, manifest.files[path.name].bytes, len(segments))

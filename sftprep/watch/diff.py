@@ -7,16 +7,13 @@ from pathlib import Path
 from sftprep.compare.datasets import compare_datasets
 from sftprep.compare.findings import Comparison
 from sftprep.compare.kinds import Request, compare_against
-from sftprep.dataset.manifest import load_manifest
 from sftprep.watch.steps import Steps
 
 
 def watched_diff(a: Path, b: Path, *, few: int, quiet: bool) -> Comparison:
     """Compare two datasets. Raises as `compare_datasets`."""
-    total = sum(shard.segments for folder in (a, b) for shard in load_manifest(folder).shards)
     with Steps(quiet=quiet) as steps:
-        steps.begin("reading both datasets", total, "conversations")
-        return compare_datasets(a, b, steps.advance, few)
+        return compare_datasets(a, b, steps.begin, steps.advance, few)
 
 
 def watched_against(request: Request, *, quiet: bool) -> Comparison:

@@ -30,10 +30,10 @@ def verify_command(
     with Steps(quiet=quiet or fast) as steps:
         steps.begin("hashing", _bytes(folder))
         problems = verify_dataset(folder, fast=fast, progress=steps.advance)
-    if not problems and sources and tokenizer is not None:
-        problems = run_apart(
-            partial(verify_source, folder, sources, tokenizer), what="deriving rows anew by the chat template"
-        )
+        if not problems and sources and tokenizer is not None:
+            steps.begin("deriving a sample of rows anew", None)
+            derive = partial(verify_source, folder, sources, tokenizer)
+            problems = run_apart(derive, what="deriving rows anew by the chat template")
     if as_json:
         found = {"sound": not problems, "problems": [asdict(each) for each in problems], "hashed": not fast}
         click.echo(as_json_line(found))
