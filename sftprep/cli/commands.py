@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from shlex import quote
@@ -22,11 +23,12 @@ from sftprep.cli.options import (
     overwrite_option,
     quiet_option,
     same_as,
-    show_log,
+    verbose_option,
     work_options,
 )
 from sftprep.errors import ConfigError
 from sftprep.visible import visible
+from sftprep.watch.log import say
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -41,7 +43,7 @@ def main() -> None:
 @build_options
 @overwrite_option
 @quiet_option
-@click.option("-v", "--verbose", is_flag=True, help="Also say which keys of records and messages were not read.")
+@verbose_option
 @json_option
 @click.option("--dry-run", is_flag=True, help="Write nothing: count what would come of it, and of other lengths.")
 @click.option(
@@ -79,7 +81,7 @@ def build(
     if output is None or dry_run:
         from sftprep.watch.build import watched_dry_run
 
-        watched_dry_run(config, quiet=quiet, as_json=as_json, tokenizer=tokenizer)
+        watched_dry_run(config, quiet=quiet, verbose=verbose, as_json=as_json, tokenizer=tokenizer)
         return
     from sftprep.watch.build import watched_build
 
@@ -105,7 +107,8 @@ def init(path: Path) -> None:
 @build_options
 @overwrite_option
 @quiet_option
-def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
+@json_option
+def plan(overwrite: bool, quiet: bool, as_json: bool, output: Path, **options: Any) -> None:
     """Cut the inputs into splits and write plan.json. Then run `work` once per split, anywhere, then `commit`.
 
     With --deduplicate it also reads all records, on all cores, to find those that say the same.
@@ -117,14 +120,18 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     from sftprep.watch.build import watched_plan
 
     planned, is_left = watched_plan(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
-    if quiet:
+    if as_json:
+        from sftprep.watch.stated import as_json_line, stated_plan
+
+        click.echo(as_json_line(stated_plan(planned, is_left=is_left)))
+    if quiet or as_json:
         return
     if not is_left:
         click.echo(visible(f"{output}: complete already; nothing to do"))
         return
     last = len(planned.splits) - 1
     for each in planned.passed_over:
-        click.echo(visible(f"not read: {each.count:,} {each.kind}, such as {each.example}"), err=True)
+        say(f"not read: {each.count:,} {each.kind}, such as {each.example}", level=logging.WARNING)
     steps = f"run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
     click.echo(visible(f"{last + 1} splits: {steps}"))
 
@@ -137,10 +144,10 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
 @quiet_option
 def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: bool, **call: Any) -> None:
     """Do a split of a plan, wherever the folder can be reached."""
-    from sftprep.jobs.work import work_on
+    from sftprep.watch.build import watched_work
 
     for task in tasks:
-        done = work_on(folder, task, tokenizer, **call)
+        done = watched_work(folder, task, tokenizer, quiet=quiet, **call)
         if not quiet:
             click.echo(visible(f"split {task}: {done}"))
 
@@ -149,25 +156,20 @@ def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: boo
 @click.argument("folder", type=FOLDER)
 @commit_options
 @quiet_option
-def commit(folder: Path, quiet: bool, **call: Any) -> None:
+@verbose_option
+@json_option
+def commit(folder: Path, quiet: bool, verbose: bool, as_json: bool, **call: Any) -> None:
     """Check that every split is done and write the manifest: now it is a dataset."""
     from sftprep.config import Tolerance
-    from sftprep.jobs.commit import commit_dataset
-    from sftprep.jobs.folder import hold, read_passed_over
-    from sftprep.watch.summary import show_summary
+    from sftprep.watch.build import watched_commit
 
-    with hold(folder, create=False):
-        passed_over = read_passed_over(folder)
-        manifest = commit_dataset(folder, Tolerance(**call))
-    if not quiet:
-        show_summary(manifest, folder, passed_over)
+    watched_commit(folder, Tolerance(**call), quiet=quiet, verbose=verbose, as_json=as_json)
 
 
 @main.command()
 @click.option("-o", "--output", type=FOLDER, default=Path("demo"), show_default=True, help="Folder of the dataset.")
 def demo(output: Path) -> None:
     """Build the sample that comes along, and show rows of it in colour."""
-    show_log()
     from sftprep.sample import CONVERSATIONS, TOKENIZER
     from sftprep.tokens.load_early import begin_tokenizer
 

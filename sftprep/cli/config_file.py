@@ -26,7 +26,17 @@ tokenizer = "path/to/tokenizer"
 output = "dataset"
 """
 _REQUIRED = ("inputs", "tokenizer", "output")
-_NO_KEYS = ("config_file", "help", "overwrite", "quiet", "as_json", "dry_run")  # what one call is told
+_NO_KEYS = (
+    "config_file",
+    "help",
+    "overwrite",
+    "quiet",
+    "verbose",
+    "log_json",
+    "as_json",
+    "dry_run",
+    "explain",
+)  # what one call is told
 
 
 def take_defaults(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Manifest | None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sftprep.cli.help import Command
-from sftprep.cli.options import FOLDER, build_config, build_options, show_log
+from sftprep.cli.options import FOLDER, build_config, build_options
 from sftprep.config import BuildConfig
 
 _OWN = {"inputs", "tokenizer", "seed"}  # options of a build that are said in other words here
@@ -72,7 +72,6 @@ def inspect(ctx: click.Context, /, names: tuple[str, ...], **options: Any) -> No
     ROW is 3, 0-9, or -1 for the last. Before any build, `sftprep inspect --input chat.jsonl -t TOKENIZER 17` shows row 17 as it
     would be; the options of a build below belong to that.
     """
-    show_log()
     from sftprep.look.inspect import Manner, preview_rows, show_position, show_rows
     from sftprep.views.choosing import Choice, rows_named
 

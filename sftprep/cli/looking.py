@@ -10,7 +10,8 @@ import click
 
 from sftprep.cli.help import Command
 from sftprep.cli.inspecting import inspect
-from sftprep.cli.options import FOLDER, json_option, quiet_option, show_log, template_config, template_options
+from sftprep.cli.options import FOLDER, cores, json_option, quiet_option, template_config, template_options
+from sftprep.compare.kinds import AGAINST, MOST, Request
 from sftprep.exports.kinds import EXPORTS
 from sftprep.visible import visible
 
@@ -60,13 +61,17 @@ def report(folder: Path, output: Path, tokenizer: str | None, no_text: bool) -> 
 )
 @click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer for --source.")
 @quiet_option
-def verify(folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | None, quiet: bool) -> None:
+@json_option
+def verify(
+    folder: Path, fast: bool, sources: tuple[str, ...], tokenizer: str | None, quiet: bool, as_json: bool
+) -> None:
     """Check a dataset against its manifest and itself; name every wrong file. Exit code 1 if there is one."""
     if sources and not tokenizer:
         raise click.UsageError("--source needs --tokenizer.")
     from sftprep.watch.verify import verify_command
 
-    if not verify_command(folder, fast=fast, sources=sources, tokenizer=tokenizer, quiet=quiet):
+    said = {"quiet": quiet, "as_json": as_json}
+    if not verify_command(folder, fast=fast, sources=sources, tokenizer=tokenizer, **said):
         sys.exit(1)
 
 
@@ -88,7 +93,6 @@ def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
 @json_option
 def template(color: bool | None, as_json: bool, **options: Any) -> None:
     """Show what a chat template trains, over a dozen small conversations, and what to beware of."""
-    show_log()
     config = template_config(options)
     from sftprep.tokens.resolve import Resolving
 
@@ -98,4 +102,64 @@ def template(color: bool | None, as_json: bool, **options: Any) -> None:
     show_template(config, color, as_json=as_json, resolving=resolving)
 
 
-LOOKING = (inspect, stats, report, verify, export, template)
+@click.command(cls=Command)
+@click.argument("folder", metavar="A", type=FOLDER)
+@click.argument("other", metavar="[B]", type=FOLDER, required=False)
+@click.option(
+    "--against",
+    type=click.Choice([*AGAINST]),
+    help="Instead of B, what another program makes of the same conversations.",
+)
+@click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer of the dataset, where it is not remembered.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="INPUT", help="For --against hf: its inputs; may be repeated."
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help=f"For --against hf: compare N.  [default: {MOST:,}]")
+@click.option("--all", "every", is_flag=True, help="For --against hf: compare every conversation.")
+@click.option("--examples", "few", type=click.IntRange(0), default=3, show_default=True, help="Shown of each kind.")
+@click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
+@json_option
+@quiet_option
+def diff(
+    folder: Path,
+    other: Path | None,
+    against: str | None,
+    tokenizer: str | None,
+    inputs: tuple[str, ...],
+    limit: int | None,
+    every: bool,
+    few: int,
+    color: bool | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Compare a dataset with another: conversation by conversation, by what they are, not where they lie.
+
+    Order, files, splits and dtypes do not count. Exit code 1 where ids, masks or sets of conversations differ, 0 where not,
+    whatever the options say. With --against, compare with what Transformers, or MiniMind's loop, makes of the same.
+    """
+    if (other is None) == (against is None):
+        raise click.UsageError("Give a second dataset B, or --against.")
+    if against != "hf" and (inputs or limit or every):
+        raise click.UsageError("--input, --limit and --all belong to --against hf.")
+    if limit and every:
+        raise click.UsageError("Give --limit or --all, not both.")
+    from sftprep.watch.diff import watched_against, watched_diff
+
+    if other is not None:
+        comparison = watched_diff(folder, other, few=few, quiet=quiet)
+    else:
+        most = None if every else limit or MOST
+        request = Request(folder, str(against), tokenizer, inputs, most, few, cores())
+        comparison = watched_against(request, quiet=quiet)
+    from sftprep.look.diff import show_comparison, show_comparison_as_json
+
+    if as_json:
+        show_comparison_as_json(comparison)
+    elif not quiet:
+        show_comparison(comparison, [each for each in (folder, other) if each], tokenizer, color)
+    if comparison.differs:
+        sys.exit(1)
+
+
+LOOKING = (inspect, stats, report, diff, verify, export, template)

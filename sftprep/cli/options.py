@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +21,7 @@ from sftprep.masks.kinds import MASKS
 from sftprep.records.forms import FORMS
 from sftprep.records.messages import CALLING, ROLES
 from sftprep.stores.kinds import scheme_of
-from sftprep.visible import visible
+from sftprep.watch.log import show_log
 from sftprep.workers.runners import RUNNERS
 
 if TYPE_CHECKING:
@@ -241,29 +239,24 @@ overwrite_option = click.option(
 )
 
 
-class _Dim(logging.Handler):
-    """Log lines as lines of dim text on standard error; one that is gone is no reason to stop."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        with suppress(OSError):
-            click.secho(visible(self.format(record)), dim=True, err=True)
-
-
-def show_log(*, quiet: bool = False) -> None:
-    """Say what takes long while it does."""
-    log = logging.getLogger("sftprep")
-    log.handlers[:] = [_Dim()]
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
-
-
 def _quiet(ctx: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
     show_log(quiet=quiet)
     return quiet
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, callback=_quiet, help="No progress, no table; errors only.")
+quiet_option = _options(
+    click.option("-q", "--quiet", is_flag=True, callback=_quiet, help="No progress, no table; errors only."),
+    click.option(
+        "--log-json",
+        is_flag=True,
+        expose_value=False,  # `endings.Group` looks for it: what is wrong with the other options is an object, too
+        help="Progress, notes and errors as one JSON object a line, and nothing else on standard error.",
+    ),
+)
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="A longer table: counts that are zero, where the time went, keys not read."
+)
 
 
 def build_config(options: dict[str, Any]) -> BuildConfig:
@@ -278,7 +271,7 @@ def build_config(options: dict[str, Any]) -> BuildConfig:
         values["max_length"] = options["seq_length"] + 1
     elif options["max_length"] is None:
         values["max_length"] = config.DEFAULT_MAX_LENGTH
-    values["workers"] = options["workers"] if options["workers"] is not None else _cores()
+    values["workers"] = options["workers"] if options["workers"] is not None else cores()
     return _config_of(values)
 
 
@@ -330,5 +323,6 @@ def _role_named(pair: str) -> tuple[str, str]:
     return name, role
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

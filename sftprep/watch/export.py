@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from sftprep.dataset.manifest import load_manifest
 from sftprep.exports.export import export_dataset
 from sftprep.visible import visible
+from sftprep.watch.log import say
+from sftprep.watch.steps import Steps
 
 
 def watched_export(folder: Path, form: str, output: Path, *, quiet: bool) -> None:
     """Export a dataset before the user's eyes. Raises as `export_dataset` does."""
     totals = load_manifest(folder).totals
-    console = Console(stderr=True)
-    with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("exporting", total=totals["conversations"])
-        done = export_dataset(folder, form, output, lambda count: progress.advance(task, count))
+    with Steps(quiet=quiet) as steps:
+        steps.begin("exporting", totals["conversations"], "conversations")
+        done = export_dataset(folder, form, output, steps.advance)
     if quiet:
         return
     what = f"{done.examples:,} conversations, {done.tokens:,} tokens, {done.trained_tokens:,} of them trained"
@@ -30,4 +30,4 @@ def watched_export(folder: Path, form: str, output: Path, *, quiet: bool) -> Non
     }
     for what, count in left.items():
         if count:
-            click.echo(visible(f"not written: {count:,} {what}"), err=True)
+            say(f"not written: {count:,} {what}", level=logging.WARNING)
