@@ -13,7 +13,6 @@ from sftprep.cli.inspecting import inspect
 from sftprep.cli.options import FOLDER, cores, json_option, quiet_option, template_config, template_options
 from sftprep.compare.kinds import AGAINST, MOST, Request
 from sftprep.exports.kinds import EXPORTS
-from sftprep.visible import visible
 
 
 @click.command(cls=Command)
@@ -40,13 +39,12 @@ def stats(folder: Path, as_json: bool) -> None:
     "-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text, if it is not found by itself."
 )
 @click.option("--no-text", is_flag=True, help="Leave out of the page what messages say: numbers and lengths only.")
-def report(folder: Path, output: Path, tokenizer: str | None, no_text: bool) -> None:
+@quiet_option
+def report(folder: Path, output: Path, tokenizer: str | None, no_text: bool, quiet: bool) -> None:
     """Make a page of a dataset for a browser: numbers, what was lost and why, telling conversations in colour."""
-    from sftprep.pages.report import write_report
+    from sftprep.watch.datasets import watched_report
 
-    if why := write_report(folder, output, tokenizer, text=not no_text):
-        click.secho(visible(why), dim=True, err=True)
-    click.echo(visible(f"{output}: open it in a browser"))
+    watched_report(folder, output, tokenizer, text=not no_text, quiet=quiet)
 
 
 @click.command(cls=Command)
@@ -82,7 +80,7 @@ def verify(
 @quiet_option
 def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
     """Write a dataset in another trainer's form: its conversations, unpadded, with their labels."""
-    from sftprep.watch.export import watched_export
+    from sftprep.watch.datasets import watched_export
 
     watched_export(folder, form, output, quiet=quiet)
 
@@ -144,7 +142,7 @@ def diff(
         raise click.UsageError("--input, --limit and --all belong to --against hf.")
     if limit and every:
         raise click.UsageError("Give --limit or --all, not both.")
-    from sftprep.watch.diff import watched_against, watched_diff
+    from sftprep.watch.datasets import watched_against, watched_diff
 
     if other is not None:
         comparison = watched_diff(folder, other, few=few, quiet=quiet)

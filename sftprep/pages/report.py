@@ -10,6 +10,7 @@ import hashlib
 import json
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,17 @@ from sftprep.visible import visible
 _LONGEST_OPTION = 200  # characters
 
 
-def write_report(folder: Path, path: Path, tokenizer: str | None, *, text: bool = True) -> str | None:
+def write_report(
+    folder: Path,
+    path: Path,
+    tokenizer: str | None,
+    *,
+    text: bool = True,
+    progress: Callable[[int], None] = lambda shards: None,
+) -> str | None:
     """Write the page of the dataset in `folder` to the file `path`, whole or not at all; why it has ids instead of text, if it does.
 
-    tokenizer: gives ids their text; None: the one that the dataset was built with, where that is still found. text: whether the page may hold what messages say. Raises DatasetError
+    tokenizer: gives ids their text; None: the one that the dataset was built with, where that is still found. text: whether the page may hold what messages say. progress: is told how many shards were read, of each twice. Raises DatasetError
     where the dataset is damaged, TokenizerError where the tokenizer is another one, ConfigError where `path` cannot be a file.
     """
     manifest = load_manifest(folder)
@@ -45,12 +53,14 @@ def write_report(folder: Path, path: Path, tokenizer: str | None, *, text: bool 
         decode, _ = open_decoder(tokenizer, str(manifest.tokenizer.get("sha256")))
     elif text:
         decode, why = find_decoder(manifest)
-    publish_bytes(path, _page(folder, manifest, decode, text=text).encode())
+    publish_bytes(path, _page(folder, manifest, decode, progress, text=text).encode())
     return why
 
 
-def _page(folder: Path, manifest: Manifest, decode: Decode | None, *, text: bool) -> str:
-    shown = _shown(folder, manifest, decode, text=text)
+def _page(
+    folder: Path, manifest: Manifest, decode: Decode | None, progress: Callable[[int], None], *, text: bool
+) -> str:
+    shown = _shown(folder, manifest, decode, progress, text=text)
     counts = Counter(tag for each in shown for tag in each["tags"])
     style, script = (_asset(f"report.{kind}") for kind in ("css", "js"))
     page: str = _template().render(
@@ -63,7 +73,7 @@ def _page(folder: Path, manifest: Manifest, decode: Decode | None, *, text: bool
         tags={tag: counts[tag] for tag in TAGS if counts[tag]},
         told=_told(decode, text=text),
         origin=_origin(manifest, text=text),
-        **page_numbers(manifest, statistics_of(folder)),
+        **page_numbers(manifest, statistics_of(folder, progress)),
     )
     return page
 
@@ -76,7 +86,9 @@ def _told(decode: Decode | None, *, text: bool) -> str:
     return "Point to a token, or go from one to the next with the arrow keys, to see its position and id."
 
 
-def _shown(folder: Path, manifest: Manifest, decode: Decode | None, *, text: bool) -> list[dict[str, Any]]:
+def _shown(
+    folder: Path, manifest: Manifest, decode: Decode | None, progress: Callable[[int], None], *, text: bool
+) -> list[dict[str, Any]]:
     """What report.js says of its conversations, in the order of what they are examples of."""
     chooser, sets = (
         Chooser(),
@@ -85,6 +97,7 @@ def _shown(folder: Path, manifest: Manifest, decode: Decode | None, *, text: boo
     shards = [(opened, index) for opened in sets for index in range(len(opened.shards))]
     for opened, index in shards:
         chooser.add(opened.shard(index).origins)
+        progress(1)
     shown = []
     for telling in chooser.chosen():
         opened, index = shards[telling.shard]
