@@ -274,24 +274,24 @@ def _provenance(
 ) -> Provenance:
     """Of the examples that have rows. owner, traits: of all examples, (E,). kept: (S,) their indices."""
     own = owner[kept]  # index of each one's record
-    places = np.array([each.record.place for each in read], np.int64).reshape(-1, 3)[own]
-    turns, tools, reasoning = np.array(traits, np.int32).reshape(-1, 3)[kept].T
+    records = [each.record for each in read]
+    turns, tools, reasoning = zip(*traits, strict=True) if traits else ((), (), ())
     others = np.array([each.other_context for each in read], np.int64)[own]
     return Provenance(
-        source=places[:, 0].astype(np.int32),
-        line=places[:, 1],
-        byte_offset=places[:, 2],
+        source=np.array([record.source for record in records], np.int32)[own],
+        line=np.array([record.line for record in records], np.int64)[own],
+        byte_offset=np.array([record.offset for record in records], np.int64)[own],
         tokens=rows.tokens.astype(np.int32),
         tokens_in_all=np.diff(masked.batch.offsets)[kept].astype(np.int32),
         trained_tokens=rows.trained.astype(np.int32),
         truncated=rows.truncated,
-        turns=turns,
-        tools=tools.astype(np.bool_),
-        reasoning=reasoning.astype(np.bool_),
+        turns=np.array(turns, np.int32)[kept],
+        tools=np.array(tools, np.bool_)[kept],
+        reasoning=np.array(reasoning, np.bool_)[kept],
         forged=masked.found.forged[kept],
         other_context=masked.found.other_context[kept] + others > 0,
         record_key=np.frombuffer(b"".join(each.key for each in read), "<i8")[own],
-        group=np.array([each.record.group or "" for each in read], object)[own],
+        group=np.array([record.group or "" for record in records], object)[own],
     )
 
 

@@ -65,7 +65,8 @@ class ShardProvenance:
         columns["source"] = pa.DictionaryArray.from_arrays(indices.astype(np.int32), names)
         columns["group"] = pa.DictionaryArray.from_arrays(columns["group"], pa.array(list(self._groups), pa.string()))
         sink = io.BytesIO()
-        pq.write_table(pa.table(columns), sink, compression="zstd")
+        # numbers that seldom repeat need no dictionary, and nobody looks for a few rows of many
+        pq.write_table(pa.table(columns), sink, compression="zstd", use_dictionary=[*_NAMED], write_statistics=False)
         return sink.getbuffer()
 
     def _code(self, group: str) -> int:
