@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
 
 import click
@@ -28,6 +29,8 @@ from sftprep.cli.options import (
 from sftprep.errors import ConfigError
 from sftprep.visible import visible
 from sftprep.watch.log import say
+
+SHELLS = ("bash", "zsh", "fish")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -58,7 +61,7 @@ def build(
     output: Path | None,
     **options: Any,
 ) -> None:
-    """The whole job: plan, work on all cores, commit.
+    """Make a dataset of conversations: the whole job, on all cores.
 
     INPUT is a file of JSON, Parquet or Arrow, a folder, a glob, or - for standard input. Run again after a crash, it does only what is missing.
     """
@@ -89,7 +92,7 @@ def build(
 @main.command()
 @click.argument("path", metavar="[FILE]", type=click.Path(path_type=Path), default=Path("build.toml"))
 def init(path: Path) -> None:
-    """Write a file with all options of a build, each with a word on it, for `build --config FILE`."""
+    """Write a file with all options of a build, for `build --config FILE`."""
     from sftprep.cli.config_file import commented
 
     try:
@@ -106,7 +109,7 @@ def init(path: Path) -> None:
 @quiet_option
 @json_option
 def plan(overwrite: bool, quiet: bool, as_json: bool, output: Path, **options: Any) -> None:
-    """Write plan.json: inputs, splits, options. Then run `work` once per split, anywhere, then `commit`.
+    """Cut the inputs into splits and write plan.json. Then run `work` once per split, anywhere, then `commit`.
 
     With --deduplicate it also reads all records, on all cores, to find those that say the same.
     """
@@ -140,7 +143,7 @@ def plan(overwrite: bool, quiet: bool, as_json: bool, output: Path, **options: A
 @work_options
 @quiet_option
 def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: bool, **call: Any) -> None:
-    """Do one split of a plan, wherever the folder can be reached; does nothing if it is done."""
+    """Do a split of a plan, wherever the folder can be reached."""
     from sftprep.watch.build import watched_work
 
     for task in tasks:
@@ -156,7 +159,7 @@ def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: boo
 @verbose_option
 @json_option
 def commit(folder: Path, quiet: bool, verbose: bool, as_json: bool, **call: Any) -> None:
-    """Check that every split is done and write the manifest: from then on it is a dataset."""
+    """Check that every split is done and write the manifest: now it is a dataset."""
     from sftprep.config import Tolerance
     from sftprep.watch.build import watched_commit
 
@@ -166,17 +169,31 @@ def commit(folder: Path, quiet: bool, verbose: bool, as_json: bool, **call: Any)
 @main.command()
 @click.option("-o", "--output", type=FOLDER, default=Path("demo"), show_default=True, help="Folder of the dataset.")
 def demo(output: Path) -> None:
-    """The main job on the built-in sample: build, then a few rows in colour."""
+    """Build the sample that comes along, and show rows of it in colour."""
     from sftprep.sample import CONVERSATIONS, TOKENIZER
     from sftprep.tokens.load_early import begin_tokenizer
 
     tokenizer = begin_tokenizer(str(TOKENIZER), trust_remote_code=False, fast=True)
     from sftprep.config import BuildConfig
-    from sftprep.look.rows import show_rows
+    from sftprep.look.inspect import Manner, show_rows
+    from sftprep.views.choosing import Choice
     from sftprep.watch.build import watched_build
 
-    watched_build(BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512), output, tokenizer=tokenizer)
-    show_rows(output, (), str(TOKENIZER), None)
+    config = BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512)
+    watched_build(config, output, tokenizer=tokenizer, hint=False)
+    show_rows(output, Choice(), Manner(tokenizer=str(TOKENIZER), pager=False, legend=True))
+    named = f"{quote(str(output))} 28 35"
+    click.echo(f"Next, two rows with reasoning and tools: sftprep inspect {visible(named)}")
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete commands, options and their values."""
+    from click.shell_completion import get_completion_class
+
+    if kind := get_completion_class(shell):
+        click.echo(kind(main, {}, "sftprep", "_SFTPREP_COMPLETE").source())
 
 
 @main.command()

@@ -133,7 +133,8 @@ def _own_name(parameter: click.Parameter) -> str:
 
 
 def _meaning(option: click.Option) -> str:
-    choices = f" One of {', '.join(option.type.choices)}." if isinstance(option.type, click.Choice) else ""
+    shown = option.type if option.metavar is None else None  # else its help names the choices
+    choices = f" One of {', '.join(shown.choices)}." if isinstance(shown, click.Choice) else ""
     return f"{(option.help or '').partition('  [')[0]}{choices}"
 
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from sftprep.cli import help as pages
 from sftprep.errors import SftprepError
 from sftprep.visible import visible
 from sftprep.watch.log import say, says_json, show_log
@@ -21,7 +22,7 @@ EXIT_TERMINATED = 143
 _AGAIN_SECONDS = 0.05
 
 
-class Group(click.Group):
+class Group(pages.Group):
     """Ends every command with one line and the usual exit code, whatever it raises. SFTPREP_DEBUG=1 shows tracebacks."""
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -8,28 +8,15 @@ from typing import Any
 
 import click
 
+from sftprep.cli.help import Command
+from sftprep.cli.inspecting import inspect
 from sftprep.cli.options import FOLDER, cores, json_option, quiet_option, template_config, template_options
 from sftprep.compare.kinds import AGAINST, MOST, Request
 from sftprep.exports.kinds import EXPORTS
+from sftprep.visible import visible
 
 
-@click.command()
-@click.argument("folder", type=FOLDER)
-@click.argument("rows", type=int, nargs=-1)
-@click.option("-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text; ids without it.")
-@click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
-@click.option("--set", "of", default="train", show_default=True, help="The set that the rows are of.")
-@click.option("--force", is_flag=True, help="Show text by a tokenizer other than the one the dataset was built with.")
-def inspect(
-    folder: Path, rows: tuple[int, ...], tokenizer: str | None, color: bool | None, of: str, force: bool
-) -> None:
-    """Show rows in colour: prompt dim, trained tokens bright, pads hidden. The first 3 unless rows are named."""
-    from sftprep.look.rows import show_rows
-
-    show_rows(folder, rows, tokenizer, color, force=force, of=of)
-
-
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @json_option
 def stats(folder: Path, as_json: bool) -> None:
@@ -39,7 +26,30 @@ def stats(folder: Path, as_json: bool) -> None:
     show_stats(folder, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="File of the page.",
+)
+@click.option(
+    "-t", "--tokenizer", metavar="NAME", help="Tokenizer that gives the ids their text, if it is not found by itself."
+)
+@click.option("--no-text", is_flag=True, help="Leave out of the page what messages say: numbers and lengths only.")
+def report(folder: Path, output: Path, tokenizer: str | None, no_text: bool) -> None:
+    """Make a page of a dataset for a browser: numbers, what was lost and why, telling conversations in colour."""
+    from sftprep.pages.report import write_report
+
+    if why := write_report(folder, output, tokenizer, text=not no_text):
+        click.secho(visible(why), dim=True, err=True)
+    click.echo(visible(f"{output}: open it in a browser"))
+
+
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @click.option("--fast", is_flag=True, help="Sizes and headers only.")
 @click.option(
@@ -65,7 +75,7 @@ def verify(
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @click.option("--to", "form", type=click.Choice([*EXPORTS]), required=True, help="Whose form.")
 @click.option("-o", "--output", type=FOLDER, required=True, help="A new folder.")
@@ -77,7 +87,7 @@ def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
     watched_export(folder, form, output, quiet=quiet)
 
 
-@click.command()
+@click.command(cls=Command)
 @template_options
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
 @json_option
@@ -92,7 +102,7 @@ def template(color: bool | None, as_json: bool, **options: Any) -> None:
     show_template(config, color, as_json=as_json, resolving=resolving)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", metavar="A", type=FOLDER)
 @click.argument("other", metavar="[B]", type=FOLDER, required=False)
 @click.option(
@@ -152,4 +162,4 @@ def diff(
         sys.exit(1)
 
 
-LOOKING = (inspect, stats, diff, verify, export, template)
+LOOKING = (inspect, stats, report, diff, verify, export, template)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sftprep.dataset.safe_open import open_file
 from sftprep.errors import DatasetError
+from sftprep.unread import OTHERS
 from sftprep.workers.trial import run_apart
 
 
@@ -79,8 +80,7 @@ def warm_parquet() -> None:
     ShardProvenance().to_parquet([])
 
 
-MOST_GROUPS = 4096  # that keep their names in a shard
-OTHERS = "(others)"  # the name of all further ones
+MOST_GROUPS = 4096  # that keep their names in a shard; all further ones are OTHERS
 _KINDS = {
     "source": np.int32,
     "line": np.int64,

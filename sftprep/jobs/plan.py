@@ -189,7 +189,7 @@ def make_plan(
     resolved = tokenizer.resolved
     template = template_text(config, resolved)
     config = dated(config, template)
-    control_tokens = _probe(config, resolved)
+    control_tokens = control_tokens_of(config, resolved)
     if read is None:
         read = read_through()
     sources, splits = read
@@ -207,8 +207,8 @@ def dated(config: BuildConfig, template: str) -> BuildConfig:
     return replace(config, date=config.date or date.today().isoformat())
 
 
-def _probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
-    """The control tokens, found by running the template where it can be ended."""
+def control_tokens_of(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
+    """The control tokens, found by running the template where it can be ended. Raises TemplateError or ConfigError."""
     try:
         return run_apart(partial(probe, config, resolved), what="the chat template")
     except LimitError as error:

@@ -14,11 +14,12 @@ from sftprep.config import BuildConfig
 from sftprep.containers.files import find_sources
 from sftprep.containers.splits import read_records
 from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
-from sftprep.dataset.origins import read_origins
+from sftprep.dataset.origins import Origins, Provenance, read_origins
 from sftprep.dataset.receipt import shard_file
 from sftprep.dataset.verify import Problem
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.plan import Plan, make_plan
+from sftprep.unread import OTHERS
 
 Origin = tuple[str, int]  # a record's source and byte offset
 SAMPLED_SHARDS = 16
@@ -110,9 +111,21 @@ def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) ->
                 elif not _is_same(arrays[kind], segments, segment, now, part.rows.segments, at):
                     what = f"row {segments[segment, 0]} is not what its record gives now"
                     problems.setdefault(name, Problem(name, what))
+            if segment is not None and (names := _differing(origins, segment, part.provenance, at)):
+                what = f"segment {segment}: {', '.join(names)}: not what its record gives now"
+                problems.setdefault(path.name, Problem(path.name, what))
     if any(wanted.values()):
         yield Problem(f"{shard.name}.X.npy", "holds a conversation that gives no row now")
     yield from problems.values()
+
+
+def _differing(origins: Origins, segment: int, now: Provenance, at: int) -> list[str]:
+    """The columns in which a segment's provenance is another than what its record has now."""
+    columns = now._asdict()
+    del columns["source"]
+    if origins["group"][segment] == OTHERS:
+        del columns["group"]
+    return [name for name, values in columns.items() if origins[name][segment] != values[at]]
 
 
 def _is_same(stored: Any, segments: Any, segment: int, now: Any, segments_now: Any, at: int) -> bool:

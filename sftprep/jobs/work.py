@@ -28,6 +28,7 @@ from sftprep.jobs.folder import complete_manifest, make_subfolders, read_plan, w
 from sftprep.jobs.own_files import has_manifest
 from sftprep.jobs.plan import NOBODY, Plan, Watch
 from sftprep.jobs.repeats import repeats_in
+from sftprep.records.conversation import group_in
 from sftprep.tokens.batch import dtype_for
 from sftprep.workers.limits import UNLIMITED, Bounded, Item, Suspect
 from sftprep.workers.runners import runner
@@ -64,7 +65,7 @@ class SplitReader:
             report(Report(len(duplicates), bytes=size, replayed=len(duplicates)))
 
         if repeats := repeats_in(self.plan, folder, order.task):
-            batches = _without_repeats(batches, repeats, left_out)
+            batches = _without_repeats(batches, repeats, left_out, self.plan.config.by)
         while True:
             with self.stage("reading"):
                 batch = next(batches, None)
@@ -119,10 +120,13 @@ class Job(SplitReader):
 
 
 def _without_repeats(
-    batches: Iterable[list[Record]], repeats: Mapping[int, str], leave_out: Callable[[list[Reject], int], None]
+    batches: Iterable[list[Record]],
+    repeats: Mapping[int, str],
+    leave_out: Callable[[list[Reject], int], None],
+    by: str | None = None,
 ) -> Iterator[list[Record]]:
     """The batches of a split with the records that stay. repeats: as `repeats_in` has them. leave_out: gets a word on each of
-    the others, batch by batch, and their size in bytes."""
+    the others, batch by batch, and their size in bytes. by: the key that names groups."""
     begin = 0
     for batch in batches:
         records, numbers = batch.copy(), range(begin, begin + len(batch))
@@ -131,7 +135,7 @@ def _without_repeats(
             (repeats[number], record) for number, record in zip(numbers, records, strict=True) if number in repeats
         ]
         said = "says the same as another record"
-        duplicates = [Reject(record.place, "duplicate", said, first) for first, record in others]
+        duplicates = [Reject(record.place, "duplicate", said, first, group_in(record, by)) for first, record in others]
         leave_out(duplicates, sum(len(record.data) + 1 for _, record in others))
         begin = numbers.stop
         del records, others  # whoever gets the batch may let go of its records

@@ -16,6 +16,7 @@ from sftprep.containers.files import PassedOver
 from sftprep.dataset.manifest import REJECTS, Manifest
 from sftprep.dataset.receipt import REJECT_KINDS
 from sftprep.dataset.rejects import ReasonCount, count_reasons
+from sftprep.statistics.advice import LEFT_OUT
 from sftprep.visible import visible
 from sftprep.watch.log import say, says_json
 from sftprep.watch.progress import BuildProgress
@@ -33,18 +34,6 @@ _IN_NO_SHARD = {
     "duplicate": "records that say the same as another one",
 }
 
-LEFT_OUT = {  # `records.said.KINDS`, each with the rest of a sentence that begins with a number
-    "reasoning": "messages whose reasoning is not in the text",
-    "tool_calls": "messages with a call of a tool that is not in the text",
-    "tool_results": "results of tools that are not in the text",
-    "tools": "conversations whose list of tools is not in the text",
-    "system": "system messages that are not in the text",
-    "developer": "developer messages that are not in the text",
-    "user": "user messages that are not in the text",
-    "assistant": "assistant messages whose content is not in the text",
-    "names": "messages whose name is not in the text",
-}
-
 
 def show_summary(
     manifest: Manifest,
@@ -53,9 +42,10 @@ def show_summary(
     work: BuildProgress | None = None,
     *,
     verbose: bool = False,
+    hint: bool = True,
 ) -> None:
-    """Show the closing table of a job, and the command to type next. verbose: counts that are zero, where the time went and
-    the keys that were not read, too."""
+    """Show the closing table of a job. verbose: counts that are zero, where the time went and the keys that were not read,
+    too. hint: and the command to type next."""
     reasons = count_reasons(folder / REJECTS)
     if says_json():
         totals = manifest.totals
@@ -67,9 +57,9 @@ def show_summary(
         console.print(summary_table(manifest, str(folder), reasons, passed_over, work, verbose=verbose))
         if verbose:
             show_unread(manifest, console)
-        console.print(
-            Text.assemble(("next: ", "dim"), f"sftprep inspect {shlex.quote(visible(str(folder)))}"), soft_wrap=True
-        )
+        if hint:
+            command = f"sftprep inspect {shlex.quote(visible(str(folder)))}"
+            console.print(Text.assemble(("next: ", "dim"), command), soft_wrap=True)
 
 
 def summary_table(
