@@ -34,13 +34,12 @@ BUILD = {  # options of a build, by the names of their parameters
         *("header", "end_of_turn", "scan_header", "scan_end", "scan_start_offset", "scan_end_offset"),
     ),
     "How it runs": ("workers", "engine", "tokenizer_engine", "trust_remote_code"),
-    "What it says": ("quiet", "verbose", "log_json", "as_json"),
+    "What it says": ("quiet", "verbose", "as_json"),
 }
 
 INSPECT = {  # the own options of inspect; the others are those of a build
-    "Which rows": ("of", "source", "grep", "untrained", "truncated", "longest", "random", "seed", "limit"),
+    "Which rows": ("inputs", "of", "source", "grep", "untrained", "truncated", "longest", "random", "seed", "limit"),
     "How they are shown": ("table", "only_trained", "position", "tokenizer", "force", "color", "pager", "as_json"),
-    "Before a build": ("inputs",),
 }
 
 EXAMPLES = {  # lines for a shell, by command
@@ -64,8 +63,8 @@ EXAMPLES = {  # lines for a shell, by command
     "stats": ("sftprep stats dataset", "sftprep stats dataset --json"),
     "report": ("sftprep report dataset -o report.html", "sftprep report dataset --no-text"),
     "diff": (
-        "sftprep diff dataset dataset-again",
-        "sftprep diff dataset --against hf --all",
+        "sftprep diff dataset other-dataset",
+        "sftprep diff dataset --against hf --limit 1000",
         "sftprep diff dataset --against minimind",
     ),
     "verify": ("sftprep verify dataset", "sftprep verify dataset --source chat.jsonl -t path/to/tokenizer"),
@@ -92,7 +91,7 @@ EXAMPLES = {  # lines for a shell, by command
 Sections = Mapping[str, Sequence[str]]
 Row = tuple[str, str]  # what is typed, and what it means
 _OPTIONS: Mapping[str, Sections] = {"build": BUILD, "plan": BUILD, "inspect": INSPECT}  # sections, by command
-_RESTS = {"inspect": "Before a build, or with --input: as a build has them"}  # the title of all others
+_RESTS = {"inspect": "With --input, of the build that would be"}  # the title of all others
 
 
 class Command(click.Command):

@@ -15,7 +15,7 @@ from sftprep.config import BuildConfig
 _OWN = {"inputs", "tokenizer", "seed"}  # options of a build that are said in other words here
 _OF_JOBS = {  # and those that no row depends on, or only rows of a set
     "output", "config_file", "input_name", "limit", "validation", "validation_input", "deduplicate", "strict", "on_error",
-    "max_rejects", "workers", "engine",
+    "max_rejects", "workers", "engine", "by",
 }  # fmt: skip
 
 

@@ -146,8 +146,6 @@ def _decoders(folders: Sequence[Path], given: str | None) -> list[Decode | None]
 
 
 def _given_decoder(name: str, manifest: Manifest) -> tuple[Decode | None, str | None]:
-    """As `find_decoder`, with a tokenizer that may be of the other side."""
-    try:
-        return open_decoder(name, str(manifest.tokenizer.get("sha256")))
-    except TokenizerError as error:
-        return None, str(error)
+    """As `find_decoder`, with a tokenizer that may be of the other side. Raises TokenizerError where it cannot be loaded."""
+    decode, other = open_decoder(name, str(manifest.tokenizer.get("sha256")), force=True)
+    return (None, f"{name}: no dataset here was built with this tokenizer") if other else (decode, None)

@@ -102,7 +102,7 @@ def _legend(manner: Manner, *, plain: bool) -> Text:
 def _as_json(shown: RowConversation, decode: Spelling | None) -> str:
     """One line of JSON."""
     facts: dict[str, Any] = {
-        "row": shown.row,
+        "row": _row(shown),
         "start": shown.start,
         "source": shown.source,
         "line": shown.line,
@@ -111,6 +111,11 @@ def _as_json(shown: RowConversation, decode: Spelling | None) -> str:
         "mask": (shown.trained.astype(int) if shown.weights is None else shown.weights).tolist(),
     }
     return json.dumps(facts if decode is None else facts | {"text": decode(facts["ids"])})
+
+
+def _row(shown: RowConversation) -> int | None:
+    """None where it was not counted."""
+    return shown.row if shown.row >= 0 else None
 
 
 def _decoder(manner: Manner, manifest: Manifest) -> Spelling | None:
@@ -132,10 +137,9 @@ def show_position(
     """Print what stands at a position of a row, and why its target is trained or not. inputs: where they lie now; none: where
     they lay. Raises as `show_rows`, and ConfigError for a position that is not there."""
     opened = OpenSet(folder, of)
-    chosen = list(choose(opened, choice))
-    shown = _at(chosen, position)
+    shown, at = _at(list(choose(opened, choice)), position)
     decode = _decoder(manner, opened.manifest)
-    _show_position(shown, _from_start(position, shown), decode, manner, _asked(opened, shown, inputs, manner))
+    _show_position(shown, at, decode, manner, _asked(opened, shown, inputs, manner))
 
 
 def _asked(opened: OpenSet, shown: RowConversation, inputs: tuple[str, ...], manner: Manner) -> Callable[[], Reasons]:
@@ -160,28 +164,26 @@ def _asked(opened: OpenSet, shown: RowConversation, inputs: tuple[str, ...], man
     return reasons
 
 
-def _at(chosen: list[RowConversation], position: int) -> RowConversation:
-    """The conversation that has a position, or the last one before it. Raises ConfigError."""
+def _at(chosen: list[RowConversation], position: int) -> tuple[RowConversation, int]:
+    """The conversation that has a position, or the last one before it; and the position from the start. Raises ConfigError."""
     if len({each.row for each in chosen}) != 1 or (chosen[0].row < 0 and len(chosen) > 1):
         raise ConfigError("--at is a position of one row: name one")
     width = chosen[0].width
     if not -width <= position < width:
         cut = ", and its conversation was cut there" if chosen[-1].truncated else ""
-        raise ConfigError(f"--at {position}: row {chosen[0].row} has positions 0 to {width - 1}{cut}")
+        raise ConfigError(f"--at {position}: the row has positions 0 to {width - 1}{cut}")
     at = position % width
-    return [each for each in chosen if each.start <= at or each is chosen[0]][-1]
-
-
-def _from_start(position: int, shown: RowConversation) -> int:
-    return position % shown.width
+    return [each for each in chosen if each.start <= at or each is chosen[0]][-1], at
 
 
 def _show_position(
     shown: RowConversation, at: int, decode: Spelling | None, manner: Manner, reasons: Callable[[], Reasons]
 ) -> None:
     x, y, mask = (each[at].item() for each in shown.pairs)
-    facts: dict[str, Any] = {"row": shown.row, "position": at, "source": shown.source, "line": shown.line}
+    facts: dict[str, Any] = {"row": _row(shown), "position": at, "source": shown.source, "line": shown.line}
     facts |= {"x": x, "y": y, "mask": float(mask)}
+    if shown.truncated and at == shown.stop - 1:
+        facts["cut_off"] = shown.tokens_in_all - len(shown.ids)
     doubt = None
     try:
         if not shown.start <= at < shown.stop:
@@ -224,7 +226,8 @@ def _facts(facts: dict[str, Any], cells: tuple[str, str], doubt: str | None) -> 
         "target (Y)": f"{facts['y']}  {isolated(cells[1])}",
         "trained": "no" if not weight else "yes" if weight == 1 else f"yes, with weight {weight:g}",
         "message": "" if message is None else f"{message}, of the {facts['role']} (counted from 0)",
-        "why": facts.get("why", ""),
+        "why": visible(facts.get("why", "")),
+        "cut": f"{facts['cut_off']:,} more tokens of it are not in the row" if "cut_off" in facts else "",
         "but" if "why" in facts else "why not": visible(doubt or ""),
     }
     text = Text()
@@ -250,9 +253,9 @@ def preview_rows(config: BuildConfig, choice: Choice, position: int | None, mann
         show_conversations(preview.rows(choice, decode), manner, decode)
     else:
         chosen = list(preview.rows(choice, decode))
-        shown = _at(chosen, position) if chosen else None
-        if shown is not None:
-            _show_position(shown, _from_start(position, shown), decode, manner, lambda: preview.reasons(shown))
+        if chosen:
+            shown, at = _at(chosen, position)
+            _show_position(shown, at, decode, manner, lambda: preview.reasons(shown))
     for reject in preview.rejects[:_MOST_REJECTS]:
         note(f"{preview.where(reject)} gives no row: {reject.kind}: {reject.reason}", "yellow")
     if len(preview.rejects) > _MOST_REJECTS:

@@ -56,7 +56,7 @@ class Reasons:
         self._switches = _switches(record, maker, len(self._whole.messages))
 
     def _find(self, maker: Maker, examples: Sequence[Conversation]) -> tuple[Conversation, Printed]:
-        """The example that the row holds: of those with its tokens the one that trains the last of them."""
+        """The example that the row holds: of those with its tokens, as cut ones may have, the one that trains the most like it."""
         alike = []
         for example in examples:
             printed = print_example(maker, example)
@@ -69,14 +69,17 @@ class Reasons:
                 "template are not those of the build any more"
             )
         trained = set(np.flatnonzero(self.shown.trained).tolist())
-        return max(alike, key=lambda pair: len(trained & self._trained_tokens(*pair)))
+        return min(alike, key=lambda pair: len(trained ^ self._trained_tokens(*pair)))
 
     def _trained_tokens(self, example: Conversation, printed: Printed) -> set[int]:
+        """Of those in the row, but for what headers do to the first of a turn."""
         weights, spans = weights_of(example, self._config), printed.rendering.spans
         inside = [
             np.flatnonzero((printed.starts >= s.start) & (printed.starts < s.stop)) for s in spans if weights[s.message]
         ]
-        return set(np.concatenate([np.zeros(0, np.int64), *inside]).tolist())
+        return {
+            token for token in np.concatenate([np.zeros(0, np.int64), *inside]).tolist() if token < len(self.shown.ids)
+        }
 
     def of(self, position: int) -> Why:
         """Why the target at a position of the row is trained or not."""

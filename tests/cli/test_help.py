@@ -113,7 +113,8 @@ def test_files_are_completed_where_they_are_meant(shell: str, monkeypatch: pytes
 
 def test_the_demo_ends_with_what_colours_mean_and_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    legend, _, then = CliRunner().invoke(main, ["demo", "-o", "a demo"]).stdout.splitlines()[-3:]
+    said = CliRunner().invoke(main, ["demo", "-o", "a demo"]).stdout
+    legend, then = [line for line in said.splitlines() if line][-2:]
     assert "⟦in brackets⟧ is trained" in legend
     command = shlex.split(then.partition(": sftprep ")[2])
     assert command == ["inspect", "a demo", "28", "35"]

@@ -73,7 +73,7 @@ def test_a_tokenizer_of_neither(folders: list[Path], tmp_path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         text = (Path(TOKENIZER) / name).read_text().replace("<|im_start|>", "<|im_begin|>")
         (tmp_path / name).write_text(text)
-    with pytest.raises(TokenizerError, match="is not the tokenizer that the dataset was built with"):
+    with pytest.raises(TokenizerError, match="no dataset here was built with this tokenizer"):
         show_comparison(compare_datasets(folders[0], folders[1]), folders, str(tmp_path), None)
 
 

@@ -163,12 +163,16 @@ def test_a_position_is_said_with_its_reason(built: Path, capsys: pytest.CaptureF
     assert facts["position"] == 98
     assert facts["rule"] == "padding"
     assert facts["doubt"] is None
+    position(built, -1)
+    assert "cut         45 more tokens of it are not in the row" in capsys.readouterr().out
     position(built, 9, as_json=True)
     assert json.loads(capsys.readouterr().out)["rule"] == "untrained"
 
 
 def test_positions_and_rows_that_are_not_there(built: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--at 99: row 0 has positions 0 to 98, and its conversation was cut there"):
+    with pytest.raises(
+        ConfigError, match=r"--at 99: the row has positions 0 to 98, and its conversation was cut there"
+    ):
         position(built, 99)
     with pytest.raises(ConfigError, match="one row"):
         show_position(built / "out", Choice(), 0, (), Manner(), "train")

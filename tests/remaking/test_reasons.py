@@ -156,6 +156,16 @@ def test_a_turn_that_another_example_trains(tmp_path: Path) -> None:
     )
 
 
+def test_examples_that_are_cut_to_the_same_tokens_are_told_apart_by_what_they_train(tmp_path: Path) -> None:
+    turns = [{"role": "assistant", "content": f"Answer {n}.", "reasoning_content": f"Thought {n}."} for n in range(4)]
+    talk = [each for n, turn in enumerate(turns) for each in ({"role": "user", "content": f"Question {n}?"}, turn)]
+    calls = [{**talk[1], "tool_calls": [CALL]}, {"role": "tool", "content": "2"}, talk[3]]
+    maker = maker_with(resolved_of(zoo.QWEN_3, tmp_path), contexts="served", max_length=60, keep_untrained=True)
+    found = reasons_of(maker, {"messages": [talk[0], *calls, *talk[4:]]})
+    assert len({tuple(each.shown.ids.tolist()) for each in found}) < len(found)
+    assert all(each.of(at).agrees for each in found for at in range(each.shown.stop))
+
+
 def test_the_first_word_behind_a_header_that_ends_with_a_blank(tmp_path: Path) -> None:
     source = "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>{{ m.content }}\n{% else %}Assistant: {{ m.content }}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
     breed = Breed(source, {"eos_token": "<|im_end|>"}, ("<|im_start|>", "<|im_end|>"))
