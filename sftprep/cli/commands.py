@@ -179,10 +179,11 @@ def demo(output: Path) -> None:
     from sftprep.views.choosing import Choice
     from sftprep.watch.build import watched_build
 
-    watched_build(BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512), output, tokenizer=tokenizer)
+    config = BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512)
+    watched_build(config, output, tokenizer=tokenizer, hint=False)
     show_rows(output, Choice(), Manner(tokenizer=str(TOKENIZER), pager=False, legend=True))
     named = f"{quote(str(output))} 28 35"
-    click.echo(f"\nNext, two rows with reasoning and tools: sftprep inspect {visible(named)}")
+    click.echo(f"Next, two rows with reasoning and tools: sftprep inspect {visible(named)}")
 
 
 @main.command()

@@ -16,11 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sftprep.compare.findings import Change, Comparison, Difference, Kind, Side
-from sftprep.dataset.manifest import load_manifest
-from sftprep.errors import SftprepError, TokenizerError
+from sftprep.dataset.manifest import Manifest, load_manifest
+from sftprep.errors import TokenizerError
 from sftprep.look.rows import BRACKETS, HEADER_STYLE, PROMPT_STYLES, TRAINED_STYLES, append_visibly
-from sftprep.stores.places import remembered_places
-from sftprep.views.pieces import Decode, open_decoder, pieces
+from sftprep.views.pieces import Decode, find_decoder, open_decoder, pieces
 from sftprep.visible import visible
 from sftprep.watch.log import say
 from sftprep.watch.stated import as_json_line
@@ -117,7 +116,7 @@ def _side(name: str, side: Side, decode: Decode | None, *, plain: bool) -> Text:
             text.append(_marks(state, now))
             state = now
         style = _DIFFERS[name] if now[1] else (TRAINED_STYLES if now[0] else PROMPT_STYLES)[number % 2]
-        append_visibly(text, piece, style)
+        append_visibly(text, piece.replace(" ", "·") if piece.isspace() else piece, style)
     if plain:
         text.append(_marks(state, (False, False)))
     if side.first + len(side.ids) < side.tokens:
@@ -134,18 +133,19 @@ def _marks(before: tuple[bool, bool], now: tuple[bool, bool]) -> str:
 def _decoders(folders: Sequence[Path], given: str | None) -> list[Decode | None]:
     """What turns the ids of each side into text; None where no tokenizer is found that made them."""
     found: list[Decode | None] = []
-    for folder in folders:
-        manifest = load_manifest(folder)
-        name = given or remembered_places(manifest.fingerprint).get("tokenizer")
-        try:
-            there = name is not None and (given or Path(name).is_dir())
-            found.append(open_decoder(name, str(manifest.tokenizer.get("sha256")))[0] if name and there else None)
-        except SftprepError:
-            if given and len(folders) == 1:
-                raise
-            found.append(None)
-    if given and not any(found):
-        raise TokenizerError(f"{given}: neither dataset was built with this tokenizer")
-    if not any(found):
-        say("ids are shown: no tokenizer is found that made them; give it with -t", level=logging.WARNING)
+    why: list[str | None] = []
+    for manifest in map(load_manifest, folders):
+        decode, word = find_decoder(manifest) if given is None else _given_decoder(given, manifest)
+        found.append(decode)
+        why.append(word)
+    if given is not None and not any(found):
+        raise TokenizerError(why[0])
+    if not all(found) and given is None:
+        say(next(filter(None, why)), level=logging.WARNING)
     return found
+
+
+def _given_decoder(name: str, manifest: Manifest) -> tuple[Decode | None, str | None]:
+    """As `find_decoder`, with a tokenizer that may be of the other side. Raises TokenizerError where it cannot be loaded."""
+    decode, other = open_decoder(name, str(manifest.tokenizer.get("sha256")), force=True)
+    return (None, f"{name}: no dataset here was built with this tokenizer") if other else (decode, None)

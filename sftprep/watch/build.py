@@ -41,10 +41,11 @@ def watched_build(
     verbose: bool = False,
     tokenizer: BegunTokenizer | None = None,
     again: Manifest | None = None,
+    hint: bool = True,
 ) -> None:
     """Build a dataset before the user's eyes. Raises as `build_dataset` does.
 
-    as_json: also say on standard output what was done, as one JSON object. verbose: `show_summary`.
+    as_json: also say on standard output what was done, as one JSON object. verbose, hint: `show_summary`.
     """
     with BuildProgress(quiet) as progress:
         manifest = build_dataset(config, folder, overwrite=overwrite, watch=progress, tokenizer=tokenizer, again=again)
@@ -55,7 +56,7 @@ def watched_build(
     if progress.plan is None:
         say(f"{folder}: complete already; nothing to do", "summary")
     else:
-        show_summary(manifest, folder, progress.plan.passed_over, progress, verbose=verbose)
+        show_summary(manifest, folder, progress.plan.passed_over, progress, verbose=verbose, hint=hint)
 
 
 def watched_dry_run(

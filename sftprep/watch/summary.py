@@ -42,9 +42,10 @@ def show_summary(
     work: BuildProgress | None = None,
     *,
     verbose: bool = False,
+    hint: bool = True,
 ) -> None:
-    """Show the closing table of a job, and the command to type next. verbose: counts that are zero, where the time went and
-    the keys that were not read, too."""
+    """Show the closing table of a job. verbose: counts that are zero, where the time went and the keys that were not read,
+    too. hint: and the command to type next."""
     reasons = count_reasons(folder / REJECTS)
     if says_json():
         totals = manifest.totals
@@ -56,9 +57,9 @@ def show_summary(
         console.print(summary_table(manifest, str(folder), reasons, passed_over, work, verbose=verbose))
         if verbose:
             show_unread(manifest, console)
-        console.print(
-            Text.assemble(("next: ", "dim"), f"sftprep inspect {shlex.quote(visible(str(folder)))}"), soft_wrap=True
-        )
+        if hint:
+            command = f"sftprep inspect {shlex.quote(visible(str(folder)))}"
+            console.print(Text.assemble(("next: ", "dim"), command), soft_wrap=True)
 
 
 def summary_table(

@@ -63,7 +63,7 @@ def test_ids_where_no_tokenizer_is_found(folders: list[Path], cache: Path, capsy
     found = compare_datasets(folders[0], folders[1])
     show_comparison(found, folders, None, None)
     out, err = capsys.readouterr()
-    assert err == "ids are shown: no tokenizer is found that made them; give it with -t\n"
+    assert err == "token ids only: where the tokenizer lies is not known on this machine; -t NAME shows the text\n"
     example = found.kinds[0].examples[0].a
     assert example is not None
     assert f"»{example.ids[example.differs.index(True)]} " in out
@@ -73,7 +73,7 @@ def test_a_tokenizer_of_neither(folders: list[Path], tmp_path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         text = (Path(TOKENIZER) / name).read_text().replace("<|im_start|>", "<|im_begin|>")
         (tmp_path / name).write_text(text)
-    with pytest.raises(TokenizerError, match="neither dataset was built with this tokenizer"):
+    with pytest.raises(TokenizerError, match="no dataset here was built with this tokenizer"):
         show_comparison(compare_datasets(folders[0], folders[1]), folders, str(tmp_path), None)
 
 
