@@ -87,15 +87,33 @@ class Preparer:
         with self.stage("JSON"):
             read, rejects = self._parse(records, unread)
         for of, members in self._by_set(read, home).items():
-            if of == "train" and self._augmentation:
-                with self.stage("augmentation"):
-                    members = [self._augmented(each) for each in members]
-            if self._config.contexts == "served":
-                with self.stage("contexts"):
-                    members = self._serve(members, rejects)
-            for part in _parts(members):
+            for part in _parts(self._served(self._varied(members, of), rejects)):
                 yield self._prepare(part, rejects, size, unread, of)
                 rejects, size, unread = [], 0, Unread()
+
+    def examples(self, record: Record, home: str = "train") -> tuple[Conversation, tuple[Conversation, ...]]:
+        """A record's conversation as a build varies it, and what it is trained as. Raises ConversationError where it is as
+        nothing."""
+        read, rejects = self._parse([record], Unread())
+        for of, members in self._by_set(read, home).items():
+            varied = self._varied(members, of)
+            for each in self._served(varied, rejects):
+                return varied[0].examples[0], each.examples
+        raise ConversationError(rejects[0].reason)
+
+    def _varied(self, read: list[_Read], of: str) -> list[_Read]:
+        """Records of a set, with what is added to them and left out."""
+        if of != "train" or not self._augmentation:
+            return read
+        with self.stage("augmentation"):
+            return [self._augmented(each) for each in read]
+
+    def _served(self, read: list[_Read], rejects: list[Reject]) -> list[_Read]:
+        """With the examples that they are trained as. Those that have none are added to the rejects."""
+        if self._config.contexts != "served":
+            return read
+        with self.stage("contexts"):
+            return self._serve(read, rejects)
 
     def _by_set(self, read: list[_Read], home: str) -> dict[str, list[_Read]]:
         """The records of each set, at least one set."""

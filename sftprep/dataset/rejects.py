@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -78,6 +78,12 @@ def counted(found: Iterable[ReasonCount]) -> list[ReasonCount]:
 def count_reasons(path: Path) -> list[ReasonCount]:
     """What the file says, the commonest reason first. Raises DatasetError where it is missing or says something else."""
     return counted(each.counted() for each in read_rejects(path))
+
+
+def rejected_at(path: Path, names: Collection[str], line: int) -> str | None:
+    """Why a line of an input is in no shard; None if the file does not say. names: of inputs. Raises as `read_rejects`."""
+    found = (f"{each.kind}: {each.reason}" for each in read_rejects(path) if each.line == line and each.source in names)
+    return next(found, None)
 
 
 def read_rejects(path: Path) -> Iterator[RejectLine]:

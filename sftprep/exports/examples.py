@@ -14,6 +14,7 @@ from sftprep.dataset.manifest import ShardEntry, load_manifest
 from sftprep.dataset.safe_open import open_array
 from sftprep.errors import DatasetError
 from sftprep.layouts.kinds import layout
+from sftprep.layouts.unpack import unpack
 
 _PAIRS_AT_ONCE = 1 << 20
 IGNORED = -100  # the label that is not trained, for Hugging Face models and torch's cross entropy
@@ -92,16 +93,6 @@ def examples_of(
 ) -> Examples:
     """The conversations that lie in rows; those without a target are left out.
 
-    x, y, mask: (R, W). segments: (S, 3) row, start, length in (x, y) pairs: a conversation of n pairs is n + 1 ids long,
-    the x of its pairs and the last y.
+    x, y, mask: (R, W). segments: (S, 3) row, start, length in (x, y) pairs.
     """
-    row, start, pairs = segments[segments[:, 2] > 0].T
-    offsets = np.concatenate(([0], np.cumsum(pairs + 1)))
-    position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], pairs + 1)  # in its conversation
-    first = np.repeat(row * x.shape[1] + start, pairs + 1)  # the conversation's first pair, in the flat rows
-    is_last = position == np.repeat(pairs, pairs + 1)
-    pair = first + position - is_last
-    ids = np.where(is_last, y.reshape(-1)[pair], x.reshape(-1)[pair])
-    weights = mask.reshape(-1)[first + np.maximum(position - 1, 0)]
-    weights[offsets[:-1]] = 0  # nothing predicts a first id
-    return Examples(ids, weights, offsets)
+    return Examples(*unpack(x, y, mask, segments[segments[:, 2] > 0]))

@@ -26,7 +26,7 @@ from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.commit import TOLERANT, receipt_of
 from sftprep.jobs.folder import complete_manifest, make_subfolders, read_plan, work_folder
 from sftprep.jobs.own_files import has_manifest
-from sftprep.jobs.plan import Plan
+from sftprep.jobs.plan import NOBODY, Plan, Watch
 from sftprep.jobs.repeats import repeats_in
 from sftprep.records.conversation import group_in
 from sftprep.tokens.batch import dtype_for
@@ -147,10 +147,10 @@ def _lost(record: Record, lost: Mapping[Item, str]) -> Record:
     return record if reason is None else record._replace(data=b"", error=reason)
 
 
-def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) -> str:
+def work_on(folder: Path, task: int, tokenizer: str | None = None, watch: Watch = NOBODY, **call: Any) -> str:
     """Do one split of the plan in `folder`, if it is not done, in a process of its own.
 
-    tokenizer: where it lies on this machine. call: CALL_OPTIONS. Returns what was done, in words. Raises DatasetError
+    tokenizer: where it lies on this machine. watch: is told how it goes. call: CALL_OPTIONS. Returns what was done, in words. Raises DatasetError
     where there is no plan, ConfigError where it has no such split, InputError where it is done and this call does not put
     up with what was rejected.
     """
@@ -168,7 +168,8 @@ def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) 
             return "done before"
         plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer or plan.config.tokenizer, **call))
         open_job = partial(Job, plan, target)
-        runner(plan.config.engine).run_tasks(open_job, [task], 1, lambda report: None, plan.describe)
+        watch.begin(plan, f"split {task}", plan.size([task]))
+        runner(plan.config.engine).run_tasks(open_job, [task], 1, watch.update, plan.describe)
         receipt = read_receipt(target, task, plan.fingerprint)
     if receipt is None:
         raise DatasetError(f"{target}: the receipt of split {task} is gone")

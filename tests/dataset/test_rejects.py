@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftprep.dataset.rejects import ReasonCount, RejectLine, count_reasons, read_rejects
+from sftprep.dataset.rejects import ReasonCount, RejectLine, count_reasons, read_rejects, rejected_at
 from sftprep.errors import DatasetError
 
 REASONS = [
@@ -73,3 +73,13 @@ def test_lines_are_read_with_what_is_known_of_them(tmp_path: Path) -> None:
         RejectLine("a.jsonl", 3, "rejected", "x", None, None),
         RejectLine("a.jsonl", 4, "dropped", "y", "web", 9),
     ]
+
+
+def test_why_a_line_is_in_no_shard(tmp_path: Path) -> None:
+    lines = [("a.jsonl", 1, "rejected", "one"), ("b.jsonl", 1, "dropped", "two"), ("b.jsonl", 11, "rejected", "three")]
+    names = ("source", "line", "kind", "reason")
+    path = tmp_path / "rejects.jsonl"
+    path.write_text("".join(json.dumps(dict(zip(names, each, strict=True))) + "\n" for each in lines))
+    assert rejected_at(path, ["b.jsonl"], 1) == "dropped: two"
+    assert rejected_at(path, ["a.jsonl", "b.jsonl"], 11) == "rejected: three"
+    assert rejected_at(path, ["a.jsonl"], 11) is rejected_at(path, [], 1) is None
