@@ -53,7 +53,8 @@ def ran() -> set[str]:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=lambda page: page.name)
 def test_commands_and_code_run_as_written(page: Path, clone: Path, ran: set[str]) -> None:
     """The blocks of a page, one after another, in one shell; no command twice that changes nothing."""
-    lines = "".join(block for block in blocks(page, "sh") if "make demo" not in block).splitlines()
+    text = "".join(block for block in blocks(page, "sh") if "make demo" not in block)
+    lines = re.sub(r" +# .*", "", text).splitlines()
     script = ["set -e", ". .venv/bin/activate", *(line for line in lines if line not in ran)]
     ran.update(line for line in lines if line.startswith("sftprep "))
     code = blocks(page, "python")
@@ -121,7 +122,7 @@ def test_every_page_and_picture_is_shown() -> None:
     assert sorted(NAV) == sorted(path.name for path in DOCS.glob("*.md"))
     named = set(re.findall(r"\(docs/([\w-]+\.md)\)", TEXTS[ROOT / "README.md"]))
     assert {*NAV} - {"index.md"} <= named
-    shown = {name for text in TEXTS.values() for name in re.findall(r"pictures/([\w-]+\.svg)", text)}
+    shown = {name for text in TEXTS.values() for name in re.findall(r"pictures/([\w-]+\.(?:svg|png))", text)}
     assert shown == {path.name for path in (DOCS / "pictures").iterdir()}
 
 
