@@ -37,6 +37,12 @@ from sftprep.tokens.batch import TokenBatch, dtype_for
 from sftprep.unread import Unread
 
 _LONG = 1 << 18  # bytes: less is nothing to save memory of
+_TOO_LONG = {  # why nothing is left of a long conversation, by `--overflow`
+    "truncate": "prompt longer than {length:,} tokens, so that nothing of the answer is left",
+    "turns": "the first answer does not end in the first {length:,} tokens, and it is to be kept whole",
+    "split": "no answer of {length:,} tokens or less with what is before it",
+    "drop": "longer than {length:,} tokens",
+}
 _MOST = 1 << 22  # characters of examples that are tokenized together
 
 
@@ -74,6 +80,7 @@ class Preparer:
         self._reading, self._augmentation = config.reading, config.augmentation
         self._pad_id, self._dtype = toolbox.resolved.pad_id, dtype_for(toolbox.resolved.size)
         self._masker, self._templates = BothWays(config, toolbox, self.stage), toolbox.templates
+        self._layout = layout(config.layout)
 
     def prepare(self, records: list[Record], home: str = "train") -> Iterator[Prepared]:
         """Rows of a batch in the records' order, set by set, and a reject for each record that gives none; in parts, where it is
@@ -138,9 +145,11 @@ class Preparer:
         good = np.flatnonzero(~np.isin(owner, list(reasons)))  # a record is trained whole or not at all
         with self.stage("rows"):
             batch, mask = _chosen(masked.batch, masked.mask, good)
-            keep = self._config.keep_untrained
-            length, dtype = self._config.max_length, self._dtype
-            rows = layout(self._config.layout).lay_out(batch, mask, length, self._pad_id, dtype, keep_untrained=keep)
+            self._refuse_long(batch, good, places)
+            config, ids = self._config, self._dtype
+            overflow, keep = config.overflow, config.keep_untrained
+            lay_out, limit, pad = self._layout.lay_out, config.max_length, self._pad_id
+            rows = lay_out(batch, mask, limit, pad, ids, overflow=overflow, keep_untrained=keep)
             kept = good[rows.conversation]
             provenance = _provenance(read, owner, traits, masked, kept, rows)
         shown = set(owner[kept].tolist())
@@ -153,7 +162,7 @@ class Preparer:
         totals = Totals(
             records=len(read) + len(rejects) - len(reasons) - len(dropped),
             conversations=len(shown),
-            rows=len(rows.x),
+            rows=0 if self._layout.by_split else len(rows),
             tokens=int(rows.tokens.sum()),
             trained_tokens=int(rows.trained.sum()),
             truncated=int(rows.truncated.sum()),
@@ -167,7 +176,7 @@ class Preparer:
             adapted=len(np.unique(owner[good][found.adapted[good]])),
             examples=len(kept),
             system_added=sum(read[index].system_added for index in shown),
-            dropped_examples=int(np.isin(owner, list(shown)).sum()) - len(kept),
+            dropped_examples=int(np.isin(owner, list(shown)).sum()) - len(np.unique(kept)),
             other_context=int(found.other_context[good].sum()) + sum(each.other_context for each in read),
             unknown_context=int(found.unknown_context[good].sum()),
             dropped_reasoning=int(found.dropped_reasoning[good].sum()),
@@ -226,17 +235,31 @@ class Preparer:
 
     def _dropped(self, record: Record, conversation: Conversation, masked: Masked, index: int) -> Reject:
         """Why nothing of a conversation would be trained."""
-        length = self._config.max_length
+        length, overflow = self._config.max_length, self._config.overflow
         start, stop = masked.batch.offsets[index : index + 2]
+        is_long = length is not None and stop - start > length
         if isinstance(masked.mask, ScanRule):
-            reason = f"no answer is found by its header in the first {length:,} tokens"
-        elif masked.mask[start + 1 : stop].any():
-            reason = f"prompt longer than {length:,} tokens, so that nothing of the answer is left"
+            reason = (
+                f"no answer is found by its header in the first {length:,} tokens"
+                if is_long
+                else "no answer is found by its header"
+            )
+        elif is_long and masked.mask[start + 1 : stop].any():
+            reason = _TOO_LONG[overflow].format(length=length)
         elif not weights_of(conversation, self._config).any():
             reason = "no message to train on: none of a trained role, or all of weight 0"
         else:
             reason = "the chat template prints nothing of what would be trained"
         return Reject(record.place, "dropped", reason)
+
+    def _refuse_long(self, batch: TokenBatch, chosen: npt.NDArray[np.intp], places: Sequence[Record]) -> None:
+        """Raise ConversationError for the first example that is too long, where that ends the job. chosen: its index in places."""
+        limit, sizes = self._config.max_length, np.diff(batch.offsets)
+        if self._config.overflow != "error" or limit is None or not (sizes > limit).any():
+            return
+        first = int(np.argmax(sizes > limit))
+        what = f"{sizes[first]:,} tokens, and --max-length is {limit:,}; --overflow says what may become of it"
+        raise ConversationError(f"{self._where(places[int(chosen[first])])}: {what}")
 
     def _where(self, record: Record) -> str:
         return f"{self._names[record.source]}:{record.line}"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sftprep.masks.paint import Mask
 
 IntArray = npt.NDArray[np.int64]
-OVERFLOWS = ("truncate", "turns", "split", "drop", "error")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,13 +28,13 @@ class Pieces:
     conversation: IntArray  # (P,) index in the batch
 
 
-def cut(offsets: IntArray, mask: Mask | None, limit: int | None, overflow: str = "truncate") -> Pieces:
+def cut(offsets: IntArray, mask: Mask, limit: int | None, overflow: str = "truncate") -> Pieces:
     """What is kept of conversations with `limit` ids at most.
 
-    offsets: (B + 1,) of the conversations in the batch's ids; mask: (T,) over these, or None where it is found later. overflow:
+    offsets: (B + 1,) of the conversations in the batch's ids; mask: (T,) over these, looked at for `turns` and `split` only. overflow:
     `truncate` keeps the first ids; `turns` those to the end of the last trained turn that fits; `split` makes pieces, each to the end
     of a trained turn, the next one from there on, and leaves out a turn that is longer than the limit by itself; `drop` keeps nothing
-    of such a conversation; `error` raises ConfigError. What is nowhere is left out of the pieces.
+    of such a conversation. Raises ConfigError for a limit that leaves no target.
     """
     if limit is not None and limit < 2:
         raise ConfigError(f"length {limit}: a row needs 2 ids or more to hold a target")
@@ -47,11 +46,21 @@ def cut(offsets: IntArray, mask: Mask | None, limit: int | None, overflow: str =
         return Pieces(start, np.minimum(tokens, limit), whole)
     if overflow == "drop":
         return Pieces(start[~is_long], tokens[~is_long], whole[~is_long])
-    if overflow == "error":
-        raise ConfigError(f"a conversation of {tokens.max():,} tokens; --overflow error puts up with {limit:,} at most")
-    if mask is None:
-        raise ConfigError(f"--overflow {overflow} needs to know where turns end, which this --mask does not say")
     return _at_turns(offsets, _run_ends(mask, offsets), is_long, limit, once=overflow == "turns")
+
+
+def cut_off(pieces: Pieces, offsets: IntArray, mask: Mask, overflow: str) -> npt.NDArray[np.bool_]:
+    """(P,) True where some of the conversation is lost; of one that is split, where a turn is in none of its pieces.
+
+    mask: (T,) over the ids, looked at for `split` only.
+    """
+    shorter: npt.NDArray[np.bool_] = pieces.tokens < np.diff(offsets)[pieces.conversation]
+    if overflow != "split":
+        return shorter
+    counted = np.concatenate(([0], np.cumsum(mask > 0)))
+    own = counted[pieces.start + pieces.tokens] - counted[pieces.start]
+    held = np.bincount(pieces.conversation, weights=own, minlength=len(offsets) - 1)
+    return shorter & (held < np.diff(counted[offsets]))[pieces.conversation]
 
 
 def _at_turns(offsets: IntArray, ends: IntArray, is_long: npt.NDArray[np.bool_], limit: int, *, once: bool) -> Pieces:

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sftprep.dataset.manifest import Manifest, ShardEntry, load_manifest
+from sftprep.dataset.manifest import Manifest, ShardEntry, load_manifest, open_rows
 from sftprep.dataset.origins import Origins, read_origins
-from sftprep.dataset.safe_open import open_array
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.layouts.kinds import layout
 
@@ -100,17 +99,11 @@ class Shard:
 
     def __init__(self, dataset: Path, manifest: Manifest, entry: ShardEntry, first_row: int = 0) -> None:
         self.name, self.first_row = entry.name, first_row
-        self._x, self._y, self._mask, segments = (
-            open_array(dataset / name, manifest.files[name].bytes, form.shape, form.dtypes)
-            for name, form in manifest.arrays(entry).items()
-        )
-        self.segments = np.asarray(segments)
-        if any(
-            wrong.any() for wrong in layout(manifest.layout).wrong_segments(self.segments, manifest.width).values()
-        ):
+        self._x, self._y, self._mask, self.segments = open_rows(dataset, manifest, entry)
+        if any(wrong.any() for wrong in layout(manifest.layout).wrong_segments(self.segments, self._x.shape).values()):
             raise DatasetError(f"{dataset / entry.name}.segments.npy: segments that lie outside the rows")
         path = dataset / entry.provenance
-        self.origins: Origins = read_origins(path, manifest.files[path.name].bytes, len(segments))
+        self.origins: Origins = read_origins(path, manifest.files[path.name].bytes, len(self.segments))
 
     def segments_in(self, row: int) -> range:
         """The segments of a row, which is counted over the set."""

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftprep.errors import ConfigError
-from sftprep.layouts.cut import OVERFLOWS, cut
+from sftprep.layouts.cut import cut
+from sftprep.layouts.kinds import OVERFLOWS
 
 MASKS = st.lists(st.lists(st.booleans(), max_size=25), max_size=6)
 
@@ -55,16 +56,10 @@ def test_pieces_are_those_of_a_walk(masks: list[list[bool]], limit: int, overflo
 
 def test_without_a_limit_all_is_kept() -> None:
     for overflow in OVERFLOWS:
-        pieces = cut(np.array([0, 3, 3, 9]), None, None, overflow)
+        pieces = cut(np.array([0, 3, 3, 9]), np.zeros(9, np.bool_), None, overflow)
         assert (pieces.tokens.tolist(), pieces.conversation.tolist()) == ([3, 0, 6], [0, 1, 2])
 
 
-def test_what_cannot_be_is_refused() -> None:
-    long = np.array([0, 9])
+def test_a_limit_without_a_target_is_refused() -> None:
     with pytest.raises(ConfigError, match="2 ids or more"):
-        cut(long, None, 1)
-    with pytest.raises(ConfigError, match=r"9 tokens.* 8 at most"):
-        cut(long, None, 8, "error")
-    with pytest.raises(ConfigError, match="where turns end"):
-        cut(long, None, 8, "turns")
-    assert len(cut(long, None, 9, "error").start) == 1
+        cut(np.array([0, 9]), np.zeros(9, np.bool_), 1)
