@@ -24,7 +24,7 @@ def batch_of(conversations: list[list[int]]) -> TokenBatch:
 def joined(parts: list[Rows]) -> dict[str, Any]:
     arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in ("X", "Y", "mask")}
     before = np.cumsum([0, *(len(part) for part in parts)])
-    segments = [part.segments + [first, 0, 0] for part, first in zip(parts, before.tolist(), strict=False)]
+    segments = [part.segments + np.array([first, 0, 0]) for part, first in zip(parts, before.tolist(), strict=False)]
     return {**arrays, "segments": np.concatenate(segments), "order": np.concatenate([p.conversation for p in parts])}
 
 
