@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,12 +112,14 @@ def test_what_cannot_be_is_refused() -> None:
 
 
 # --- a model ------------------------------------------------------------------------------------------------------
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:_compile flag:DeprecationWarning"
-)  # of flex attention, which Transformers sets
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of flex attention, which Transformers sets
 
 
-@pytest.fixture(scope="module", params=["eager", "sdpa", "flex_attention"])
+# flex attention is compiled for every shape, which takes minutes on a CPU
+ATTENTIONS = ["eager", "sdpa", *(["flex_attention"] if os.environ.get("SFTPREP_FULL") else [])]
+
+
+@pytest.fixture(scope="module", params=ATTENTIONS)
 def model(request: pytest.FixtureRequest) -> Any:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
