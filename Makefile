@@ -1,4 +1,4 @@
-# make demo | test | check | bench | faults | fuzz: each sets up what it needs in .venv, in the versions of CONSTRAINTS.
+# make demo | test | check | bench | faults | fuzz | docs | release: each sets up what it needs in .venv, in the versions of CONSTRAINTS.
 # make test-newest: the tests with the newest versions of all but torch, in .venv-newest
 PYTHON ?= python3
 EXAMPLES ?= 20000
@@ -9,20 +9,20 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
 INSTALL_SFTPREP = $(INSTALL) --no-build-isolation --editable
 
-.PHONY: demo test test-newest check bench faults fuzz strace clean
+.PHONY: demo test test-newest check bench faults fuzz docs release machine clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
 	$(BIN)/sftprep demo -o demo
 
-test: $(VENV)/.dev strace
+test: $(VENV)/.dev machine
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-newest:
 	rm -rf .venv-newest
 	$(MAKE) test VENV=.venv-newest CONSTRAINTS=/dev/null
 
-check: $(VENV)/.dev strace
+check: $(VENV)/.dev machine
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -31,11 +31,28 @@ check: $(VENV)/.dev strace
 bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/bench.py
 
-faults: $(VENV)/.dev strace
+faults: $(VENV)/.dev machine
 	SFTPREP_FAULTS=full $(BIN)/python -m pytest tests/whole/test_faults.py -n auto --dist loadfile
 
 fuzz: $(VENV)/.dev
 	SFTPREP_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/records tests/test_exact_json.py tests/test_unread.py -n auto -k "damaged or written or odd"
+
+# the reference of commands and the site, in site/
+docs: $(VENV)/.installed
+	$(INSTALL_SFTPREP) ".[docs]"
+	PYTHONPATH=tests $(BIN)/python tests/command_pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# source and wheel, in dist/; the wheel is tried alone in a fresh environment, without torch, outside of the clone
+BARE := $(CURDIR)/.venv-bare
+release: $(VENV)/.installed
+	$(INSTALL) build
+	rm -rf dist $(BARE)
+	$(BIN)/python -m build --no-isolation
+	$(PYTHON) -m venv $(BARE)
+	$(BARE)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) dist/*.whl
+	cd $(BARE) && bin/python -I $(CURDIR)/tests/bare.py
+	@ls -l dist
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
@@ -48,14 +65,15 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(INSTALL_SFTPREP) ".[dev,torch,peers]"
 	touch $@
 
-# the fault tests use strace: the one thing that is ever installed outside this folder, and only by root
-APT := apt-get update -qq && apt-get install -y -qq strace >/dev/null
-strace:
-	@if command -v strace >/dev/null; then :; \
+# the fault tests use strace and those of the report page Chromium: all that is ever installed outside this folder, and only by root
+MISSING = $(strip $(foreach each,strace chromium,$(if $(shell command -v $(each)),,$(each))))
+APT = apt-get update -qq && apt-get install -y -qq --no-install-recommends $(MISSING) >/dev/null
+machine:
+	@if [ -z "$(MISSING)" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "The fault tests need strace, so this is run, which installs it on the machine: $(APT)"; \
-		{ $(APT); } || echo "strace cannot be installed: the fault tests that use it are skipped"; \
-	else echo "strace is not installed: the fault tests that use it are skipped"; fi
+		echo "Some tests need $(MISSING), so this is run, which installs that on the machine: $(APT)"; \
+		{ $(APT); } || echo "$(MISSING) cannot be installed: the tests that use it are skipped"; \
+	else echo "not installed: $(MISSING); the tests that use it are skipped"; fi
 
 clean:
-	rm -rf .venv .venv-newest demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-bare demo build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

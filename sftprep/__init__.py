@@ -26,7 +26,8 @@ from sftprep.errors import (
 if TYPE_CHECKING:
     from sftprep.config import BuildConfig
     from sftprep.dataset.manifest import Manifest, load_manifest
-    from sftprep.jobs.build import Watch, build_dataset
+    from sftprep.jobs.build import build_dataset
+    from sftprep.jobs.plan import Watch
 
 __version__ = "0.1.0"
 FORMAT_VERSION = 2  # of datasets, plans and receipts
@@ -52,7 +53,7 @@ __all__ = [
 _LAZY = {
     "BuildConfig": "sftprep.config",
     "Manifest": "sftprep.dataset.manifest",
-    "Watch": "sftprep.jobs.build",
+    "Watch": "sftprep.jobs.plan",
     "build_dataset": "sftprep.jobs.build",
     "load_manifest": "sftprep.dataset.manifest",
 }

@@ -69,6 +69,7 @@ class BuildConfig:
     messages_key: str | None = None  # of a record: where its messages are
     role_map: dict[str, str] = field(default_factory=dict)  # names of roles -> known ones
     keep_calls_apart: bool = False
+    by: str | None = None  # a record's key beside its conversation whose value is kept as its group
     max_length: int | None = None  # None: DEFAULT_MAX_LENGTH, or in ragged rows no limit
     layout: str = "padded"
     overflow: str = "truncate"  # what becomes of a longer conversation
@@ -125,6 +126,10 @@ class BuildConfig:
         for name, role in self.role_map.items():
             if role not in (*ROLES, CALLING) or type(name) is not str:
                 raise ConfigError(f"--role-map {name}={role}: expected NAME=ROLE, of {', '.join((*ROLES, CALLING))}")
+        if self.by is not None and self.by in self.selection.keys:
+            raise ConfigError(
+                f"--by {self.by}: conversations are read from this key; a group is named by one beside them"
+            )
         _one_of("--layout", self.layout, LAYOUTS)
         _one_of("--engine", self.engine, RUNNERS)
         _one_of("--on-error", self.on_error, ("reject", "stop"))
@@ -218,7 +223,7 @@ class BuildConfig:
     @property
     def reading(self) -> Reading:
         """How records are read."""
-        return Reading(self.record_format, self.messages_key, self.role_map, self.keep_calls_apart)
+        return Reading(self.record_format, self.messages_key, self.role_map, self.keep_calls_apart, self.by)
 
     @property
     def tolerance(self) -> Tolerance:
@@ -228,7 +233,7 @@ class BuildConfig:
     @property
     def selection(self) -> Selection:
         """What is read of a file."""
-        return Selection(self.max_record_bytes, RECORD_KEYS | {self.messages_key or "messages"})
+        return Selection(self.max_record_bytes, RECORD_KEYS | {self.messages_key or "messages"}, self.by)
 
     @property
     def width(self) -> int:

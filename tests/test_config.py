@@ -39,6 +39,9 @@ from sftprep.errors import ConfigError
             "--role-map agent=me: expected NAME=ROLE, of system, developer, user, assistant, tool, t",
         ),
         ({"role_map": {1: "user"}}, "--role-map 1=user: expected NAME=ROLE"),
+        ({"by": "prompt"}, "--by prompt: conversations are read from this key"),
+        ({"by": "chat", "messages_key": "chat"}, "--by chat: conversations are read from this key"),
+        ({"by": 3}, "by is of type int; expected str"),
         (
             {"messages_key": "chat", "record_format": "alpaca"},
             "--messages-key belongs to --format messages, not to --format",

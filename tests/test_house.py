@@ -17,7 +17,7 @@ import sftprep
 
 PACKAGE = Path(sftprep.__file__).parent
 FLOORS = [  # from the roof down; `config` is a floor of one room, the other rooms beside folders are the ground
-    "cli", "look", "watch", "views", "exports", "previews", "jobs", "reader", "batches", "config", "sets", "dataset", "layouts", "masks", "characters", "replay", "template", "tracing", "tokens",
+    "cli", "look", "watch", "pages", "compare", "remaking", "views", "statistics", "exports", "previews", "jobs", "reader", "batches", "config", "sets", "dataset", "layouts", "masks", "characters", "replay", "template", "tracing", "tokens",
     "jinja", "records", "containers", "stores", "workers",
 ]  # fmt: skip
 ROOMS = {

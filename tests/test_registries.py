@@ -27,11 +27,15 @@ from sftprep.jobs.rederive import verify_source
 from sftprep.layouts import padded
 from sftprep.layouts.kinds import LAYOUTS
 from sftprep.layouts.types import Rows
+from sftprep.look.inspect import Manner, show_position
 from sftprep.masks.kinds import MASKS, MaskKind
 from sftprep.masks.scan import ScanRule, scan_rule
 from sftprep.records.forms import FORMS, Form
+from sftprep.remaking.reasons import TRAINED
 from sftprep.stores.kinds import STORES
 from sftprep.stores.types import Found
+from sftprep.views.choosing import Choice
+from sftprep.views.conversations import load_rows
 from sftprep.workers.limits import Suspect
 from sftprep.workers.runners import RUNNERS
 from sftprep.workers.worker import Order
@@ -104,7 +108,9 @@ def test_a_kind_of_mask(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyP
         BuildConfig((source,), TOKENIZER, keep_untrained=True)
 
 
-def test_a_layout(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layout(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The last conversation first, and two in a row: `verify` asks the layout, and finds each conversation's record."""
     toy = ModuleType("toy_layout")
     vars(toy).update(
@@ -126,12 +132,28 @@ def test_a_layout(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) 
             assert np.array_equal(found[kind][row, start : start + length], expected[kind][whole, :length])
     assert verify_source(tmp_path / "toy", [source], TOKENIZER) == []
     assert export_dataset(tmp_path / "toy", "hf", tmp_path / "out").tokens == manifest.totals["tokens"]
+    shown = list(load_rows(tmp_path / "toy", [0, 1]))
+    lies = [(each.row, each.number, each.of, each.start, each.line) for each in shown]
+    assert lies == [(0, 0, 2, 0, 3), (0, 1, 2, segments[0, 2], 2), (1, 0, 1, 0, 1)]
+    first, both = segments[0, 2], segments[:2, 2].sum()
+    for at in (first - 1, first, both - 1, both):
+        line, rule = asked(tmp_path / "toy", 0, int(at), capsys)
+        assert (line, rule == "padding") == (3 if at < first else 2, at == both)
+        assert (rule in TRAINED) == found["mask"][0, at]
     vars(toy)["count_trained"] = lambda mask, segments: np.zeros(len(segments), np.int64)
     assert "segment 0: a trained count that is not the mask's" in verify_dataset(tmp_path / "toy")[0].what
     vars(toy)["wrong_segments"] = lambda segments, width: {"is of another toy": segments[:, 0] == 1}
     assert [problem.what for problem in verify_dataset(tmp_path / "toy")] == ["segment 2 is of another toy"]
     vars(toy)["wrong_counts"] = lambda rows, segments: "no toys in it"
     assert "no toys in it" in verify_dataset(tmp_path / "toy")[0].what
+
+
+def asked(folder: Path, row: int, at: int, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The line and the rule that inspect names for a position."""
+    show_position(folder, Choice(rows=((row, row),)), at, (), Manner(as_json=True), "train")
+    facts = orjson.loads(capsys.readouterr().out)
+    assert facts["doubt"] is None
+    return facts["line"], facts["rule"]
 
 
 def in_pairs(*arguments: Any, **options: Any) -> Rows:

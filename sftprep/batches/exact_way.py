@@ -73,6 +73,11 @@ class ExactWay:
         unprinted = [rendering.unprinted for rendering in renderings]
         return ByCharacters(placed.tokens, mask, failed, forged, boundary_tokens, adapted, unprinted)
 
+    def place(self, conversation: Conversation) -> tuple[Rendering, PlacedTokens]:
+        """A conversation's text and its tokens, with their places in it. Raises ConversationError."""
+        rendering = self._templates.render_exactly(conversation)
+        return rendering, self._encode([rendering])
+
     def _render(
         self, conversations: Sequence[Conversation], replayed: Sequence[tuple[str, Told] | None]
     ) -> tuple[list[Rendering], dict[int, str]]:

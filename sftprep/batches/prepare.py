@@ -28,7 +28,7 @@ from sftprep.layouts.kinds import layout
 from sftprep.layouts.types import Rows
 from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule
-from sftprep.records.conversation import Conversation, parse_conversation
+from sftprep.records.conversation import Conversation, group_in, parse_conversation
 from sftprep.records.said import KINDS, LeftOut, in_words
 from sftprep.records.traits import Traits, traits_of
 from sftprep.sets.contents import near_key
@@ -94,15 +94,33 @@ class Preparer:
         with self.stage("JSON"):
             read, rejects = self._parse(records, unread)
         for of, members in self._by_set(read, home).items():
-            if of == "train" and self._augmentation:
-                with self.stage("augmentation"):
-                    members = [self._augmented(each) for each in members]
-            if self._config.contexts == "served":
-                with self.stage("contexts"):
-                    members = self._serve(members, rejects)
-            for part in _parts(members):
+            for part in _parts(self._served(self._varied(members, of), rejects)):
                 yield self._prepare(part, rejects, size, unread, of)
                 rejects, size, unread = [], 0, Unread()
+
+    def examples(self, record: Record, home: str = "train") -> tuple[Conversation, tuple[Conversation, ...]]:
+        """A record's conversation as a build varies it, and what it is trained as. Raises ConversationError where it is as
+        nothing."""
+        read, rejects = self._parse([record], Unread())
+        for of, members in self._by_set(read, home).items():
+            varied = self._varied(members, of)
+            for each in self._served(varied, rejects):
+                return varied[0].examples[0], each.examples
+        raise ConversationError(rejects[0].reason)
+
+    def _varied(self, read: list[_Read], of: str) -> list[_Read]:
+        """Records of a set, with what is added to them and left out."""
+        if of != "train" or not self._augmentation:
+            return read
+        with self.stage("augmentation"):
+            return [self._augmented(each) for each in read]
+
+    def _served(self, read: list[_Read], rejects: list[Reject]) -> list[_Read]:
+        """With the examples that they are trained as. Those that have none are added to the rejects."""
+        if self._config.contexts != "served":
+            return read
+        with self.stage("contexts"):
+            return self._serve(read, rejects)
 
     def _by_set(self, read: list[_Read], home: str) -> dict[str, list[_Read]]:
         """The records of each set, at least one set."""
@@ -206,10 +224,13 @@ class Preparer:
             try:
                 conversation = parse_conversation(record.data, self._reading, record.place, unread)
                 key = blake2b(record.data, digest_size=8).digest()
+                if self._config.by is not None and record.group is None:
+                    record = record._replace(group=conversation.group)
                 if len(record.data) >= _LONG:
                     records[index] = record = record._replace(data=b"")
                 read.append(_Read(record, (conversation,), key))
             except ConversationError as error:
+                record = record._replace(group=group_in(record, self._config.by))
                 rejects.append(self._reject(record, str(error)))
         return read, rejects
 
@@ -231,13 +252,14 @@ class Preparer:
     def _reject(self, record: Record, reason: str) -> Reject:
         if self._config.on_error == "stop":
             raise ConversationError(f"{self._where(record)}: {reason}")
-        return Reject(record.place, "rejected", reason)
+        return Reject(record.place, "rejected", reason, group=record.group)
 
     def _dropped(self, record: Record, conversation: Conversation, masked: Masked, index: int) -> Reject:
         """Why nothing of a conversation would be trained."""
         length, overflow = self._config.max_length, self._config.overflow
-        start, stop = masked.batch.offsets[index : index + 2]
+        start, stop = masked.batch.offsets[index : index + 2].tolist()
         is_long = length is not None and stop - start > length
+        tokens = stop - start if is_long else None
         if isinstance(masked.mask, ScanRule):
             reason = (
                 f"no answer is found by its header in the first {length:,} tokens"
@@ -247,10 +269,10 @@ class Preparer:
         elif is_long and masked.mask[start + 1 : stop].any():
             reason = _TOO_LONG[overflow].format(length=length)
         elif not weights_of(conversation, self._config).any():
-            reason = "no message to train on: none of a trained role, or all of weight 0"
+            reason, tokens = "no message to train on: none of a trained role, or all of weight 0", None
         else:
-            reason = "the chat template prints nothing of what would be trained"
-        return Reject(record.place, "dropped", reason)
+            reason, tokens = "the chat template prints nothing of what would be trained", None
+        return Reject(record.place, "dropped", reason, group=record.group, tokens_in_all=tokens)
 
     def _refuse_long(self, batch: TokenBatch, chosen: npt.NDArray[np.intp], places: Sequence[Record]) -> None:
         """Raise ConversationError for the first example that is too long, where that ends the job. chosen: its index in places."""
@@ -275,24 +297,24 @@ def _provenance(
 ) -> Provenance:
     """Of the examples that have rows. owner, traits: of all examples, (E,). kept: (S,) their indices."""
     own = owner[kept]  # index of each one's record
-    places = np.array([each.record.place for each in read], np.int64).reshape(-1, 3)[own]
-    turns, tools, reasoning = np.array(traits, np.int32).reshape(-1, 3)[kept].T
+    records = [each.record for each in read]
+    turns, tools, reasoning = zip(*traits, strict=True) if traits else ((), (), ())
     others = np.array([each.other_context for each in read], np.int64)[own]
     return Provenance(
-        source=places[:, 0].astype(np.int32),
-        line=places[:, 1],
-        byte_offset=places[:, 2],
+        source=np.array([record.source for record in records], np.int32)[own],
+        line=np.array([record.line for record in records], np.int64)[own],
+        byte_offset=np.array([record.offset for record in records], np.int64)[own],
         tokens=rows.tokens.astype(np.int32),
         tokens_in_all=np.diff(masked.batch.offsets)[kept].astype(np.int32),
         trained_tokens=rows.trained.astype(np.int32),
         truncated=rows.truncated,
-        turns=turns,
-        tools=tools.astype(np.bool_),
-        reasoning=reasoning.astype(np.bool_),
+        turns=np.array(turns, np.int32)[kept],
+        tools=np.array(tools, np.bool_)[kept],
+        reasoning=np.array(reasoning, np.bool_)[kept],
         forged=masked.found.forged[kept],
         other_context=masked.found.other_context[kept] + others > 0,
         record_key=np.frombuffer(b"".join(each.key for each in read), "<i8")[own],
-        group=np.full(len(kept), "", object),
+        group=np.array([record.group or "" for record in records], object)[own],
     )
 
 

@@ -17,7 +17,7 @@ from sftprep.jinja.compiled import MOST_CHARS
 from sftprep.records.conversation import Conversation
 from sftprep.records.messages import ROLES, texts_of
 from sftprep.replay.replay_template import ReplayTemplate
-from sftprep.template.chat_template import open_template
+from sftprep.template.chat_template import Authors, open_template
 from sftprep.template.probes import TALK
 from sftprep.template.served import behind, ended, without
 from sftprep.template.turns import Rendering, SpanPlaces, Told, rendering_of, told_of
@@ -127,6 +127,18 @@ class Templates:
         if len(self._served) >= _MOST_SERVED:
             self._served.clear()
         return self._served.setdefault(astuple(places), places)
+
+    def authors(self, conversation: Conversation, *, asking: bool = False) -> Authors:
+        """Whose the text is that the template prints of a conversation, whatever is trained of it. Raises ConversationError."""
+        template = self._replay(conversation).template
+
+        def render(variant: Conversation) -> tuple[str, Authors]:
+            with self._guard(variant):
+                authors = template.authors(variant, asking=asking)
+            return authors.text, authors
+
+        speaks = (lambda *_: True) if asking else self._speaks
+        return take(conversation, self._config.tool_arguments, render, self._text_of, speaks)[1]
 
     def _text_of(self, conversation: Conversation) -> str:
         """What the template prints, whether it can be followed or not."""

@@ -128,7 +128,7 @@ class ByteTiler:
         for begin in range(0, tokens.ids.size, _BLOCK):
             block = slice(begin, begin + _BLOCK)
             some = chosen[block]
-            own, first, last = self._spell(tokens.ids[block][some])
+            own, first, last = self._spelled(tokens.ids[block][some])
             part = data[at : at + own.size]
             wrong = at + np.flatnonzero(own != part)
             tiled[kept[np.searchsorted(text_bounds, wrong, side="right") - 1]] = False
@@ -139,7 +139,16 @@ class ByteTiler:
             at, seen = at + own.size, int(counted[-1])
         return starts, stops, tiled
 
-    def _spell(self, ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], IntArray, IntArray]:
+    def spell(self, ids: npt.NDArray[np.int64]) -> tuple[bytes, IntArray] | None:
+        """The bytes of (T,) ids, which may be anything, and (T + 1,) where those of each begin, and the end; None where some
+        have none that are known."""
+        inside = (ids >= 0) & (ids < len(self._lengths))
+        if not inside.all() or (self._lengths[ids] == _UNKNOWN).any():
+            return None
+        data, _, stops = self._spelled(ids)
+        return data.tobytes(), np.append(0, stops)
+
+    def _spelled(self, ids: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], IntArray, IntArray]:
         """The bytes of tokens, one after another, and where those of each begin and end."""
         lengths = self._lengths[ids]
         last = np.cumsum(lengths, dtype=np.int64)
@@ -162,6 +171,12 @@ def _totals(values: npt.NDArray[Any], bounds: IntArray) -> IntArray:
     if filled.any():
         totals[filled] = np.add.reduceat(values, bounds[:-1][filled], dtype=np.int64)
     return totals
+
+
+def bytes_of_name(name: str) -> bytes | None:
+    """The bytes that a byte-level name spells; None if it is no such name."""
+    values, _, valid = _bytes_of({name: 0})
+    return values.tobytes() if valid.all() else None
 
 
 def _bytes_of(vocabulary: Mapping[str, int]) -> tuple[npt.NDArray[np.uint8], IntArray, npt.NDArray[np.bool_]]:

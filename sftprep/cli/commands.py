@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
 
 import click
@@ -21,11 +23,14 @@ from sftprep.cli.options import (
     overwrite_option,
     quiet_option,
     same_as,
-    show_log,
+    verbose_option,
     work_options,
 )
 from sftprep.errors import ConfigError
 from sftprep.visible import visible
+from sftprep.watch.log import say
+
+SHELLS = ("bash", "zsh", "fish")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -38,7 +43,7 @@ def main() -> None:
 @build_options
 @overwrite_option
 @quiet_option
-@click.option("-v", "--verbose", is_flag=True, help="Also say which keys of records and messages were not read.")
+@verbose_option
 @json_option
 @click.option("--dry-run", is_flag=True, help="Write nothing: count what would come of it, and of other lengths.")
 @click.option(
@@ -56,7 +61,7 @@ def build(
     output: Path | None,
     **options: Any,
 ) -> None:
-    """The whole job: plan, work on all cores, commit.
+    """Make a dataset of conversations: the whole job, on all cores.
 
     INPUT is a file of JSON, Parquet or Arrow, a folder, a glob, or - for standard input. Run again after a crash, it does only what is missing.
     """
@@ -76,7 +81,7 @@ def build(
     if output is None or dry_run:
         from sftprep.watch.build import watched_dry_run
 
-        watched_dry_run(config, quiet=quiet, as_json=as_json, tokenizer=tokenizer)
+        watched_dry_run(config, quiet=quiet, verbose=verbose, as_json=as_json, tokenizer=tokenizer)
         return
     from sftprep.watch.build import watched_build
 
@@ -87,7 +92,7 @@ def build(
 @main.command()
 @click.argument("path", metavar="[FILE]", type=click.Path(path_type=Path), default=Path("build.toml"))
 def init(path: Path) -> None:
-    """Write a file with all options of a build, each with a word on it, for `build --config FILE`."""
+    """Write a file with all options of a build, for `build --config FILE`."""
     from sftprep.cli.config_file import commented
 
     try:
@@ -102,8 +107,9 @@ def init(path: Path) -> None:
 @build_options
 @overwrite_option
 @quiet_option
-def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
-    """Write plan.json: inputs, splits, options. Then run `work` once per split, anywhere, then `commit`.
+@json_option
+def plan(overwrite: bool, quiet: bool, as_json: bool, output: Path, **options: Any) -> None:
+    """Cut the inputs into splits and write plan.json. Then run `work` once per split, anywhere, then `commit`.
 
     With --deduplicate it also reads all records, on all cores, to find those that say the same.
     """
@@ -114,14 +120,18 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
     from sftprep.watch.build import watched_plan
 
     planned, is_left = watched_plan(config, output, overwrite=overwrite, quiet=quiet, tokenizer=tokenizer)
-    if quiet:
+    if as_json:
+        from sftprep.watch.stated import as_json_line, stated_plan
+
+        click.echo(as_json_line(stated_plan(planned, is_left=is_left)))
+    if quiet or as_json:
         return
     if not is_left:
         click.echo(visible(f"{output}: complete already; nothing to do"))
         return
     last = len(planned.splits) - 1
     for each in planned.passed_over:
-        click.echo(visible(f"not read: {each.count:,} {each.kind}, such as {each.example}"), err=True)
+        say(f"not read: {each.count:,} {each.kind}, such as {each.example}", level=logging.WARNING)
     steps = f"run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
     click.echo(visible(f"{last + 1} splits: {steps}"))
 
@@ -133,11 +143,11 @@ def plan(overwrite: bool, quiet: bool, output: Path, **options: Any) -> None:
 @work_options
 @quiet_option
 def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: bool, **call: Any) -> None:
-    """Do one split of a plan, wherever the folder can be reached; does nothing if it is done."""
-    from sftprep.jobs.work import work_on
+    """Do a split of a plan, wherever the folder can be reached."""
+    from sftprep.watch.build import watched_work
 
     for task in tasks:
-        done = work_on(folder, task, tokenizer, **call)
+        done = watched_work(folder, task, tokenizer, quiet=quiet, **call)
         if not quiet:
             click.echo(visible(f"split {task}: {done}"))
 
@@ -146,35 +156,44 @@ def work(folder: Path, tasks: tuple[int, ...], tokenizer: str | None, quiet: boo
 @click.argument("folder", type=FOLDER)
 @commit_options
 @quiet_option
-def commit(folder: Path, quiet: bool, **call: Any) -> None:
-    """Check that every split is done and write the manifest: from then on it is a dataset."""
+@verbose_option
+@json_option
+def commit(folder: Path, quiet: bool, verbose: bool, as_json: bool, **call: Any) -> None:
+    """Check that every split is done and write the manifest: now it is a dataset."""
     from sftprep.config import Tolerance
-    from sftprep.jobs.commit import commit_dataset
-    from sftprep.jobs.folder import hold, read_passed_over
-    from sftprep.watch.summary import show_summary
+    from sftprep.watch.build import watched_commit
 
-    with hold(folder, create=False):
-        passed_over = read_passed_over(folder)
-        manifest = commit_dataset(folder, Tolerance(**call))
-    if not quiet:
-        show_summary(manifest, folder, passed_over)
+    watched_commit(folder, Tolerance(**call), quiet=quiet, verbose=verbose, as_json=as_json)
 
 
 @main.command()
 @click.option("-o", "--output", type=FOLDER, default=Path("demo"), show_default=True, help="Folder of the dataset.")
 def demo(output: Path) -> None:
-    """The main job on the built-in sample: build, then a few rows in colour."""
-    show_log()
+    """Build the sample that comes along, and show rows of it in colour."""
     from sftprep.sample import CONVERSATIONS, TOKENIZER
     from sftprep.tokens.load_early import begin_tokenizer
 
     tokenizer = begin_tokenizer(str(TOKENIZER), trust_remote_code=False, fast=True)
     from sftprep.config import BuildConfig
-    from sftprep.look.rows import show_rows
+    from sftprep.look.inspect import Manner, show_rows
+    from sftprep.views.choosing import Choice
     from sftprep.watch.build import watched_build
 
-    watched_build(BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512), output, tokenizer=tokenizer)
-    show_rows(output, (), str(TOKENIZER), None)
+    config = BuildConfig((str(CONVERSATIONS),), str(TOKENIZER), max_length=512)
+    watched_build(config, output, tokenizer=tokenizer, hint=False)
+    show_rows(output, Choice(), Manner(tokenizer=str(TOKENIZER), pager=False, legend=True))
+    named = f"{quote(str(output))} 28 35"
+    click.echo(f"Next, two rows with reasoning and tools: sftprep inspect {visible(named)}")
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete commands, options and their values."""
+    from click.shell_completion import get_completion_class
+
+    if kind := get_completion_class(shell):
+        click.echo(kind(main, {}, "sftprep", "_SFTPREP_COMPLETE").source())
 
 
 @main.command()

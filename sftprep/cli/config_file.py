@@ -26,7 +26,17 @@ tokenizer = "path/to/tokenizer"
 output = "dataset"
 """
 _REQUIRED = ("inputs", "tokenizer", "output")
-_NO_KEYS = ("config_file", "help", "overwrite", "quiet", "as_json", "dry_run")  # what one call is told
+_NO_KEYS = (
+    "config_file",
+    "help",
+    "overwrite",
+    "quiet",
+    "verbose",
+    "log_json",
+    "as_json",
+    "dry_run",
+    "explain",
+)  # what one call is told
 
 
 def take_defaults(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Manifest | None:
@@ -123,7 +133,8 @@ def _own_name(parameter: click.Parameter) -> str:
 
 
 def _meaning(option: click.Option) -> str:
-    choices = f" One of {', '.join(option.type.choices)}." if isinstance(option.type, click.Choice) else ""
+    shown = option.type if option.metavar is None else None  # else its help names the choices
+    choices = f" One of {', '.join(shown.choices)}." if isinstance(shown, click.Choice) else ""
     return f"{(option.help or '').partition('  [')[0]}{choices}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -11,20 +12,23 @@ from typing import Any, NoReturn
 
 import click
 
+from sftprep.cli import help as pages
 from sftprep.errors import SftprepError
 from sftprep.visible import visible
+from sftprep.watch.log import say, says_json, show_log
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 _AGAIN_SECONDS = 0.05
 
 
-class Group(click.Group):
+class Group(pages.Group):
     """Ends every command with one line and the usual exit code, whatever it raises. SFTPREP_DEBUG=1 shows tracebacks."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command, translating errors and signals to messages and exit codes."""
         signal.signal(signal.SIGTERM, _terminated)
+        show_log(as_json="--log-json" in ctx.args)  # before options are read: what is wrong with them is said that way
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here: its threads would only wait
         debug = bool(os.environ.get("SFTPREP_DEBUG"))
         if not debug:
@@ -32,6 +36,8 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
+            if says_json():
+                _end(error.format_message(), error.exit_code)
             vars(error)["message"] = visible(error.message)
             raise
         except (click.exceptions.Exit, click.Abort):
@@ -40,19 +46,19 @@ class Group(click.Group):
             _end_interrupted()
         except SftprepError as error:
             _end_if_stopped(error)
-            _end(f"Error: {error}", error.exit_code)
+            _end(str(error), error.exit_code)
         except BrokenPipeError:  # `sftprep inspect ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         except OSError as error:
             _end_if_stopped(error)
             where = f"{error.filename}: " if error.filename else ""
-            _end(f"Error: {where}{error.strerror or error}", 1)
+            _end(f"{where}{error.strerror or error}", 1)
         except Exception as error:
             if debug:
                 raise
             what = f"internal error: {type(error).__name__}; please report it (SFTPREP_DEBUG=1 shows more)"
-            _end(f"Error: {what}", 1)
+            _end(what, 1)
 
 
 def end_quickly(command: click.Command) -> NoReturn:
@@ -75,14 +81,19 @@ def end_quickly(command: click.Command) -> NoReturn:
     os._exit(code if isinstance(code, int) else bool(code))
 
 
-def _end(message: str, exit_code: int, color: str = "red") -> NoReturn:
+def _end(message: str, exit_code: int, *, interrupted: bool = False) -> NoReturn:
+    if says_json():
+        event = "interrupted" if interrupted else "error"
+        say(message, event, {"exit_code": exit_code}, logging.ERROR)
+        sys.exit(exit_code)
     with suppress(OSError):  # standard error may be a file on the disk that is full
-        click.secho(visible(message), fg=color, err=True)
+        shown = message if interrupted else f"Error: {message}"
+        click.secho(visible(shown), fg="yellow" if interrupted else "red", err=True)
     sys.exit(exit_code)
 
 
 def _end_interrupted() -> NoReturn:
-    _end("Interrupted; run the same command again to go on from here.", EXIT_INTERRUPTED, "yellow")
+    _end("Interrupted; run the same command again to go on from here.", EXIT_INTERRUPTED, interrupted=True)
 
 
 def _end_if_stopped(error: BaseException) -> None:

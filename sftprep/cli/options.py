@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import re
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from sftprep import config
 from sftprep.cli.config_file import take_defaults
+from sftprep.cli.named_files import prompts_in, text_in
 from sftprep.config import BuildConfig
 from sftprep.errors import ConfigError
 from sftprep.layouts.kinds import LAYOUTS, OVERFLOWS
@@ -22,7 +21,7 @@ from sftprep.masks.kinds import MASKS
 from sftprep.records.forms import FORMS
 from sftprep.records.messages import CALLING, ROLES
 from sftprep.stores.kinds import scheme_of
-from sftprep.visible import visible
+from sftprep.watch.log import show_log
 from sftprep.workers.runners import RUNNERS
 
 if TYPE_CHECKING:
@@ -80,7 +79,20 @@ _ON_ERROR = _option(
 )
 _MAX_REJECTS = _option("max_rejects", "Fail when more records than this are rejected.", metavar="N|N%")
 _TRUST = _option("trust_remote_code", "Run Python code that comes with the tokenizer: only if this call says so.")
-_TOKENIZER = click.option("-t", "--tokenizer", metavar="NAME", help="Folder or hub name of the tokenizer.  [required]")
+
+
+def names_of(kind: str) -> Callable[..., list[CompletionItem]]:
+    """What a shell completes a value with. kind: file or dir."""
+    return lambda ctx, parameter, begun: [CompletionItem(begun, type=kind)]
+
+
+_TOKENIZER = click.option(
+    "-t",
+    "--tokenizer",
+    metavar="NAME",
+    help="Folder or hub name of the tokenizer.  [required]",
+    shell_complete=names_of("dir"),
+)
 _TEMPLATE = (
     click.option(
         "--chat-template",
@@ -105,7 +117,13 @@ _TURNS = (
     _option("header", "What stands before an answer, instead of what is found.", metavar="TEXT"),
 )
 _READING = (
-    _option("record_format", "Form of the records; auto looks at each.", "--format", choices=("auto", *FORMS)),
+    _option(
+        "record_format",
+        f"Form of the records: {', '.join(FORMS)}; auto looks at each.",
+        "--format",
+        choices=("auto", *FORMS),
+        metavar="FORM",
+    ),
     _option("messages_key", "Key of a record that its messages are under.", metavar="KEY"),
     click.option(
         "--role-map",
@@ -114,10 +132,15 @@ _READING = (
         metavar="NAME=ROLE",
         help=f"What a name of a role means, in any case: {', '.join(ROLES)}, or {CALLING}; may be repeated.",
     ),
+    _option(
+        "by",
+        "Key of a record beside its conversation, such as source: stats are of each of its values, too.",
+        metavar="KEY",
+    ),
     _option("keep_calls_apart", "Leave a turn of calls of tools apart from the assistant's turn that it follows."),
 )
 build_options = _options(
-    click.argument("inputs", nargs=-1, metavar="INPUT..."),
+    click.argument("inputs", nargs=-1, metavar="INPUT...", shell_complete=names_of("file")),
     click.option("-o", "--output", type=FOLDER, help="Folder of the dataset.  [required]"),
     _TOKENIZER,
     click.option(
@@ -225,29 +248,24 @@ overwrite_option = click.option(
 )
 
 
-class _Dim(logging.Handler):
-    """Log lines as lines of dim text on standard error; one that is gone is no reason to stop."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        with suppress(OSError):
-            click.secho(visible(self.format(record)), dim=True, err=True)
-
-
-def show_log(*, quiet: bool = False) -> None:
-    """Say what takes long while it does."""
-    log = logging.getLogger("sftprep")
-    log.handlers[:] = [_Dim()]
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
-
-
 def _quiet(ctx: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
     show_log(quiet=quiet)
     return quiet
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, callback=_quiet, help="No progress, no table; errors only.")
+quiet_option = _options(
+    click.option("-q", "--quiet", is_flag=True, callback=_quiet, help="No progress, no table; errors only."),
+    click.option(
+        "--log-json",
+        is_flag=True,
+        expose_value=False,  # `endings.Group` looks for it: what is wrong with the other options is an object, too
+        help="Progress, notes and errors as one JSON object a line, and nothing else on standard error.",
+    ),
+)
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="A longer table: counts that are zero, where the time went, keys not read."
+)
 
 
 def build_config(options: dict[str, Any]) -> BuildConfig:
@@ -260,7 +278,7 @@ def build_config(options: dict[str, Any]) -> BuildConfig:
     values = {key: value for key, value in options.items() if key not in ("output", "seq_length")}
     if options["seq_length"] is not None:
         values["max_length"] = options["seq_length"] + 1
-    values["workers"] = options["workers"] if options["workers"] is not None else _cores()
+    values["workers"] = options["workers"] if options["workers"] is not None else cores()
     return _config_of(values)
 
 
@@ -295,13 +313,11 @@ def _config_of(values: dict[str, Any]) -> BuildConfig:
     values["template_kwargs"] = kwargs
     manifest = values.pop("config_file", None)
     prompts = values.get("system_prompts")
-    values["system_prompts"] = (
-        _prompts_in(prompts) if prompts else manifest.config["system_prompts"] if manifest else []
-    )
+    values["system_prompts"] = prompts_in(prompts) if prompts else manifest.config["system_prompts"] if manifest else []
     if "role_map" in values:
         values["role_map"] = dict(map(_role_named, values["role_map"]))
     if values["chat_template"]:
-        values["chat_template"] = _text_in(values["chat_template"], "a Jinja chat template")
+        values["chat_template"] = text_in(values["chat_template"], "a Jinja chat template")
     elif manifest is not None:
         values["chat_template"] = manifest.config["chat_template"]
     return BuildConfig(**values)
@@ -314,34 +330,6 @@ def _role_named(pair: str) -> tuple[str, str]:
     return name, role
 
 
-def _text_in(path: Path, what: str) -> str:
-    """The text of a file. what: is expected in it. Raises ConfigError where it cannot be that."""
-    try:
-        if not path.is_file():  # a pipe that nobody writes into would be waited for
-            raise ConfigError(f"{path}: not a regular file; expected one with {what}")
-        with path.open(encoding="utf-8") as file:
-            text = file.read(config.MOST_TEMPLATE + 1)  # more than that is refused
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not text:
-        raise ConfigError(f"{path}: is empty; expected {what}")
-    return text
-
-
-def _prompts_in(path: Path) -> list[str]:
-    """The system prompts of a file: a line each, or a JSON string where it has lines of its own. Raises ConfigError."""
-    text = _text_in(path, "system prompts, one a line")
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    prompts = []
-    for number, line in lines:
-        try:
-            prompts.append(str(json.loads(line)) if line.startswith('"') else line)
-        except ValueError as error:
-            raise ConfigError(f"{path}:{number}: begins with a quote and is no JSON string ({error})") from error
-    if not prompts:
-        raise ConfigError(f"{path}: is blank; expected a system prompt a line")
-    return prompts
-
-
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from sftprep.containers.record import THE_END, Index, Range, Record, Selection, oversized
+from sftprep.containers.record import THE_END, Index, Range, Record, Selection, group_of, oversized
 from sftprep.errors import InputError, first_line
 from sftprep.stores.kinds import store_of
 from sftprep.workers.limits import LimitError
@@ -172,16 +172,16 @@ def records(form: Form, path: str, place: Range, selection: Selection) -> Iterat
     position = row = 0
     with _opened(form, path) as file:
         columns = _columns(file, path, selection)
-        shape = _shape_of_rows(file.schema, columns)
+        shape = _shape_of_rows(file.schema, [name for name in columns if name != selection.by])
         for group in file.groups(columns):
             if position >= place.stop:
                 break
             if position == place.start and row + 1 != place.first_line:
                 raise InputError(f"{path}: changed since it was planned; row {place.first_line} is another's")
             if position >= place.start:
-                for data in (each for batch in group.batches() for each in _rows(batch, shape)):
+                for data, of in (each for batch in group.batches() for each in _rows(batch, shape, selection.by)):
                     row += 1
-                    yield _record(data, place.source, row, selection.most)
+                    yield _record(data, place.source, row, selection.most)._replace(group=of)
             else:
                 row += group.rows
             position += group.bytes
@@ -214,33 +214,43 @@ def _columns(file: _Opened, path: str, selection: Selection) -> list[str]:
     """The columns that are read. Raises InputError where there are none."""
     names: list[str] = file.schema.names
     if columns := [name for name in names if name in selection.keys]:
-        return columns
+        return columns + [name for name in names if name == selection.by and _has_names(file.schema.field(name).type)]
     has = f"{', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}" if names else "none"
     raise InputError(f"{path}: no column that is read, such as messages or conversations; it has {has}")
+
+
+def _has_names(kind: Any) -> bool:
+    """Whether values of an Arrow type can name a group."""
+    import pyarrow as pa
+
+    of, kind = pa.types, kind.value_type if pa.types.is_dictionary(kind) else kind
+    kinds = (of.is_string, of.is_large_string, of.is_integer, of.is_floating, of.is_boolean)
+    return any(is_one(kind) for is_one in kinds)
 
 
 # --- a row as JSON ------------------------------------------------------------------------------------------------
 Shape = Callable[[Any], Any]  # a value as Arrow gives it -> as JSON has it
 
 
-def _rows(batch: Any, shape: Shape) -> Iterator[bytes | str]:
-    """Each row as JSON, or why it cannot be."""
+def _rows(batch: Any, shape: Shape, by: str | None) -> Iterator[tuple[bytes | str, str | None]]:
+    """Each row as JSON, or why it cannot be; and its group, by a column that is no part of that, if one is named."""
     import pyarrow as pa
 
     try:
         rows = batch.to_pylist()
     except (UnicodeDecodeError, pa.ArrowException, ValueError, OverflowError):
         if batch.num_rows == 1:
-            yield "a value of the row cannot be read, such as text that is not UTF-8"
+            yield "a value of the row cannot be read, such as text that is not UTF-8", None
             return
         for each in range(batch.num_rows):
-            yield from _rows(batch.slice(each, 1), shape)
+            yield from _rows(batch.slice(each, 1), shape, by)
         return
     for row in rows:
+        group = None if by is None else group_of(row.pop(by, None))
         try:
-            yield orjson.dumps(shape(row))
+            yield orjson.dumps(shape(row)), group
         except TypeError as error:  # orjson's error is one
-            yield f"a value of the row cannot be JSON: {first_line(error)}"
+            yield f"a value of the row cannot be JSON: {first_line(error)}", group
 
 
 def _shape_of_rows(schema: Any, columns: list[str]) -> Shape:

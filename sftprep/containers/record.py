@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sftprep.checksum import Count
 
 MAX_RECORD = 64 << 20  # bytes
 THE_END = 2**63 - 1  # where a Range stops whose end is not known
+MOST_GROUP = 100  # characters that are kept of a group's name
 # Keys of a record that are its conversation, of one form or another.
 SAYING_KEYS = frozenset(
     [
@@ -62,6 +64,7 @@ class Record(NamedTuple):
     line: int  # 1-based, where the record starts; of a columnar file, the row
     offset: int  # bytes from the start of the uncompressed file; of a columnar file, rows
     error: str | None = None  # why the record could not be read
+    group: str | None = None  # what it has under the key `Selection.by`; of a columnar file, its row
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -75,6 +78,7 @@ class Selection:
 
     most: int = MAX_RECORD  # bytes of a record; a longer one is an error
     keys: frozenset[str] = RECORD_KEYS  # the columns that are read of a columnar file
+    by: str | None = None  # and the one, beside those, whose value is kept as the record's group
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,17 @@ class Index:
     records: int
     offsets: array[int] = field(default_factory=lambda: array("q"))  # where a range may begin, ascending; none: nowhere
     lines: array[int] = field(default_factory=lambda: array("q"))  # their 1-based line numbers
+
+
+def group_of(value: Any) -> str:
+    """The group of a record that has this value under the key of --by: text is cut, numbers and booleans are as JSON writes
+    them, whatever else there is has no name."""
+    if type(value) in (bool, int, float):
+        return json.dumps(value)[:MOST_GROUP]
+    if type(value) is not str:
+        return ""
+    name = value[:MOST_GROUP]
+    return name if name.isprintable() else name.encode("utf-8", "replace").decode()
 
 
 def oversized(source: int, line: int, offset: int, size: int, limit: int) -> Record:

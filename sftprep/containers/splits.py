@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -25,6 +25,7 @@ from sftprep.stores.kinds import store_of
 
 MIN_SPLIT, MAX_SPLIT = 1 << 20, 64 << 20  # bytes
 _ANY = Selection()
+Advance = Callable[[int], None]
 MOST_RECORDS = 512  # of a batch
 SPLITS = 48  # wanted of a large job: 16 workers are busy to the end, each taking about three
 COMPRESSED_RANGES = 8  # at most, of one compressed file: every range costs a decompression of all that lies before it
@@ -47,15 +48,17 @@ class Split:
     records: Count | None = None  # at most so many of its first ones are read
 
 
-def index_source(source: Source, selection: Selection, granularity: int = CHUNK) -> tuple[SourceInfo, Index]:
+def index_source(
+    source: Source, selection: Selection, granularity: int = CHUNK, advance: Advance = lambda size: None
+) -> tuple[SourceInfo, Index]:
     """One pass over a source: its SHA-256, its records, and where it may be cut, once in `granularity` bytes.
 
-    Raises InputError for a file that is not what its name says, for damage (a compressed stream or a JSON array that is not
-    whole, say), and for one that changes meanwhile.
+    advance: is told how many more of its bytes on disk were hashed. Raises InputError for a file that is not what its name
+    says, for damage (a compressed stream or a JSON array that is not whole, say), and for one that changes meanwhile.
     """
     check_file(source.path)
     kind = kind_of_file(source.path, selection)
-    digest = _Digest()
+    digest = _Digest(advance)
     plain = codec_of(source.path) is None
     chunks = read_chunks(source.path, chunk=granularity)
     index = kind.index(source.path, digest.of(chunks) if plain else chunks, selection)
@@ -71,14 +74,15 @@ def index_source(source: Source, selection: Selection, granularity: int = CHUNK)
 class _Digest:
     """The hash of the bytes that pass by."""
 
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+    def __init__(self, advance: Advance) -> None:
+        self._hash, self._advance = hashlib.sha256(), advance
         self.hex = self._hash.hexdigest
         self.bytes = 0
 
     def add(self, data: bytes) -> None:
         self._hash.update(data)
         self.bytes += len(data)
+        self._advance(len(data))
 
     def of(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
@@ -87,17 +91,21 @@ class _Digest:
 
 
 def plan_splits(
-    sources: Sequence[Source], target: int | None = None, granularity: int = CHUNK, selection: Selection = _ANY
+    sources: Sequence[Source],
+    target: int | None = None,
+    granularity: int = CHUNK,
+    selection: Selection = _ANY,
+    advance: Advance = lambda size: None,
 ) -> tuple[list[SourceInfo], list[Split]]:
     """Index every source and cut all of them into splits of about `target` uncompressed bytes.
 
     `target` is the total divided by 48, between 1 MiB and 64 MiB, unless given. Small files share a split. A compressed
     file is cut into at most 8 ranges, because each of them is reached by decompressing the file from its start. JSON that
-    is laid out otherwise than in lines is never cut. Files without bytes are in no split.
+    is laid out otherwise than in lines is never cut. Files without bytes are in no split. advance: as for `index_source`.
     """
     infos, indexes = [], []
     for source in sources:
-        info, index = index_source(source, selection, granularity)
+        info, index = index_source(source, selection, granularity, advance)
         infos.append(info)
         indexes.append(index)
     if target is None:

@@ -151,6 +151,12 @@ class Manifest:
         return {f"{shard.name}.{kind}.npy": ArrayForm(shape, dtypes.get(kind, ids)) for kind, shape in shapes.items()}
 
 
+def form_of(manifest: Manifest) -> str:
+    """What its rows are, in words."""
+    wide = f"{manifest.width:,} wide" if manifest.width else "each as long as its conversation"
+    return wide if manifest.layout == "padded" else f"{manifest.layout}, {wide}"
+
+
 def open_rows(folder: Path, manifest: Manifest, shard: ShardEntry) -> RowArrays:
     """A shard's X, Y, mask, with two axes whatever the layout, and segments, mapped: `X[row, start : start + length]` is a
     segment's. Raises DatasetError, naming the file, where one is another than the manifest says."""

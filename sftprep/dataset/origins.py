@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sftprep.dataset.safe_open import open_file
 from sftprep.errors import DatasetError
+from sftprep.unread import OTHERS
 from sftprep.workers.trial import run_apart
 
 
@@ -69,7 +70,8 @@ class ShardProvenance:
         columns["source"] = pa.DictionaryArray.from_arrays(indices.astype(np.int32), names)
         columns["group"] = pa.DictionaryArray.from_arrays(columns["group"], pa.array(list(self._groups), pa.string()))
         sink = io.BytesIO()
-        pq.write_table(pa.table(columns), sink, compression="zstd")
+        # numbers that seldom repeat need no dictionary, and nobody looks for a few rows of many
+        pq.write_table(pa.table(columns), sink, compression="zstd", use_dictionary=[*_NAMED], write_statistics=False)
         return sink.getbuffer()
 
     def _code(self, group: str) -> int:
@@ -84,8 +86,7 @@ def warm_parquet() -> None:
     ShardProvenance().to_parquet([])
 
 
-MOST_GROUPS = 4096  # that keep their names in a shard
-OTHERS = "(others)"  # the name of all further ones
+MOST_GROUPS = 4096  # that keep their names in a shard; all further ones are OTHERS
 _KINDS = {
     "source": np.int32,
     "line": np.int64,

@@ -35,6 +35,8 @@ class Reject(NamedTuple):
     kind: str  # of REJECT_KINDS
     reason: str
     repeats: str | None = None  # of a duplicate: `file:line` of the record that stays
+    group: str | None = None  # by the key of --by, where that is known
+    tokens_in_all: int | None = None  # of a conversation that is dropped because it is longer than a row
 
     def to_bytes(self, source_names: Sequence[str]) -> bytes:
         """Its line in rejects.jsonl."""
@@ -42,6 +44,8 @@ class Reject(NamedTuple):
         stated = {"source": source_names[source], "line": line, "byte_offset": offset}
         stated |= {"kind": self.kind, "reason": self.reason}
         stated |= {} if self.repeats is None else {"repeats": self.repeats}
+        stated |= {} if self.group is None else {"group": self.group}
+        stated |= {} if self.tokens_in_all is None else {"tokens_in_all": self.tokens_in_all}
         return json.dumps(stated, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 

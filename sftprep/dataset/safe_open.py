@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,7 +47,18 @@ def open_file(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
         raise StorageError(f"{path}: {error.strerror}") from error
 
 
-def open_array(path: Path, size: int, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> npt.NDArray[Any]:
+def map_file(file: BinaryIO, size: int) -> Any:
+    """Its first `size` bytes as a read-only buffer. Raises ValueError where it has fewer."""
+    return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+
+
+def open_array(
+    path: Path,
+    size: int,
+    shape: tuple[int, ...],
+    dtypes: tuple[str, ...],
+    map_file: Callable[[BinaryIO, int], Any] = map_file,
+) -> npt.NDArray[Any]:
     """Map an .npy file of exactly `size` bytes, which holds an array of `shape` in one of `dtypes` ("<u2", "|b1", ...).
 
     Returns a read-only array over the map, of that shape and dtype; no element is read. Raises DatasetError, naming the
@@ -63,7 +74,7 @@ def open_array(path: Path, size: int, shape: tuple[int, ...], dtypes: tuple[str,
         if size != expected:
             raise DatasetError(f"{path}: {size:,} bytes; header and data take {expected:,}")
         try:
-            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+            mapped = map_file(file, size)
         except ValueError:  # it shrank since its size was read
             raise DatasetError(f"{path}: truncated while it was opened") from None
     array: npt.NDArray[Any] = np.ndarray(shape, dtype, mapped, start)

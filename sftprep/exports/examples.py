@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +13,8 @@ import numpy.typing as npt
 from sftprep.dataset.manifest import ShardEntry, load_manifest, open_rows
 from sftprep.errors import DatasetError
 from sftprep.layouts.kinds import layout
+from sftprep.layouts.unpack import stretches, unpack
 
-_PAIRS_AT_ONCE = 1 << 20
 IGNORED = -100  # the label that is not trained, for Hugging Face models and torch's cross entropy
 
 
@@ -67,9 +66,7 @@ class OpenedRows:
         for what, wrong in layout(self.manifest.layout).wrong_segments(segments, x.shape).items():
             if wrong.any():
                 raise DatasetError(f"{self.folder / shard.name}.segments.npy: segment {np.argmax(wrong)} {what}")
-        pairs = np.cumsum(segments[:, 2])
-        cuts = np.searchsorted(pairs, np.arange(0, pairs[-1], _PAIRS_AT_ONCE)[1:], side="right")
-        for begin, end in pairwise(np.unique([0, *cuts, len(segments)]).tolist()):
+        for begin, end in stretches(segments[:, 2]):
             some = segments[begin:end]
             first, last = int(some[0, 0]), int(some[-1, 0])
             rows = slice(first, last + 1)
@@ -89,16 +86,6 @@ def examples_of(
 ) -> Examples:
     """The conversations that lie in rows; those without a target are left out.
 
-    x, y, mask: (R, W). segments: (S, 3) row, start, length in (x, y) pairs: a conversation of n pairs is n + 1 ids long,
-    the x of its pairs and the last y.
+    x, y, mask: (R, W). segments: (S, 3) row, start, length in (x, y) pairs.
     """
-    row, start, pairs = segments[segments[:, 2] > 0].T
-    offsets = np.concatenate(([0], np.cumsum(pairs + 1)))
-    position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], pairs + 1)  # in its conversation
-    first = np.repeat(row * x.shape[1] + start, pairs + 1)  # the conversation's first pair, in the flat rows
-    is_last = position == np.repeat(pairs, pairs + 1)
-    pair = first + position - is_last
-    ids = np.where(is_last, y.reshape(-1)[pair], x.reshape(-1)[pair])
-    weights = mask.reshape(-1)[first + np.maximum(position - 1, 0)]
-    weights[offsets[:-1]] = 0  # nothing predicts a first id
-    return Examples(ids, weights, offsets)
+    return Examples(*unpack(x, y, mask, segments[segments[:, 2] > 0]))

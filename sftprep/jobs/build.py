@@ -18,7 +18,7 @@ from sftprep.dataset.manifest import REJECTS, Manifest, load_manifest
 from sftprep.errors import ConfigError, InputError
 from sftprep.jobs.commit import commit_dataset, missing_tasks
 from sftprep.jobs.folder import adopt_plan, hold, no_temporaries, what_differs
-from sftprep.jobs.plan import Plan, make_plan
+from sftprep.jobs.plan import NOBODY, Plan, Watch, make_plan
 from sftprep.jobs.repeats import STEP, find_repeats
 from sftprep.jobs.work import Job
 from sftprep.stores.kinds import store_of
@@ -57,19 +57,6 @@ def standard_input(config: BuildConfig) -> Iterator[Source | None]:
         yield Source(path, name, store_of(path).size(path))
 
 
-class Watch:
-    """Is told how a build goes, and does nothing about it: a subclass may show it."""
-
-    def begin(self, plan: Plan, step: str, left: int) -> None:
-        """A step begins: so many bytes of input are left to do. Not called where the dataset is complete already."""
-
-    def update(self, report: Report) -> None:
-        """What happened since the last call."""
-
-
-NOBODY = Watch()
-
-
 def build_dataset(
     config: BuildConfig,
     folder: Path,
@@ -86,7 +73,7 @@ def build_dataset(
     kind; whatever happens, the folder holds a whole dataset or none.
     """
     with standard_input(config) as spooled:
-        plan, toolbox = make_plan(config, tokenizer, spooled)
+        plan, toolbox = make_plan(config, tokenizer, spooled, watch)
         if again and (differing := what_differs(plan, again)):
             raise ConfigError(f"this would be another dataset than the manifest's: another {differing}")
         return _build(config, folder, overwrite, watch, plan, toolbox)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -29,8 +28,8 @@ from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.tokens.resolve import ResolvedTokenizer
 from sftprep.workers.limits import Item, LimitError
 from sftprep.workers.trial import run_apart
+from sftprep.workers.worker import Report
 
-_log = logging.getLogger(__name__)
 _MADE = ("sftprep-plan", FORMAT_VERSION, __version__)  # its format, version and sftprep
 _MUCH = 1 << 30  # bytes: reading so much takes some seconds, and is begun only when the template is known to work
 _CHECKED_SHARE, _CHECKED_LEAST = 250, 200  # rows masked both ways: 1 in 250, at least 200
@@ -153,26 +152,46 @@ class Plan:
             raise ValueError("splits are not in order")
 
 
+class Watch:
+    """Is told how a build goes, and does nothing about it: a subclass may show it."""
+
+    def reading(self, size: int) -> Callable[[int], None]:
+        """The inputs are read for the first time: so many bytes. What is returned is told how many more were read."""
+        return lambda more: None
+
+    def begin(self, plan: Plan, step: str, left: int) -> None:
+        """A step begins: so many bytes of input are left to do. Not called where the dataset is complete already."""
+
+    def update(self, report: Report) -> None:
+        """What happened since the last call."""
+
+
+NOBODY = Watch()
+
+
 def make_plan(
-    config: BuildConfig, tokenizer: BegunTokenizer | None = None, spooled: Source | None = None
+    config: BuildConfig,
+    tokenizer: BegunTokenizer | None = None,
+    spooled: Source | None = None,
+    watch: Watch = NOBODY,
 ) -> tuple[Plan, Toolbox]:
     """Look at inputs and tokenizer and say what is to be done. Writes nothing.
 
-    tokenizer: if it is known already. spooled: what was read from standard input. Raises InputError, TokenizerError,
-    TemplateError or ConfigError where the job cannot be done.
+    tokenizer: if it is known already. spooled: what was read from standard input. watch: is told of the reading. Raises
+    InputError, TokenizerError, TemplateError or ConfigError where the job cannot be done.
     """
     found = find_sources((*config.inputs, *config.validation_input), strict=config.strict, spooled=spooled)
     held_out = len(find_sources(config.validation_input).sources) if config.validation_input else 0
     tokenizer = tokenizer or tokenizer_of(config)
     size = sum(source.bytes for source in found.sources)
-    read = None if size >= _MUCH else _read_through(config, found.sources, held_out)  # Transformers may still be asked
+    read_through = partial(_read_through, config, found.sources, held_out, watch)
+    read = None if size >= _MUCH else read_through()  # Transformers may still be asked
     resolved = tokenizer.resolved
     template = template_text(config, resolved)
     config = dated(config, template)
-    control_tokens = _probe(config, resolved)
+    control_tokens = control_tokens_of(config, resolved)
     if read is None:
-        _log.info("reading %s GB of input, to hash it and to cut it into splits", f"{size / 1e9:,.1f}")
-        read = _read_through(config, found.sources, held_out)
+        read = read_through()
     sources, splits = read
     toolbox = load(config, tokenizer, control_tokens, first_conversations(config, sources, splits))
     config = replace(config, tokenizer_engine=toolbox.engine.name)
@@ -188,21 +207,23 @@ def dated(config: BuildConfig, template: str) -> BuildConfig:
     return replace(config, date=config.date or date.today().isoformat())
 
 
-def _probe(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
-    """The control tokens, found by running the template where it can be ended."""
+def control_tokens_of(config: BuildConfig, resolved: ResolvedTokenizer) -> frozenset[str]:
+    """The control tokens, found by running the template where it can be ended. Raises TemplateError or ConfigError."""
     try:
         return run_apart(partial(probe, config, resolved), what="the chat template")
     except LimitError as error:
         raise TemplateError(f"{error} on plain talk") from error
 
 
-def _read_through(config: BuildConfig, found: Sequence[Source], held_out: int) -> tuple[list[SourceInfo], list[Split]]:
+def _read_through(
+    config: BuildConfig, found: Sequence[Source], held_out: int, watch: Watch
+) -> tuple[list[SourceInfo], list[Split]]:
     """The inputs, hashed, and their splits, each of one set. held_out: how many of them, the last, are the validation set."""
     sources: list[SourceInfo] = []
     splits: list[Split] = []
-    first = len(found) - held_out
+    first, advance = len(found) - held_out, watch.reading(sum(source.bytes for source in found))
     for group in filter(None, (found[:first], found[first:])):
-        some, cut = plan_splits(group, selection=config.selection)
+        some, cut = plan_splits(group, selection=config.selection, advance=advance)
         if not sum(source.records for source in some):
             raise InputError(f"{', '.join(source.path for source in some)}: no record in it")
         if config.limit is not None:  # of each set

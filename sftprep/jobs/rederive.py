@@ -14,12 +14,13 @@ from sftprep.config import BuildConfig
 from sftprep.containers.files import find_sources
 from sftprep.containers.splits import read_records
 from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest, open_rows
-from sftprep.dataset.origins import read_origins
+from sftprep.dataset.origins import Origins, Provenance, read_origins
 from sftprep.dataset.receipt import shard_file
 from sftprep.dataset.shard_writer import ARRAYS
 from sftprep.dataset.verify import Problem
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.plan import Plan, make_plan
+from sftprep.unread import OTHERS
 
 Origin = tuple[str, int]  # a record's source and byte offset
 SAMPLED_SHARDS = 16
@@ -103,7 +104,7 @@ def _compare(folder: Path, manifest: Manifest, plan: Plan, shard: ShardEntry, pr
         now = part.rows.as_rows()
         for at, (source, offset) in enumerate(zip(part.provenance.source, part.provenance.byte_offset, strict=True)):
             there = wanted[plan.sources[source].name, int(offset)]
-            wrong = {each: _differing(stored, segments, each, now, part.rows.segments, at) for each in there}
+            wrong = {each: _other_arrays(stored, segments, each, now, part.rows.segments, at) for each in there}
             segment = min(wrong, key=lambda each: len(wrong[each]), default=None)  # one record's may stand in any order
             for kind in ARRAYS if segment is None else wrong[segment]:
                 name = shard_file(folder, shard.name, "X" if kind == "Y" and part.rows.y is None else kind).name
@@ -112,17 +113,30 @@ def _compare(folder: Path, manifest: Manifest, plan: Plan, shard: ShardEntry, pr
                 else:
                     what = f"row {segments[segment, 0]} is not what its record gives now"
                     problems.setdefault(name, Problem(name, what))
-            if segment is not None:
-                there.remove(segment)
+            if segment is None:
+                continue
+            there.remove(segment)
+            if names := _differing(origins, segment, part.provenance, at):
+                what = f"segment {segment}: {', '.join(names)}: not what its record gives now"
+                problems.setdefault(path.name, Problem(path.name, what))
     if any(wanted.values()):
         yield Problem(f"{shard.name}.X.npy", "holds a conversation that gives no row now")
     yield from problems.values()
 
 
-def _differing(stored: Any, segments: Any, segment: int, now: Any, segments_now: Any, at: int) -> list[str]:
+def _other_arrays(stored: Any, segments: Any, segment: int, now: Any, segments_now: Any, at: int) -> list[str]:
     """Which of ARRAYS hold something else in a segment than in another."""
     pairs = zip(ARRAYS, stored, now, strict=True)
     return [kind for kind, then, again in pairs if not _is_same(then, segments, segment, again, segments_now, at)]
+
+
+def _differing(origins: Origins, segment: int, now: Provenance, at: int) -> list[str]:
+    """The columns in which a segment's provenance is another than what its record has now."""
+    columns = now._asdict()
+    del columns["source"]
+    if origins["group"][segment] == OTHERS:
+        del columns["group"]
+    return [name for name, values in columns.items() if origins[name][segment] != values[at]]
 
 
 def _is_same(stored: Any, segments: Any, segment: int, now: Any, segments_now: Any, at: int) -> bool:

@@ -26,8 +26,9 @@ from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.commit import TOLERANT, receipt_of
 from sftprep.jobs.folder import complete_manifest, make_subfolders, read_plan, work_folder
 from sftprep.jobs.own_files import has_manifest
-from sftprep.jobs.plan import Plan
+from sftprep.jobs.plan import NOBODY, Plan, Watch
 from sftprep.jobs.repeats import repeats_in
+from sftprep.records.conversation import group_in
 from sftprep.tokens.batch import dtype_for
 from sftprep.workers.limits import UNLIMITED, Bounded, Item, Suspect
 from sftprep.workers.runners import runner
@@ -64,7 +65,7 @@ class SplitReader:
             report(Report(len(duplicates), bytes=size, replayed=len(duplicates)))
 
         if repeats := repeats_in(self.plan, folder, order.task):
-            batches = _without_repeats(batches, repeats, left_out)
+            batches = _without_repeats(batches, repeats, left_out, self.plan.config.by)
         while True:
             with self.stage("reading"):
                 batch = next(batches, None)
@@ -120,10 +121,13 @@ class Job(SplitReader):
 
 
 def _without_repeats(
-    batches: Iterable[list[Record]], repeats: Mapping[int, str], leave_out: Callable[[list[Reject], int], None]
+    batches: Iterable[list[Record]],
+    repeats: Mapping[int, str],
+    leave_out: Callable[[list[Reject], int], None],
+    by: str | None = None,
 ) -> Iterator[list[Record]]:
     """The batches of a split with the records that stay. repeats: as `repeats_in` has them. leave_out: gets a word on each of
-    the others, batch by batch, and their size in bytes."""
+    the others, batch by batch, and their size in bytes. by: the key that names groups."""
     begin = 0
     for batch in batches:
         records, numbers = batch.copy(), range(begin, begin + len(batch))
@@ -132,7 +136,7 @@ def _without_repeats(
             (repeats[number], record) for number, record in zip(numbers, records, strict=True) if number in repeats
         ]
         said = "says the same as another record"
-        duplicates = [Reject(record.place, "duplicate", said, first) for first, record in others]
+        duplicates = [Reject(record.place, "duplicate", said, first, group_in(record, by)) for first, record in others]
         leave_out(duplicates, sum(len(record.data) + 1 for _, record in others))
         begin = numbers.stop
         del records, others  # whoever gets the batch may let go of its records
@@ -144,10 +148,10 @@ def _lost(record: Record, lost: Mapping[Item, str]) -> Record:
     return record if reason is None else record._replace(data=b"", error=reason)
 
 
-def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) -> str:
+def work_on(folder: Path, task: int, tokenizer: str | None = None, watch: Watch = NOBODY, **call: Any) -> str:
     """Do one split of the plan in `folder`, if it is not done, in a process of its own.
 
-    tokenizer: where it lies on this machine. call: CALL_OPTIONS. Returns what was done, in words. Raises DatasetError
+    tokenizer: where it lies on this machine. watch: is told how it goes. call: CALL_OPTIONS. Returns what was done, in words. Raises DatasetError
     where there is no plan, ConfigError where it has no such split, InputError where it is done and this call does not put
     up with what was rejected.
     """
@@ -165,7 +169,8 @@ def work_on(folder: Path, task: int, tokenizer: str | None = None, **call: Any) 
             return "done before"
         plan = replace(plan, config=replace(plan.config, tokenizer=tokenizer or plan.config.tokenizer, **call))
         open_job = partial(Job, plan, target)
-        runner(plan.config.engine).run_tasks(open_job, [task], 1, lambda report: None, plan.describe)
+        watch.begin(plan, f"split {task}", plan.size([task]))
+        runner(plan.config.engine).run_tasks(open_job, [task], 1, watch.update, plan.describe)
         receipt = read_receipt(target, task, plan.fingerprint)
     if receipt is None:
         raise DatasetError(f"{target}: the receipt of split {task} is gone")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sftprep.layouts.packing import pack
-from sftprep.layouts.padded import as_rows, first_wrong, shapes
+from sftprep.layouts.padded import as_rows, first_wrong, rows_of, shapes
 from sftprep.layouts.ragged import lay_out
 from sftprep.layouts.types import Rows, WrongEntry, blocks
 
@@ -23,6 +23,7 @@ __all__ = [
     "count_trained",
     "gather",
     "lay_out",
+    "rows_of",
     "shapes",
     "wrong_counts",
     "wrong_entries",

@@ -85,6 +85,11 @@ def shapes(rows: int, tokens: int, width: int) -> Mapping[str, tuple[int, ...]]:
     return dict.fromkeys(("X", "Y", "mask"), (rows, width))
 
 
+def rows_of(segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """As they say."""
+    return segments[:, 0]
+
+
 def wrong_counts(rows: int, segments: int) -> str | None:
     """A row holds one conversation."""
     return None if segments == rows else f"{segments} segments in {rows} padded rows"

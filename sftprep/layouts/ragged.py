@@ -80,6 +80,11 @@ def shapes(rows: int, tokens: int, width: int) -> Mapping[str, tuple[int, ...]]:
     return {"X": (tokens,), "mask": (tokens,)}
 
 
+def rows_of(segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Each conversation counts as one."""
+    return np.arange(len(segments))
+
+
 def wrong_counts(rows: int, segments: int) -> str | None:
     """Each conversation is a row of its own length."""
     return None if segments == rows else f"{segments} segments for {rows} conversations"

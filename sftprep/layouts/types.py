@@ -82,6 +82,9 @@ class Layout(Protocol):
     def shapes(self, rows: int, tokens: int, width: int) -> Mapping[str, tuple[int, ...]]:
         """What the array files of a shard are called, and the shape of each."""
 
+    def rows_of(self, segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(S,) the row of the shard that each segment is in, as rows are counted."""
+
     def wrong_counts(self, rows: int, segments: int) -> str | None:
         """What cannot be in the numbers that a manifest states of a shard; None if they are sound."""
 

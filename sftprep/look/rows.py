@@ -1,22 +1,21 @@
 """Rows of a dataset as coloured text: what the model reads is dim, what it is trained to write is bright.
 
-Message text is not trusted: whatever could move the cursor, change colours or reorder a line is shown as an escape.
+Message text is not trusted: whatever could move the cursor, change colours or reorder a line is shown as an escape. What runs
+from right to left is isolated, line by line and apart from control tokens, so that it reorders nothing around it.
 """
 
 from __future__ import annotations
 
-import io
-import sys
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
+from typing import NamedTuple
 
-from rich.console import Console
 from rich.text import Text
 
-from sftprep.dataset.manifest import load_manifest
-from sftprep.views.conversations import RowConversation, check_rows, load_rows
-from sftprep.views.pieces import Decode, open_decoder, pieces
+from sftprep.views.conversations import RowConversation
+from sftprep.views.pieces import Decode, pieces
+from sftprep.views.spelling import Spelling
 from sftprep.visible import is_hostile, visible
 
 # Two shades of each, taken in turns, so that one sees where tokens end; legible on a light and on a dark ground.
@@ -24,90 +23,102 @@ PROMPT_STYLES = ("color(245)", "color(241)")
 TRAINED_STYLES = ("bold color(34)", "bold color(28)")
 HEADER_STYLE = "bold color(67)"
 BRACKETS = ("⟦", "⟧")
-FIRST_ROWS = 3
+LEFT_OUT = " ⋯\n"  # in place of what is not trained
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
+_ISOLATE = ("\u2068", "\u2069")
 
 
-def render_rows(
-    dataset: Path, rows: Sequence[int], decode: Decode | None = None, *, brackets: bool = False, of: str = "train"
-) -> Iterator[Text]:
-    """Yield one text per conversation in `rows`, in their order: a header line and the tokens.
+class _Part(NamedTuple):
+    """Text of one style, with no line's end inside."""
+
+    text: str
+    style: str
+    apart: bool = False  # it is no one's words, such as a control token
+
+
+def render_row(
+    shown: RowConversation, decode: Decode | None = None, *, brackets: bool = False, only_trained: bool = False
+) -> Text:
+    """A conversation: a header line and the tokens, ending with a line's end.
 
     `decode` turns ids into text and keeps special tokens; without it the ids themselves are shown. `brackets` marks
-    trained text where there are no colours. of: the set. Raises ConfigError for a row or set that is not there, DatasetError
-    for damage.
+    trained text where there are no colours. only_trained: leave the rest out.
     """
-    for shown in load_rows(dataset, rows, of):
-        text = _header(shown)
-        text.append_text(render_tokens(shown.ids.tolist(), shown.trained.tolist(), decode, brackets=brackets))
-        yield text if text.plain.endswith("\n") else text.append("\n")
+    text = header(shown)
+    ids, trained = shown.ids.tolist(), shown.trained.tolist()
+    text.append_text(render_tokens(ids, trained, decode, brackets=brackets, only_trained=only_trained))
+    return text if text.plain.endswith("\n") else text.append("\n")
 
 
 def render_tokens(
-    ids: Sequence[int], trained: Sequence[bool], decode: Decode | None = None, *, brackets: bool = False
+    ids: Sequence[int],
+    trained: Sequence[bool],
+    decode: Decode | None = None,
+    *,
+    brackets: bool = False,
+    only_trained: bool = False,
 ) -> Text:
     """Colour (T,) ids by (T,) `trained`. Tokens that share a character are one, trained if the first of them is."""
-    text = Text()
-    inside = False
-    for number, (start, piece) in enumerate(pieces(ids, decode)):
-        if brackets and trained[start] != inside:
-            inside = not inside
-            text.append(BRACKETS[0] if inside else BRACKETS[1])
-        style = (TRAINED_STYLES if trained[start] else PROMPT_STYLES)[number % 2]
-        _append_visibly(text, piece, style)
-    return text.append(BRACKETS[1]) if inside else text
+    return _joined(_parts(ids, trained, decode, brackets=brackets, only_trained=only_trained))
 
 
-def show_rows(
-    folder: Path,
-    rows: Sequence[int],
-    tokenizer: str | None,
-    color: bool | None,
-    *,
-    force: bool = False,
-    of: str = "train",
-) -> None:
-    """Print rows, the first few unless some are named, to standard output. `color` None: only on a terminal.
-
-    `tokenizer` is a folder or hub name; one that did not build the dataset is used, with a warning, only by `force`. of: the set.
-    Raises TokenizerError where it cannot be loaded or is another one, and what `render_rows` raises.
-    """
-    manifest = load_manifest(folder)
-    total = sum(shard.rows for shard in manifest.shards_of(of, folder))
-    check_rows(folder, total, rows)
-    decode = None if tokenizer is None else _decoder(tokenizer, str(manifest.tokenizer.get("sha256")), force=force)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to stop
-    console = Console(force_terminal=color, no_color=color is False or None)
-    plain = console.color_system is None or console.no_color
-    for text in render_rows(folder, rows or range(min(FIRST_ROWS, total)), decode, brackets=plain, of=of):
-        console.print(text, soft_wrap=True)
-
-
-def _decoder(name: str, expected_sha256: str, *, force: bool) -> Decode:
-    decode, warning = open_decoder(name, expected_sha256, force=force)
-    if warning:
-        Console(stderr=True).print(visible(warning), style="yellow", markup=False, highlight=False, soft_wrap=True)
-    return decode
-
-
-def _header(shown: RowConversation) -> Text:
+def header(shown: RowConversation) -> Text:
+    """Where a conversation lies and came from, how long it is and how much of it is trained."""
     trained, tokens = int(shown.trained.sum()), len(shown.ids)
     parts = [
-        f"row {shown.row}",
-        shown.shard,
-        f"{shown.source}:{shown.line}",
-        f"{tokens} tokens" + (" (truncated)" if shown.truncated else ""),
-        f"{trained} trained ({trained / tokens:.0%})",
+        *([f"row {shown.row}"] if shown.row >= 0 else []),
+        *([f"conversation {shown.number + 1} of {shown.of}, from position {shown.start}"] if shown.of > 1 else []),
+        *([shown.shard] if shown.shard else []),
+        isolated(visible(f"{shown.source}:{shown.line}")),
+        f"{tokens} of {shown.tokens_in_all} tokens (truncated)" if shown.truncated else f"{tokens} tokens",
+        f"{trained} trained ({trained / max(tokens, 1):.0%})",
     ]
     if shown.trained_pads:
         parts.append(f"and {shown.trained_pads} pads")
-    return Text().append(f"{visible(' · '.join(parts))}\n", HEADER_STYLE)
+    return Text().append(f"{' · '.join(parts)}\n", HEADER_STYLE)
 
 
-def _append_visibly(text: Text, piece: str, style: str) -> None:
-    """Append `piece` so that it cannot harm a terminal and its white space is seen: escapes reversed, newlines marked."""
-    if piece.isspace():
-        piece = piece.replace(" ", "·")
+def isolated(text: str) -> str:
+    """Visible text, so that a terminal that knows right-to-left scripts reorders nothing around it."""
+    return text.join(_ISOLATE) if _RIGHT_TO_LEFT.search(text) else text
+
+
+def _parts(
+    ids: Sequence[int], trained: Sequence[bool], decode: Decode | None, *, brackets: bool, only_trained: bool
+) -> Iterator[_Part]:
+    inside = False
+    for number, (start, piece) in enumerate(pieces(ids, decode)):
+        begins, inside = trained[start] != inside, trained[start]
+        if begins and brackets:
+            yield _Part(BRACKETS[not inside], "", apart=True)
+        if begins and only_trained and not inside:
+            yield _Part(LEFT_OUT, PROMPT_STYLES[0], apart=True)
+        if inside or not only_trained:
+            style = (TRAINED_STYLES if inside else PROMPT_STYLES)[number % 2]
+            apart = isinstance(decode, Spelling) and decode.is_added(ids[start])
+            marked = piece.replace(" ", "·") if piece.isspace() else piece
+            yield from (_Part(each, style, apart=apart) for each in re.split("(\n)", marked) if each)
+    if inside and brackets:
+        yield _Part(BRACKETS[1], "", apart=True)
+
+
+def _joined(parts: Iterable[_Part]) -> Text:
+    text = Text()
+    for cut, stretch in groupby(parts, lambda part: part.apart or part.text == "\n"):
+        some = list(stretch)
+        isolate = not cut and any(_RIGHT_TO_LEFT.search(visible(part.text)) for part in some)
+        text.append(_ISOLATE[0] if isolate else "")
+        for part in some:
+            if part.text == LEFT_OUT:
+                text.append(*part[:2])
+            else:
+                append_visibly(text, part.text, part.style)
+        text.append(_ISOLATE[1] if isolate else "")
+    return text
+
+
+def append_visibly(text: Text, piece: str, style: str) -> None:
+    """Append `piece` so that it cannot harm a terminal: escapes reversed, newlines marked."""
     for hostile, run in groupby(piece, lambda each: each != "\n" and is_hostile(each)):
         part = "".join(run)
         if hostile:

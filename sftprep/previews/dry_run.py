@@ -19,10 +19,10 @@ from sftprep.config import BuildConfig
 from sftprep.dataset.manifest import Manifest
 from sftprep.dataset.receipt import Reject, Totals
 from sftprep.dataset.rejects import ReasonCount, counted
-from sftprep.jobs.build import NOBODY, Watch, standard_input
+from sftprep.jobs.build import standard_input
 from sftprep.jobs.commit import held_by_sets, manifest_of
 from sftprep.jobs.folder import make_subfolders
-from sftprep.jobs.plan import Plan, make_plan
+from sftprep.jobs.plan import NOBODY, Plan, Watch, make_plan
 from sftprep.jobs.repeats import STEP, find_repeats
 from sftprep.jobs.work import SplitReader
 from sftprep.sets.repeats import as_keys, count_among
@@ -97,7 +97,7 @@ def count_dataset(
     Raises SftprepError as that does, but for records that are rejected, however many they are.
     """
     with standard_input(config) as spooled, TemporaryDirectory(prefix="sftprep-") as folder:
-        plan, toolbox = make_plan(config, tokenizer, spooled)
+        plan, toolbox = make_plan(config, tokenizer, spooled, watch)
         return _count(config, Path(folder), watch, plan, toolbox)
 
 

@@ -3,6 +3,12 @@
 To others: `ShardDataset`.
 """
 
-from sftprep.reader.dataset import ShardDataset
+try:
+    from sftprep.reader.dataset import ShardDataset
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    what = "sftprep.reader needs torch: pip install 'sftprep[torch]', or torch by itself"
+    raise ModuleNotFoundError(what, name="torch") from None
 
 __all__ = ["ShardDataset"]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from sftprep.containers.record import Record, group_of
 from sftprep.errors import ConversationError
 from sftprep.exact_json import decode_exactly, decode_odd, has_huge_numbers, refuse_odd
 from sftprep.records.forms import (
@@ -72,6 +73,7 @@ class Conversation:
     plain_roles: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
     served: Served | None = None  # of an example, whose last turn is trained as it is served
     left_out: str = ""  # words that are taken out of its text
+    group: str = field(default="", compare=False)  # of the record it was read from, by `Reading.by`
 
     def until(self, count: int) -> Conversation:
         """Its first messages."""
@@ -127,6 +129,7 @@ class ReadRecord(NamedTuple):
     template_kwargs: dict[str, Any]
     ignored: list[str]  # keys of the record
     passed_on: list[str]  # keys of messages that only the template may know; those of several several times
+    group: str  # by `Reading.by`
 
 
 def parse_conversation(
@@ -151,7 +154,8 @@ def parse_conversation(
         count(unread.messages, read.passed_on)
     weights = tuple(turn.weight for turn in read.turns)
     given = weights if any(weight is not None for weight in weights) else None
-    return Conversation([turn.message for turn in read.turns], read.tools, read.template_kwargs, given, place)
+    messages = [turn.message for turn in read.turns]
+    return Conversation(messages, read.tools, read.template_kwargs, given, place, group=read.group)
 
 
 def _plain(
@@ -185,7 +189,23 @@ def _plain(
         for name, value in record.items():  # as `count` does, in half the time
             if value is not None and name != key:
                 counts[name] = counts.get(name, 0) + 1
-    return Conversation(messages, None, {}, None, place, tuple(roles) if in_order else None)
+    group = ""
+    if reading.by is not None:
+        group = group_of(record.get(reading.by))
+        if unread is not None:
+            unread.records.pop(reading.by, None)  # which is read
+    return Conversation(messages, None, {}, None, place, tuple(roles) if in_order else None, group=group)
+
+
+def group_in(record: Record, by: str | None) -> str | None:
+    """The group of a record that gives no conversation; None where that is not known, or not asked for."""
+    if by is None or record.group is not None:
+        return record.group
+    try:
+        read = orjson.loads(record.data)
+    except orjson.JSONDecodeError:
+        return None
+    return group_of(read.get(by)) if type(read) is dict else None
 
 
 def read_record(data: bytes, reading: Reading) -> ReadRecord:
@@ -214,9 +234,19 @@ def _read(record: Any, reading: Reading, data: bytes | None = None) -> ReadRecor
     if not reading.keep_calls_apart and any(turn.calls for turn in turns):
         turns = _joined(turns, seen)
     turns, system_from = _with_system(record, turns)
-    ignored = [key for key, value in record.items() if value is not None and key not in keys]
+    ignored = [key for key, value in record.items() if value is not None and key not in keys and key != reading.by]
     passed_on = [key for turn in turns for key in turn.message if key not in KNOWN_KEYS]
-    return ReadRecord(name, turns, system_from, tools, tools_from, template_kwargs(record), ignored, passed_on)
+    return ReadRecord(
+        name,
+        turns,
+        system_from,
+        tools,
+        tools_from,
+        template_kwargs(record),
+        ignored,
+        passed_on,
+        group_of(record.get(reading.by)),
+    )
 
 
 def _keys_read(record: dict[str, Any], form: Form) -> set[str]:

@@ -59,6 +59,7 @@ class Reading:
         default_factory=dict
     )  # names of roles that win over the known ones -> ROLES, CALLING
     keep_calls_apart: bool = False  # turns of calls stay turns of their own
+    by: str | None = None  # a key of the record whose value is its group
     roles: Mapping[str, str] = field(
         init=False, repr=False, compare=False
     )  # all names, in lower case -> ROLES, CALLING

@@ -15,10 +15,14 @@ class Traits(NamedTuple):
     reasoning: bool  # a message has reasoning beside its content
 
 
+_OF_TALK = tuple(Traits(turns, tools=False, reasoning=False) for turns in range(64))  # made once: most are one of these
+
+
 def traits_of(conversation: Conversation) -> Traits:
     """Looks at the messages, so it is to be asked before they are forgotten."""
     if conversation.plain_roles is not None:
-        return Traits(conversation.plain_roles.count("assistant"), tools=False, reasoning=False)
+        turns = conversation.plain_roles.count("assistant")
+        return _OF_TALK[turns] if turns < len(_OF_TALK) else Traits(turns, tools=False, reasoning=False)
     messages = conversation.messages
     return Traits(
         sum(message["role"] == "assistant" for message in messages),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,7 @@ from sftprep.template.probes import TALK
 from sftprep.template.prompt import GenerationPrompts
 from sftprep.template.turns import Ends, Rendering, Span, Stretch, end_of_turn, header_of, stretches, token_pattern
 from sftprep.template.variables import Variables
-from sftprep.template.writers import Writers, utf_8, writers_of
+from sftprep.template.writers import Part, Writers, utf_8, writers_of
 from sftprep.workers.limits import LimitError
 
 
@@ -73,6 +73,15 @@ def open_template(
         roles=roles,
         forgeable=forgeable,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Authors:
+    """A text, and whose it is: as far as that can be told."""
+
+    text: str
+    marks: tuple[Mark, ...]  # which messages it was printed for, in text order
+    parts: tuple[Part, ...]  # what is said in it, in text order
 
 
 class ChatTemplate:
@@ -163,6 +172,25 @@ class ChatTemplate:
         """The text that a model sees which is to answer a conversation. Raises ConversationError if the template refuses."""
         _, marked, writers, controls = self._run(conversation, held_back=False, traced=False, asking=True)
         return self._rendering(marked.text, (), controls, writers)
+
+    def authors(self, conversation: Conversation, *, asking: bool = False) -> Authors:
+        """Of the text that the template prints of a conversation; asking: with the generation prompt. Raises ConversationError if
+        the template refuses."""
+        variables = {**self.variables.of(conversation), "add_generation_prompt": asking}
+        try:
+            marked = self.compiled.mark(variables)
+        except TemplateError:
+            marked = self.compiled.mark(variables, held_back=False)
+        parts: list[Part] = []
+        marks: Sequence[Mark] = marked.marks
+        try:
+            writers = writers_of(self.compiled, conversation, variables, utf_8(marked.text), parts)
+            marks = self.misplaced.attributed(variables, marked, writers)
+        except LimitError:
+            raise
+        except (ConversationError, TemplateError):
+            pass
+        return Authors(marked.text, tuple(marks), tuple(parts))
 
     def _run(
         self, conversation: Conversation, *, held_back: bool, traced: bool, asking: bool = False

@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sftprep.errors import ConversationError
 from sftprep.jinja.compiled import CompiledTemplate
@@ -50,6 +50,15 @@ class Pieces:
         """Where the first piece of a message begins in text[start:stop]."""
         within = range(bisect_left(self.places, start), bisect_left(self.places, stop))
         return next((self.places[at] for at in within if self.owners[at] == message), None)
+
+
+class Part(NamedTuple):
+    """A stretch of text that a conversation says."""
+
+    start: int  # code points
+    stop: int
+    message: int  # index; OF_NO_MESSAGE
+    kind: str  # of KINDS; "": another value, such as an id
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +104,21 @@ class Writers:
 
 
 def writers_of(
-    compiled: CompiledTemplate, conversation: Conversation, variables: Mapping[str, Any], text: bytes
+    compiled: CompiledTemplate,
+    conversation: Conversation,
+    variables: Mapping[str, Any],
+    text: bytes,
+    parts: list[Part] | None = None,
 ) -> Writers:
     """Who wrote `text`, in UTF-8, which the template printed of a conversation by way of these variables.
 
-    Raises ConversationError where the template prints another text over texts that know their writers, or that cannot
+    parts: is filled with all that is said, in text order, if somebody wants to know. Raises ConversationError where the template prints another text over texts that know their writers, or that cannot
     be told of an operation.
     """
     found, done, at, read = Writers(), 0, 0, 0
     long = (conversation.messages, variables["messages"]) if len(text) >= _LONG else ()
     try:
-        sources = _Sources(found)
+        sources = _Sources(found, parts)
         given = sources.written(variables, conversation.template_kwargs)
         with set_aside(*long):
             for piece in compiled.follow(given):
@@ -137,8 +150,8 @@ def utf_8(text: str) -> bytes:
 class _Sources:
     """The strings of a conversation, which know by number what of it they are of, and what is printed of them."""
 
-    def __init__(self, found: Writers) -> None:
-        self._found = found
+    def __init__(self, found: Writers, parts: list[Part] | None) -> None:
+        self._found, self._parts = found, parts
         self._sources: list[tuple[Saying, Pieces | None]] = []  # by number; where it is noted, if anywhere
 
     def written(self, variables: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
@@ -153,6 +166,9 @@ class _Sources:
 
     def note(self, part: str, at: int, writer: frozenset[int | str]) -> None:
         """A part of the text, its place in code points, and who wrote it."""
+        if self._parts is not None:
+            speakers = (self._sources[each][0] for each in writer if isinstance(each, int) and each != NOBODY)
+            self._parts += [Part(at, at + len(part), saying.message, saying.kind) for saying in speakers]
         if said := NOT_BLANK.search(part):
             for number in sorted(each for each in writer if isinstance(each, int) and each != NOBODY):
                 saying, pieces = self._sources[number]

@@ -41,7 +41,8 @@ def answer(ask: dict[str, Any]) -> None:
         sys.modules.update(dict.fromkeys(_KEPT_OUT))  # type: ignore[arg-type]  # None is what makes an import fail
         _limit_memory(ask["memory"])
     try:
-        contents = to_json(resolve_here(ask["name"], trust_remote_code=ask["trust_remote_code"]))
+        silent = why_the_hub_is_silent(ask["name"]) if ask["hub"] else None
+        contents = to_json(resolve_here(ask["name"], trust_remote_code=ask["trust_remote_code"], no_hub=silent))
     except TokenizerError as error:
         contents = orjson.dumps({"error": visible(str(error))})  # which makes text of it, whatever it quotes
     with os.fdopen(own_output, "wb") as output:
@@ -60,9 +61,26 @@ def _hurry() -> None:
     functools.lru_cache = endless
 
 
-def resolve_here(name: str, *, trust_remote_code: bool = False) -> ResolvedTokenizer:
-    """What `resolve_tokenizer` returns, by Transformers, in this process and without limits. Raises TokenizerError."""
-    tokenizer = _load(name, trust_remote_code)
+def why_the_hub_is_silent(name: str) -> str | None:
+    """Why nothing can be had from the hub now; None if it answers, whatever it says. Transformers itself would try again
+    and again, for minutes: it is told to look at what was downloaded before, instead. $HF_HUB_ETAG_TIMEOUT: seconds."""
+    from huggingface_hub import constants, get_session
+
+    address = f"{constants.ENDPOINT}/{name}/resolve/main/tokenizer_config.json"
+    try:
+        with typed_errors(f"the hub ({constants.ENDPOINT}) does not answer", in_its_words=True):
+            get_session().head(address, timeout=constants.HF_HUB_ETAG_TIMEOUT)  # raises under HF_HUB_OFFLINE, too
+    except TokenizerError as error:
+        return str(error)
+    return None
+
+
+def resolve_here(name: str, *, trust_remote_code: bool = False, no_hub: str | None = None) -> ResolvedTokenizer:
+    """What `resolve_tokenizer` returns, by Transformers, in this process and without limits. Raises TokenizerError.
+
+    no_hub: why only what is on this machine can be had.
+    """
+    tokenizer = _load(name, trust_remote_code, no_hub)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     kind = type(tokenizer).__name__
     if backend is None or not hasattr(backend, "to_str"):
@@ -116,14 +134,18 @@ def _limit_memory(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def _load(name: str, trust_remote_code: bool) -> Any:
+def _load(name: str, trust_remote_code: bool, no_hub: str | None) -> Any:
     from transformers import AutoTokenizer
 
+    own = {"trust_remote_code": trust_remote_code, "local_files_only": no_hub is not None}
     try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        return AutoTokenizer.from_pretrained(name, **own)
     except ImportError as error:
         raise TokenizerError(f"it needs a package that is not installed: {first_line(error)}") from error
     except Exception as error:  # files from strangers: whatever they make Transformers raise
+        if no_hub:
+            what = "it is no folder here, and was not downloaded before"
+            raise TokenizerError(f"{what}; {no_hub}; expected a folder with a tokenizer in it") from error
         if not trust_remote_code and "trust_remote_code" in str(error):
             raise TokenizerError("it runs code of its own; if you trust it, ask for trust_remote_code") from error
         raise TokenizerError(f"Transformers cannot load it: {type(error).__name__}: {first_line(error)}") from error

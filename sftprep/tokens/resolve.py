@@ -146,10 +146,13 @@ class Resolving:
         self.name, self._seen = name_or_folder, _look_into(files) if offline else None
         self.known = read_entry("tokenizer", self._seen.digest, _from_json) if self._seen else None
         if self.known is None:
-            limit = time_limit or (120 if offline else 600)
-            kept = "; the answer is kept for the next time" if self._seen else ""
-            _log.info("asking Transformers about the tokenizer%s", kept)
-            ask = {"name": name, "trust_remote_code": trust_remote_code, "memory": memory_limit}
+            limit = time_limit or (120 if offline else 300)
+            if is_folder:
+                kept = "; the answer is kept for the next time" if self._seen else ""
+                _log.info("asking Transformers about the tokenizer%s", kept)
+            else:
+                _log.info("%s is no folder here: trying the hub (for %g s at most)", name, limit)
+            ask = {"name": name, "hub": not is_folder, "trust_remote_code": trust_remote_code, "memory": memory_limit}
             self._answer = _ask_transformers(ask, name_or_folder, offline=offline, time_limit=limit)
 
     def result(self) -> ResolvedTokenizer:
@@ -177,7 +180,7 @@ def resolve_tokenizer(
     A folder is read without the network, and comes from the cache if its files have not changed. Never cached: hub names
     (a name may mean another commit tomorrow), anything with `trust_remote_code`, whose code may read anything, and a
     folder that changes while it is read.
-    time_limit: seconds, by default 120 for a folder and 600 where a download may be needed. memory_limit: bytes of
+    time_limit: seconds, by default 120 for a folder and 300 where a download may be needed. memory_limit: bytes of
     address space, where the system knows such a limit; trusted code has none.
     Raises TokenizerError where there is no tokenizer, or none that works on a backend of the `tokenizers` library.
     """

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from sftprep.dataset.origins import Origins, read_origins
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.layouts.kinds import layout
 
+PLACE = ("source", "line", "byte_offset", "truncated", "tokens_in_all")  # what is taken over of provenance
 _MOST_OPEN = 16  # shards whose provenance is held
 
 
@@ -36,12 +38,19 @@ class RowConversation:
     of: int = 1  # how many there are
     byte_offset: int = 0  # of its record in the input
     example: int = 0  # of those that its record gives, from 0, as they lie in the shard
+    tokens_in_all: int = 0  # before any were cut off
     width: int = 0  # pairs of the whole row
+    pairs: Any = field(default=None, compare=False, repr=False)  # X, Y and mask of the whole row, (width,) each
 
-    def weight(self, position: int) -> float:
-        """Of the target at a position of the row: what the mask holds there."""
-        own = position - self.start + 1
-        return float(self.trained[own]) if self.weights is None else float(self.weights[own])
+    @property
+    def stop(self) -> int:
+        """Where its last pair stands in the row, and one more."""
+        return self.start + len(self.ids) - 1
+
+    @property
+    def targets(self) -> npt.NDArray[np.float32]:
+        """(T,) what the mask holds for each id as a target."""
+        return self.trained.astype(np.float32) if self.weights is None else self.weights
 
 
 def load_rows(dataset: Path, rows: Sequence[int], of: str = "train") -> Iterator[RowConversation]:
@@ -94,52 +103,39 @@ class OpenSet:
 class Shard:
     """One shard's arrays, mapped, and its provenance.
 
-    first_row: of the set. segments: (S, 3) int64, row of the shard, start, length. origins: (S,) arrays, where each came from.
+    first_row: of the set. segments: (S, 3) int64, row of the shard, start, length. rows: (S,) row of the shard, as rows are counted.
     """
 
     def __init__(self, dataset: Path, manifest: Manifest, entry: ShardEntry, first_row: int = 0) -> None:
         self.name, self.first_row = entry.name, first_row
-        self._x, self._y, self._mask, self.segments = open_rows(dataset, manifest, entry)
-        if any(wrong.any() for wrong in layout(manifest.layout).wrong_segments(self.segments, self._x.shape).values()):
+        *self._arrays, self.segments = open_rows(dataset, manifest, entry)
+        of_layout = layout(manifest.layout)
+        wrong = of_layout.wrong_segments(self.segments, self._arrays[0].shape)
+        self.rows = of_layout.rows_of(self.segments)
+        if any(each.any() for each in wrong.values()):
             raise DatasetError(f"{dataset / entry.name}.segments.npy: segments that lie outside the rows")
-        path = dataset / entry.provenance
-        self.origins: Origins = read_origins(path, manifest.files[path.name].bytes, len(self.segments))
+        self._provenance = dataset / entry.provenance
+        self._provenance_size = manifest.files[entry.provenance].bytes
+
+    @cached_property
+    def origins(self) -> Origins:
+        """(S,) arrays, where each segment came from; read when they are first asked for."""
+        return read_origins(self._provenance, self._provenance_size, len(self.segments))
 
     def segments_in(self, row: int) -> range:
         """The segments of a row, which is counted over the set."""
-        return range(*np.searchsorted(self.segments[:, 0], [row - self.first_row, row - self.first_row + 1]).tolist())
+        return range(*np.searchsorted(self.rows, [row - self.first_row, row - self.first_row + 1]).tolist())
 
     def ids(self, segment: int) -> npt.NDArray[np.int64]:
         """(T,) all ids of a segment."""
-        row, start, length = self.segments[segment].tolist()
-        return np.concatenate([self._x[row, start : start + 1], self._y[row, start : start + length]]).astype(np.int64)
+        x, y, _ = self._arrays
+        return _ids(x, y, *self.segments[segment].tolist())
 
     def conversation(self, segment: int) -> RowConversation:
         """What lies in a segment."""
-        row, start, length = self.segments[segment].tolist()
-        others = self.segments_in(row + self.first_row)
-        mask = self._mask[row]
-        pads = np.ones(len(mask), np.bool_)
-        for _, first, count in self.segments[others.start : others.stop].tolist():
-            pads[first : first + count] = False
-        own = mask[start : start + length]
-        return RowConversation(
-            row=row + self.first_row,
-            shard=self.name,
-            source=self.origins["source"][segment],
-            line=int(self.origins["line"][segment]),
-            truncated=bool(self.origins["truncated"][segment]),
-            ids=self.ids(segment),
-            trained=np.concatenate([[False], own > 0]),
-            trained_pads=int(np.count_nonzero((mask > 0) & pads)),
-            weights=None if mask.dtype == np.bool_ else np.concatenate([[0], own]).astype(np.float32),
-            start=start,
-            number=segment - others.start,
-            of=len(others),
-            byte_offset=int(self.origins["byte_offset"][segment]),
-            example=self._example(segment),
-            width=len(mask),
-        )
+        places = {name: self.origins[name][segment] for name in PLACE}
+        arrays = self._arrays
+        return take_out(arrays, self.segments, segment, self.first_row, self.name, self._example(segment), places)
 
     def _example(self, segment: int) -> int:
         """How many segments before it are of the same record."""
@@ -147,7 +143,47 @@ class Shard:
         same = (offsets[:segment] == offsets[segment]) & (sources[:segment] == sources[segment])
         return int(np.count_nonzero(same))
 
-    def pair(self, row: int, position: int) -> tuple[int, int, float]:
-        """X, Y and mask at a position of a row of the set."""
-        at = row - self.first_row, position
-        return int(self._x[at]), int(self._y[at]), float(self._mask[at])
+
+def take_out(
+    arrays: tuple[Any, Any, Any],
+    segments: npt.NDArray[np.int64],
+    segment: int,
+    first_row: int,
+    shard: str,
+    example: int,
+    place: Mapping[str, Any],
+) -> RowConversation:
+    """The conversation of a segment of X, Y and mask, (R, W) each, of which the first row is `first_row` of the set."""
+    x, y, mask = arrays
+    row, start, length = segments[segment].tolist()
+    if x.shape != y.shape:  # one long row, in which each conversation counts as one
+        x, y, mask = (each[:, start : start + length] for each in arrays)
+        row, start, first_row, segment, segments = 0, 0, first_row + segment, 0, np.array([[0, 0, length]])
+    others = range(*np.searchsorted(segments[:, 0], [row, row + 1]).tolist())
+    pads = np.ones(mask.shape[1], np.bool_)
+    for _, first, count in segments[others.start : others.stop].tolist():
+        pads[first : first + count] = False
+    own = mask[row, start : start + length]
+    return RowConversation(
+        row=row + first_row,
+        shard=shard,
+        source=str(place["source"]),
+        line=int(place["line"]),
+        truncated=bool(place["truncated"]),
+        ids=_ids(x, y, row, start, length),
+        trained=np.concatenate([[False], own > 0]),
+        trained_pads=int(np.count_nonzero((mask[row] > 0) & pads)),
+        weights=None if mask.dtype == np.bool_ else np.concatenate([[0], own]).astype(np.float32),
+        start=start,
+        number=segment - others.start,
+        of=len(others),
+        byte_offset=int(place["byte_offset"]),
+        tokens_in_all=int(place["tokens_in_all"]),
+        example=example,
+        width=mask.shape[1],
+        pairs=(x[row], y[row], mask[row]),
+    )
+
+
+def _ids(x: Any, y: Any, row: int, start: int, length: int) -> npt.NDArray[np.int64]:
+    return np.concatenate([x[row, start : start + 1], y[row, start : start + length]]).astype(np.int64)

@@ -5,23 +5,27 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
 
 from sftprep.batches.lengths import COUNTED, LENGTHS
-from sftprep.config import BuildConfig
+from sftprep.config import BuildConfig, Tolerance
 from sftprep.dataset.manifest import REJECTS, Manifest
 from sftprep.dataset.rejects import count_reasons
 from sftprep.jobs.build import build_dataset
-from sftprep.jobs.folder import adopt_plan, hold, no_temporaries
+from sftprep.jobs.commit import commit_dataset
+from sftprep.jobs.folder import adopt_plan, hold, no_temporaries, read_passed_over
 from sftprep.jobs.plan import Plan, make_plan
 from sftprep.jobs.repeats import STEP, find_repeats
+from sftprep.jobs.work import work_on
 from sftprep.previews.dry_run import Counts, count_dataset
 from sftprep.tokens.load_early import BegunTokenizer
-from sftprep.visible import visible
-from sftprep.watch.progress import BuildProgress, QuietConsole
+from sftprep.watch.log import say, says_json
+from sftprep.watch.progress import BuildProgress
 from sftprep.watch.stated import as_json_line, stated
+from sftprep.watch.steps import QuietConsole
 from sftprep.watch.summary import show_summary, summary_table
 
 _FEW = 0.01  # conversations that are cut: a share that is worth no longer rows
@@ -37,10 +41,11 @@ def watched_build(
     verbose: bool = False,
     tokenizer: BegunTokenizer | None = None,
     again: Manifest | None = None,
+    hint: bool = True,
 ) -> None:
     """Build a dataset before the user's eyes. Raises as `build_dataset` does.
 
-    as_json: also say on standard output what was done, as one JSON object. verbose: and which keys were not read.
+    as_json: also say on standard output what was done, as one JSON object. verbose, hint: `show_summary`.
     """
     with BuildProgress(quiet) as progress:
         manifest = build_dataset(config, folder, overwrite=overwrite, watch=progress, tokenizer=tokenizer, again=again)
@@ -49,13 +54,18 @@ def watched_build(
     if quiet:
         return
     if progress.plan is None:
-        click.echo(visible(f"{folder}: complete already; nothing to do"), err=True)
+        say(f"{folder}: complete already; nothing to do", "summary")
     else:
-        show_summary(manifest, folder, progress.plan.passed_over, progress, verbose=verbose)
+        show_summary(manifest, folder, progress.plan.passed_over, progress, verbose=verbose, hint=hint)
 
 
 def watched_dry_run(
-    config: BuildConfig, *, quiet: bool = False, as_json: bool = False, tokenizer: BegunTokenizer | None = None
+    config: BuildConfig,
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    as_json: bool = False,
+    tokenizer: BegunTokenizer | None = None,
 ) -> None:
     """Count before the user's eyes. Raises as `count_dataset` does, and InputError, at last, where this call does not put up
     with what is rejected."""
@@ -64,11 +74,13 @@ def watched_dry_run(
     if as_json:
         lengths = [{"max_length": each, **_named(counts, at)} for at, each in enumerate(LENGTHS)]
         click.echo(as_json_line({**stated(manifest, counts.reasons, progress), "lengths": lengths}))
+    elif says_json():
+        say("dry run: nothing was written", "summary", stated(manifest, counts.reasons, progress))
     elif not quiet and progress.plan:
-        title = "dry run: nothing was written"
+        title, passed_over = "dry run: nothing was written", progress.plan.passed_over
         with suppress(OSError):
             console = QuietConsole(stderr=True)
-            console.print(summary_table(manifest, title, counts.reasons, progress.plan.passed_over, progress))
+            console.print(summary_table(manifest, title, counts.reasons, passed_over, progress, verbose=verbose))
             console.print(lengths_table(counts))
     config.tolerance.check(manifest.totals, "the dry run")
 
@@ -99,10 +111,28 @@ def watched_plan(
     config: BuildConfig, folder: Path, *, overwrite: bool, quiet: bool, tokenizer: BegunTokenizer | None
 ) -> tuple[Plan, bool]:
     """Plan a dataset before the user's eyes: the plan, and whether there is anything left to do. Raises SftprepError."""
-    plan, _ = make_plan(config, tokenizer)
-    with hold(folder):
-        target = adopt_plan(plan, folder, overwrite=overwrite)
-        if target is not None and plan.config.deduplicate:
-            with BuildProgress(quiet) as progress, no_temporaries(target):
-                find_repeats(plan, target, partial(progress.begin, plan, STEP), progress.update)
+    with BuildProgress(quiet) as progress:
+        plan, _ = make_plan(config, tokenizer, watch=progress)
+        with hold(folder):
+            target = adopt_plan(plan, folder, overwrite=overwrite)
+            if target is not None and plan.config.deduplicate:
+                with no_temporaries(target):
+                    find_repeats(plan, target, partial(progress.begin, plan, STEP), progress.update)
     return plan, target is not None
+
+
+def watched_commit(folder: Path, tolerance: Tolerance, *, quiet: bool, verbose: bool, as_json: bool) -> None:
+    """Commit a dataset and show what it holds. Raises as `commit_dataset`."""
+    with hold(folder, create=False):
+        passed_over = read_passed_over(folder)
+        manifest = commit_dataset(folder, tolerance)
+    if as_json:
+        click.echo(as_json_line(stated(manifest, count_reasons(folder / REJECTS))))
+    if not quiet:
+        show_summary(manifest, folder, passed_over, verbose=verbose)
+
+
+def watched_work(folder: Path, task: int, tokenizer: str | None, *, quiet: bool, **call: Any) -> str:
+    """Do one split before the user's eyes. As `work_on`."""
+    with BuildProgress(quiet) as progress:
+        return work_on(folder, task, tokenizer, progress, **call)

@@ -1,86 +1,62 @@
-"""What a build shows on the terminal while it works: a progress bar over the input's bytes.
-
-A terminal that is gone, or a full disk behind standard error, is no reason to stop the work.
-"""
+"""What a build shows while it works: its steps, over the input's bytes, and what workers report."""
 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Callable
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-from sftprep.jobs.build import Watch
-from sftprep.jobs.plan import Plan
-from sftprep.visible import visible
+from sftprep.jobs.plan import Plan, Watch
+from sftprep.watch.log import say
+from sftprep.watch.steps import MEGA, Steps
 from sftprep.workers.worker import Report
-
-MEGA = 1e6
-
-
-class QuietConsole(Console):
-    """Standard error, or whatever became of it."""
-
-    def on_broken_pipe(self) -> None:
-        """Nobody reads any more; rich would exit."""
 
 
 class BuildProgress(Watch):
-    """A bar over the input's bytes, with conversations, tokens/s and MB/s. Drawn on standard error."""
+    """Conversations, tokens/s and MB/s of the step that a build is at; and what all of them took."""
 
     def __init__(self, quiet: bool) -> None:
         self.plan: Plan | None = None  # once work begins
         self.seconds: dict[str, float] = {}  # of all processes, by stage of the work
-        self.bytes = 0  # of input that was worked on, in this step
-        self._created = self._begin = time.monotonic()
-        self._conversations = self._tokens = self._replayed = 0
-        # refreshed from `update`, not from a thread: worker processes are forked while it is shown
-        self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("[cyan]{task.fields[counts]}"),
-            TimeRemainingColumn(),
-            console=QuietConsole(stderr=True),
-            auto_refresh=False,
-            disable=quiet,
-        )
-        self._task = self._bar.add_task("tokenizing", total=None, counts="")
-        self._drawn = 0.0
+        self.bytes = self.tokens = self.conversations = 0  # that were worked on, in the last step
+        self._quiet, self._steps = quiet, Steps(quiet=quiet)
+        self._created = self._begun = time.monotonic()
+        self._replayed = 0
 
     def __enter__(self) -> BuildProgress:
+        self._steps.__enter__()
         return self
 
-    def begin(self, plan: Plan, step: str, left: int) -> None:
-        """Show the bar, from its start."""
-        self.plan = plan
-        self._begin = time.monotonic()
-        self._conversations = self._tokens = self._replayed = 0
-        self._bar.update(self._task, description=step, total=left, completed=0)
-        with suppress(OSError):
-            self._bar.start()
+    def __exit__(self, kind: object, *error: object) -> None:
+        self._steps.__exit__(kind, *error)
 
-    def __exit__(self, *error: object) -> None:
-        if self.plan is not None:
-            self._draw()
-            with suppress(OSError):
-                self._bar.stop()
+    def reading(self, size: int) -> Callable[[int], None]:
+        """The inputs are hashed."""
+        self._steps.begin("hashing the inputs", size)
+        return self._steps.advance
+
+    def begin(self, plan: Plan, step: str, left: int) -> None:
+        """Show a step, from its start."""
+        self.plan = plan
+        self._begun = time.monotonic()
+        self.bytes = self.tokens = self.conversations = self._replayed = 0
+        self._steps.begin(step, left)
 
     def update(self, report: Report) -> None:
         """Add what a worker reports."""
-        if report.note and not self._bar.disable:
-            with suppress(OSError):
-                self._bar.console.print(f"[dim]{escape(visible(report.note))}")
-        self._conversations += report.conversations
-        self._tokens += report.tokens
+        if report.note and not self._quiet:
+            say(report.note)
+        self.conversations += report.conversations
+        self.tokens += report.tokens
         self.bytes += report.bytes
         self._replayed += report.replayed
         for stage, seconds in report.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-        if time.monotonic() - self._drawn > 0.1:
-            self._draw()
+        seconds = max(time.monotonic() - self._begun, 1e-9)
+        counts = (
+            f"{self.conversations:,} conversations, {self.tokens / seconds / MEGA:.2f} M tokens/s, "
+            f"{self.bytes / seconds / MEGA:.1f} MB/s"
+        )
+        self._steps.advance(report.bytes, counts, {"conversations": self.conversations, "tokens": self.tokens})
 
     @property
     def elapsed(self) -> float:
@@ -90,15 +66,4 @@ class BuildProgress(Watch):
     @property
     def replayed_share(self) -> float:
         """Of the conversations, those that were rendered without Jinja."""
-        return self._replayed / max(self._conversations, 1)
-
-    def _draw(self) -> None:
-        seconds = max(time.monotonic() - self._begin, 1e-9)
-        counts = (
-            f"{self._conversations:,} conversations  {self._tokens / seconds / MEGA:.2f} M tokens/s  "
-            f"{self.bytes / seconds / MEGA:.1f} MB/s"
-        )
-        self._bar.update(self._task, completed=self.bytes, counts=counts)
-        with suppress(OSError):
-            self._bar.refresh()
-        self._drawn = time.monotonic()
+        return self._replayed / max(self.conversations, 1)

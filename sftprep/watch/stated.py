@@ -9,6 +9,7 @@ from typing import Any
 
 from sftprep.dataset.manifest import Manifest
 from sftprep.dataset.rejects import ReasonCount
+from sftprep.jobs.plan import Plan
 from sftprep.watch.progress import BuildProgress
 
 
@@ -21,8 +22,28 @@ def stated(manifest: Manifest, reasons: Sequence[ReasonCount], work: BuildProgre
     }
     found |= {"ignored_keys": dict(manifest.ignored_keys), "message_keys": dict(manifest.message_keys)}
     if work is not None:
-        found |= {"elapsed_seconds": round(work.elapsed, 3), "bytes": work.bytes, "seconds_by_stage": work.seconds}
+        seconds = max(work.elapsed, 1e-9)
+        found |= {
+            "elapsed_seconds": round(seconds, 3),
+            "seconds_by_stage": {name: round(part, 3) for name, part in work.seconds.items()},  # of all processes
+            "bytes": work.bytes,
+            "bytes_per_second": round(work.bytes / seconds),
+            "tokens_per_second": round(work.tokens / seconds),
+        }
     return found
+
+
+def stated_plan(plan: Plan, *, is_left: bool) -> dict[str, Any]:
+    """What `plan --json` states. is_left: whether there is anything to do."""
+    return {
+        "splits": len(plan.splits),
+        "complete": not is_left,
+        "records": plan.records,
+        "bytes": plan.size(range(len(plan.splits))),
+        "inputs": [asdict(each) for each in plan.inputs],
+        "passed_over": [asdict(each) for each in plan.passed_over],
+        "fingerprint": plan.fingerprint,
+    }
 
 
 def as_json_line(value: dict[str, Any]) -> str:

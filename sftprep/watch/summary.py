@@ -1,7 +1,8 @@
-"""The closing table: where every record went, how much is trained, and what the workers' time was spent on."""
+"""The closing table: how much there is, how much of it is trained, and where the other records went."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,31 +10,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sftprep.containers.files import PassedOver
-from sftprep.dataset.manifest import REJECTS, Manifest
+from sftprep.dataset.manifest import REJECTS, Manifest, form_of
 from sftprep.dataset.receipt import REJECT_KINDS
 from sftprep.dataset.rejects import ReasonCount, count_reasons
+from sftprep.statistics.advice import LEFT_OUT
 from sftprep.visible import visible
-from sftprep.watch.progress import MEGA, BuildProgress, QuietConsole
+from sftprep.watch.log import say, says_json
+from sftprep.watch.progress import BuildProgress
+from sftprep.watch.stated import stated
+from sftprep.watch.steps import MEGA, QuietConsole
 
 _FORGED = {
     "split": "in message text, kept as plain text",
     "reject": "in message text, and are rejected for it",
     "allow": "in message text, which become control tokens",
 }
-
-
-LEFT_OUT = {  # `records.said.KINDS`, each with the rest of a sentence that begins with a number
-    "reasoning": "messages whose reasoning is not in the text",
-    "tool_calls": "messages with a call of a tool that is not in the text",
-    "tool_results": "results of tools that are not in the text",
-    "tools": "conversations whose list of tools is not in the text",
-    "system": "system messages that are not in the text",
-    "developer": "developer messages that are not in the text",
-    "user": "user messages that are not in the text",
-    "assistant": "assistant messages whose content is not in the text",
-    "names": "messages whose name is not in the text",
+_IN_NO_SHARD = {
+    "rejected": "records that cannot be used",
+    "dropped": "records of which nothing would be trained",
+    "duplicate": "records that say the same as another one",
 }
 
 
@@ -44,14 +42,24 @@ def show_summary(
     work: BuildProgress | None = None,
     *,
     verbose: bool = False,
+    hint: bool = True,
 ) -> None:
-    """Show the closing table of a job. verbose: and the keys that were not read."""
+    """Show the closing table of a job. verbose: counts that are zero, where the time went and the keys that were not read,
+    too. hint: and the command to type next."""
+    reasons = count_reasons(folder / REJECTS)
+    if says_json():
+        totals = manifest.totals
+        done = f"{folder}: {totals['conversations']:,} conversations, {totals['tokens']:,} tokens"
+        say(done, "summary", stated(manifest, reasons, work))
+        return
     console = QuietConsole(stderr=True)
     with suppress(OSError):
-        reasons = count_reasons(folder / REJECTS)
-        console.print(summary_table(manifest, str(folder), reasons, passed_over, work))
+        console.print(summary_table(manifest, str(folder), reasons, passed_over, work, verbose=verbose))
         if verbose:
             show_unread(manifest, console)
+        if hint:
+            command = f"sftprep inspect {shlex.quote(visible(str(folder)))}"
+            console.print(Text.assemble(("next: ", "dim"), command), soft_wrap=True)
 
 
 def summary_table(
@@ -60,35 +68,61 @@ def summary_table(
     reasons: Sequence[ReasonCount],
     passed_over: Sequence[PassedOver] = (),
     work: BuildProgress | None = None,
+    *,
+    verbose: bool = False,
 ) -> Table:
-    """Where every record went, how much is trained, and what the workers' time was spent on, if that is known."""
+    """How much there is and how much of it is trained; where the other records went, and what to beware of, where there is
+    something to say of it; how long it took, if that is known. verbose: what is zero, and where the time went."""
     totals = manifest.totals
     table = Table(title=escape(visible(title)), title_justify="left", title_style="bold", show_header=False, box=None)
     table.add_column(style="dim")
     table.add_column(justify="right", style="bold")
     table.add_column(style="dim")
     share = totals["trained_tokens"] / max(totals["tokens"], 1)
-    table.add_row("records", f"{totals['records']:,}")
-    table.add_row("conversations", f"{totals['conversations']:,}")
-    table.add_row("rows", f"{totals['rows']:,}", f"{manifest.width} wide, {manifest.dtype}")
+    table.add_row("conversations", f"{totals['conversations']:,}", f"of {totals['records']:,} records")
     table.add_row("tokens", f"{totals['tokens']:,}")
     table.add_row("trained tokens", f"[green]{totals['trained_tokens']:,}", f"{share:.1%}")
-    table.add_row("truncated", _warn(totals["truncated"]))
+    table.add_row("rows", f"{totals['rows']:,}", f"{form_of(manifest)}, {manifest.dtype}")
+    if totals["truncated"] or verbose:
+        table.add_row("truncated", _warn(totals["truncated"]), "longer than a row, and cut off at its end")
     _sets(table, manifest)
-    for name in REJECT_KINDS.values():
-        count = totals.get(name, 0)
-        if count or name != "duplicates" or manifest.config.get("deduplicate"):
-            table.add_row(name, _warn(count), "listed in rejects.jsonl" if count and manifest.files else "")
-    for reason in reasons:
-        where = f"{reason.count:,} × {escape(visible(reason.reason))}"
-        table.add_row("", "", f"{where} [dim](first {escape(visible(reason.first))})")
+    _left_out(table, manifest, reasons, verbose=verbose)
     if passed_over:
         kinds = ", ".join(f"{each.count:,} {escape(visible(each.kind))}" for each in passed_over)
         table.add_row("files not read", _warn(sum(each.count for each in passed_over)), kinds)
+    _beware(table, manifest)
+    _contexts(table, totals, str(manifest.config.get("contexts")))
+    if work is not None:
+        seconds = work.elapsed
+        rates = f"{work.bytes / seconds / MEGA:.1f} MB/s, {work.tokens / seconds / MEGA:.2f} M tokens/s"
+        table.add_row("time", f"{seconds:.1f} s", rates if work.bytes >= MEGA else "")
+    if work is not None and work.seconds and verbose:
+        whole = sum(work.seconds.values())
+        shares = sorted(work.seconds.items(), key=lambda each: -each[1])
+        table.add_row("time went to", "", ", ".join(f"{name} {part / whole:.0%}" for name, part in shares))
+        replayed = "of the conversations; for the others the template was run"
+        table.add_row("rendered fast", f"{work.replayed_share:.1%}", replayed)
+    return table
+
+
+def _left_out(table: Table, manifest: Manifest, reasons: Sequence[ReasonCount], *, verbose: bool) -> None:
+    """Records that are in no shard, and why."""
+    for kind, name in REJECT_KINDS.items():
+        count = manifest.totals.get(name, 0)
+        if count or (verbose and name != "duplicates"):
+            listed = f"; listed in {REJECTS}" if count and manifest.files else ""
+            table.add_row(name, _warn(count), f"{_IN_NO_SHARD[kind]}{listed}")
+    for reason in reasons:
+        where = f"{reason.count:,} × {escape(visible(reason.reason))}"
+        table.add_row("", "", f"{where} [dim](first {escape(visible(reason.first))})")
+
+
+def _beware(table: Table, manifest: Manifest) -> None:
+    """What a user may not expect of the conversations that are there."""
+    totals = manifest.totals
     if forged := totals.get("control_text", 0):
-        table.add_row(
-            "spell control tokens", _warn(forged), _FORGED.get(str(manifest.config.get("control_tokens")), "")
-        )
+        what = _FORGED.get(str(manifest.config.get("control_tokens")), "")
+        table.add_row("spell control tokens", _warn(forged), what)
     if adapted := totals.get("adapted", 0):
         what = "tool arguments decoded, missing content filled in, parts joined or made, as the template wants them"
         table.add_row("adapted", _warn(adapted), what)
@@ -100,22 +134,8 @@ def summary_table(
             left_out -= totals.get("dropped_reasoning", 0)
         if left_out > 0:
             table.add_row("left out", _warn(left_out), what)
-    _contexts(table, totals, str(manifest.config.get("contexts")))
     if unended := totals.get("unended_turns", 0):
         table.add_row("turns without an end", _warn(unended), "the template puts no end-of-turn token behind them")
-    if work is not None:
-        rate = work.bytes / work.elapsed / MEGA
-        table.add_row("time", f"{work.elapsed:.1f} s", f"{rate:.1f} MB/s")
-    if work is not None and work.seconds:
-        whole = sum(work.seconds.values())
-        shares = [
-            f"{name} {part / whole:.0%}" for name, part in sorted(work.seconds.items(), key=lambda each: -each[1])
-        ]
-        table.add_row("time went to", "", ", ".join(shares))
-        table.add_row(
-            "rendered fast", f"{work.replayed_share:.1%}", "of the conversations; for the others the template was run"
-        )
-    return table
 
 
 def show_unread(manifest: Manifest, console: Console) -> None:

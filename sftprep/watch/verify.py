@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
+import click
 from rich.markup import escape
-from rich.progress import Progress
 
 from sftprep.dataset.manifest import load_manifest
-from sftprep.dataset.verify import verify_dataset
+from sftprep.dataset.verify import Problem, verify_dataset
 from sftprep.errors import SftprepError
 from sftprep.jobs.rederive import verify_source
 from sftprep.visible import visible
+from sftprep.watch.log import say, says_json
+from sftprep.watch.stated import as_json_line
+from sftprep.watch.steps import QuietConsole, Steps
 from sftprep.workers.trial import run_apart
 
 
-def verify_command(folder: Path, *, fast: bool, sources: Sequence[str], tokenizer: str | None, quiet: bool) -> bool:
-    """Check and print every problem; True if there is none."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=quiet or fast or not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("hashing", total=_bytes(folder))
-        problems = verify_dataset(folder, fast=fast, progress=lambda size: progress.advance(task, size))
-    if not problems and sources and tokenizer is not None:
-        problems = run_apart(
-            partial(verify_source, folder, sources, tokenizer), what="deriving rows anew by the chat template"
-        )
-    for problem in problems:
-        where, what = (escape(visible(each)) for each in (str(folder / problem.file), problem.what))
-        console.print(f"[red]{where}[/]: {what}", highlight=False, soft_wrap=True)
-    if not problems and not quiet:
-        looked_at = "sizes and headers" if fast else "sizes, hashes, totals and rows"
-        derived = ", and a sample of rows derived anew" if sources else ""
-        console.print(f"[green]{escape(visible(str(folder)))}: sound[/] ({looked_at}{derived})", soft_wrap=True)
+def verify_command(
+    folder: Path, *, fast: bool, sources: Sequence[str], tokenizer: str | None, quiet: bool, as_json: bool = False
+) -> bool:
+    """Check and show every problem; True if there is none. as_json: as one object on standard output."""
+    with Steps(quiet=quiet or fast) as steps:
+        steps.begin("hashing", _bytes(folder))
+        problems = verify_dataset(folder, fast=fast, progress=steps.advance)
+        if not problems and sources and tokenizer is not None:
+            steps.begin("deriving a sample of rows anew", None)
+            derive = partial(verify_source, folder, sources, tokenizer)
+            problems = run_apart(derive, what="deriving rows anew by the chat template")
+    if as_json:
+        found = {"sound": not problems, "problems": [asdict(each) for each in problems], "hashed": not fast}
+        click.echo(as_json_line(found))
+    elif problems or not quiet:
+        _show(folder, problems, _looked_at(fast=fast, derived=bool(sources)))
     return not problems
+
+
+def _show(folder: Path, problems: Sequence[Problem], looked_at: str) -> None:
+    if says_json():
+        for problem in problems:
+            say(f"{folder / problem.file}: {problem.what}", "problem", asdict(problem), logging.ERROR)
+        if not problems:
+            say(f"{folder}: sound ({looked_at})", "summary", {"sound": True})
+        return
+    console = QuietConsole(stderr=True)
+    with suppress(OSError):
+        for problem in problems:
+            where, what = (escape(visible(each)) for each in (str(folder / problem.file), problem.what))
+            console.print(f"[red]{where}[/]: {what}", highlight=False, soft_wrap=True)
+        if not problems:
+            console.print(f"[green]{escape(visible(str(folder)))}: sound[/] ({looked_at})", soft_wrap=True)
+
+
+def _looked_at(*, fast: bool, derived: bool) -> str:
+    looked_at = "sizes and headers" if fast else "sizes, hashes, totals and rows"
+    return f"{looked_at}, and a sample of rows derived anew" if derived else looked_at
 
 
 def _bytes(folder: Path) -> int | None:

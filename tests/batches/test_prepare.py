@@ -97,6 +97,7 @@ def test_conversations_without_a_trained_token_are_dropped_unless_kept(tmp_path:
     mute = {"messages": [{"role": "user", "content": "Anyone?"}]}
     source = write(tmp_path / "a.jsonl", GOOD, mute)
     assert build(tmp_path / "dropped", source).totals["dropped"] == 1
+    assert "tokens_in_all" not in rejects(tmp_path / "dropped")[0]
     kept = build(tmp_path / "kept", source, keep_untrained=True)
     assert (kept.totals["dropped"], kept.totals["rows"]) == (0, 2)
     assert not load(tmp_path / "kept", "mask")[1].any()
@@ -134,3 +135,16 @@ def test_where_an_example_came_from_and_what_it_is(tmp_path: Path) -> None:
         if row != 1:
             data = json.dumps(record, ensure_ascii=False).encode()
             assert int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True) in keys
+
+
+def test_what_is_dropped_for_its_length_says_how_long_it_is(tmp_path: Path) -> None:
+    long = {"messages": [{"role": "user", "content": "Hello? " * 50}, GOOD["messages"][1]]}
+    source = write(tmp_path / "a.jsonl", long, GOOD)
+    build(tmp_path / "whole", source)
+    for mask, options in (
+        ("turns", {}),
+        ("scan", {"scan_header": "<|im_start|>assistant\n", "scan_end": "<|im_end|>"}),
+    ):
+        build(tmp_path / mask, source, max_length=30, mask=mask, **options)
+        (reject,) = rejects(tmp_path / mask)
+        assert reject["tokens_in_all"] == load(tmp_path / "whole", "segments")[0, 2] + 1

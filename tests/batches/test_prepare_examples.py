@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from small_builds import GOOD, TOKENIZER, build, load, rejects, write
 
+from sftprep.batches.prepare import Preparer
+from sftprep.batches.toolbox import load as load_toolbox
+from sftprep.config import BuildConfig
+from sftprep.containers.record import Record
 from sftprep.dataset.verify import verify_dataset
-from sftprep.errors import ConfigError
+from sftprep.errors import ConfigError, ConversationError
 from sftprep.jobs.rederive import verify_source
 
 # prints what a message thinks while it comes last only
@@ -115,3 +120,25 @@ def test_contexts_belong_to_masks_by_turns(tmp_path: Path) -> None:
         served(tmp_path, GOOD, mask="minimind")
     with pytest.raises(ConfigError, match="--contexts half: expected one of whole, served"):
         served(tmp_path, GOOD, contexts="half")
+
+
+def test_the_examples_of_one_record(tmp_path: Path) -> None:
+    """Those that the rows of a build are made of, and the conversation before it was taken apart."""
+    options = {
+        "chat_template": TEMPLATE,
+        "contexts": "served",
+        "system_prompts": ["Be brief."],
+        "system_prompt_ratio": 1.0,
+    }
+    config = BuildConfig((), TOKENIZER, **options)  # type: ignore[arg-type]
+    preparer = Preparer(config, load_toolbox(config), ["a.jsonl"], check_every=1)
+
+    def examples(given: Any, home: str = "train") -> list[list[str]]:
+        whole, made = preparer.examples(Record(json.dumps(given).encode(), 0, 1, 0), home)
+        return [[message["content"] for message in each.messages] for each in (whole, *made)]
+
+    whole = ["Be brief.", "One?", "First.", "Two?", "Second.", "Three?"]
+    assert examples(talk("One?", "First.", "Two?", "Second.", "Three?")) == [whole, whole[:3], whole[:5]]
+    assert examples(GOOD, "validation") == [["Hello?", "Hello!"]] * 2
+    with pytest.raises(ConversationError, match="none of messages"):
+        examples({"text": "no such key"})

@@ -77,7 +77,7 @@ def launch(command: list[str]) -> None:
 def profile(source: Path, tokenizer: Path, workers: int = 2) -> str:
     """What the worker processes' time goes to, as the closing table of `sftprep build` says it."""
     with tempfile.TemporaryDirectory(dir=source.parent) as out:
-        command = [SFTPREP, "build", source, "-o", f"{out}/ds", "-t", tokenizer, "--max-length", str(MAX_LENGTH)]
+        command = [SFTPREP, "build", source, "-o", f"{out}/ds", "-t", tokenizer, "--max-length", str(MAX_LENGTH), "-v"]
         environment = os.environ | {"COLUMNS": "250"}
         done = subprocess.run(
             [*map(str, command), "--workers", str(workers)], env=environment, capture_output=True, text=True, check=True

@@ -18,7 +18,7 @@ from strategies import texts_for_tokenizers
 from tokenizers import normalizers
 
 from sftprep.characters.offsets import ExactEncoder
-from sftprep.characters.tiling import ByteTiler, TiledEncoder
+from sftprep.characters.tiling import ByteTiler, TiledEncoder, bytes_of_name
 from sftprep.tokens.engines import HfEngine
 from sftprep.tokens.resolve import ResolvedTokenizer
 
@@ -130,3 +130,21 @@ def test_only_pieces_that_spell_a_control_token_go_to_the_reference(
     placed = tiled.encode_plain_text(texts, [[(0, 12), (26, 36)], [(0, 12), (17, 27), (49, 59)]])
     assert asked == ["spells <|im_end|> here"]
     assert encoder.have_controls(placed.tokens).tolist() == [True, True]
+
+
+@given(text=texts_for_tokenizers(), others=st.lists(st.integers(-5, 2**40), max_size=3))
+def test_ids_are_spelled_whatever_they_are(text: str, others: list[int]) -> None:
+    tiler, encoder = small_tiler()
+    ids = encoder.encode_with_starts([text]).tokens.ids.astype(np.int64)
+    data, begins = tiler.spell(ids) or (b"", np.zeros(0))
+    assert data == text.encode()
+    own = [tiler.spell(ids[at : at + 1]) for at in range(len(ids))]
+    assert [each and len(each[0]) for each in own] == np.diff(begins).tolist()
+    if any(not 0 <= each < 300 for each in others):
+        assert tiler.spell(np.array([*others, 10**9])) is None
+
+
+def test_a_name_spells_bytes() -> None:
+    assert bytes_of_name("Ġa") == b" a"
+    assert bytes_of_name("âĺ") == b"\xe2\x98"
+    assert bytes_of_name("▁a") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,8 @@ def test_plan_work_commit_are_the_build(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", GOOD)
     options = [source, "-t", TOKENIZER, "-o"]
     assert sftprep("build", *options, str(tmp_path / "a")).returncode == 0
-    assert sftprep("plan", *options, str(tmp_path / "b")).returncode == 0
+    planned = sftprep("plan", *options, str(tmp_path / "b"), "--json")
+    assert (planned.returncode, json.loads(planned.stdout)["splits"]) == (0, 1)
     early = sftprep("commit", str(tmp_path / "b"))
     assert (early.returncode, "1 of 1 splits are not done: 0" in early.stderr) == (1, True)
     assert "no such folder" in sftprep("work", str(tmp_path / "nowhere"), "--task", "0").stderr

@@ -108,7 +108,7 @@ def test_the_commented_file_shows_every_option_with_its_default(tmp_path: Path) 
         for each in options
         if isinstance(each, click.Option)
     }
-    assert flags - keys == {"config", "overwrite", "quiet", "json", "dry-run"}
+    assert flags - keys == {"config", "overwrite", "quiet", "verbose", "log-json", "json", "dry-run", "explain"}
     again = sftprep("init", str(tmp_path / "job.toml"))
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
     assert (tmp_path / "job.toml").read_text() == text

@@ -18,6 +18,12 @@ from small_builds import sftprep
         (["export", "nowhere", "--to", "hf", "-o", "out"], 1, "nowhere"),
         (["export", "nowhere", "-o", "out"], 2, "--to"),
         (["template"], 2, "--tokenizer"),
+        (["diff", "nowhere", "there"], 1, "nowhere"),
+        (["diff", "nowhere", "--against", "minimind"], 1, "nowhere"),
+        (["diff", "nowhere"], 2, "--against"),
+        (["diff", "a", "b", "--against", "hf"], 2, "--against"),
+        (["diff", "a", "b", "--all"], 2, "belong to --against hf"),
+        (["diff", "a", "--against", "hf", "--all", "--limit", "3"], 2, "not both"),
     ],
 )
 def test_errors_are_one_line_with_the_right_code(tmp_path: Path, arguments: list[str], code: int, word: str) -> None:

@@ -89,7 +89,7 @@ def test_rows_golden(written: Callable[..., Path]) -> None:
     path = written(table.append_column("image", pa.array([b"\xff"] * 4)), 3)
     records = read(path)
     assert [json.loads(record.data) for record in records] == ROWS
-    assert [record[1:] for record in records] == [(0, row + 1, row, None) for row in range(4)]
+    assert [record[1:] for record in records] == [(0, row + 1, row, None, None) for row in range(4)]
 
 
 @given(

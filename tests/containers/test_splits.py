@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -16,7 +18,15 @@ from strategies import texts_of_lines
 
 from sftprep.containers.files import find_sources
 from sftprep.containers.record import Range, Record
-from sftprep.containers.splits import MIN_SPLIT, SourceInfo, Split, plan_splits, read_batches, read_records
+from sftprep.containers.splits import (
+    MIN_SPLIT,
+    SourceInfo,
+    Split,
+    plan_splits,
+    read_batches,
+    read_records,
+    records_from,
+)
 from sftprep.errors import InputError
 
 
@@ -259,3 +269,34 @@ def test_the_real_corpus_is_read_line_by_line(corpus: Path) -> None:
     assert (count, offset) == (24_196, len(text))
     assert infos[0].records == count
     assert len(splits) > 16
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.parquet"])
+def test_a_source_is_read_as_far_as_it_is_asked_for(name: str, tmp_path: Path) -> None:
+    """All of it is what a plan reads; from a line on, where there are lines."""
+    values = [{"messages": [{"role": "user", "content": f"{number}"}]} for number in range(50)]
+    text = "\ufeff" + ("\n".join(map(json.dumps, values)) if name.startswith("a.jsonl") else json.dumps(values))
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(values), path)
+    else:
+        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    [source] = find_sources([str(path)]).sources
+    infos, splits = plan_splits([source])
+    planned = [record for split in splits for record in read_records(split, infos)]
+    assert list(records_from(source)) == planned
+    for each in planned[::7]:
+        found = next(record for record in records_from(source, place=(each.offset, each.line)) if record == each)
+        assert found == each
+    if name.startswith("a.jsonl"):
+        assert next(records_from(source, place=(planned[9].offset, planned[9].line))) == planned[9]
+
+
+def test_what_is_not_come_to_is_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"messages": 1}, {"messages": 2},' + " " * (1 << 21))
+    [source] = find_sources([str(path)]).sources
+    records = records_from(source)
+    assert next(records).data == b'{"messages": 1}'
+    with pytest.raises(InputError, match="not closed"):
+        list(records)

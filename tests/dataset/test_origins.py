@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_dataset import origins, parquet
 
-from sftprep.dataset.origins import MOST_GROUPS, OTHERS, Provenance, ShardProvenance, read_origins
+from sftprep.dataset.origins import MOST_GROUPS, Provenance, ShardProvenance, read_origins
 from sftprep.errors import DatasetError
+from sftprep.unread import OTHERS
 
 HUGE = 64 << 20  # bytes
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftprep.dataset.rejects import ReasonCount, count_reasons
+from sftprep.dataset.rejects import ReasonCount, RejectLine, count_reasons, read_rejects, rejected_at
 from sftprep.errors import DatasetError
 
 REASONS = [
@@ -49,9 +49,37 @@ def test_every_line_is_counted_once(tmp_path_factory: pytest.TempPathFactory, ro
 
 
 @pytest.mark.parametrize(
-    "data", ["{", "[]", "{}", '{"kind": 1}', '{"kind": "rejected", "reason": 3, "source": "a", "line": 1}']
+    "data",
+    [
+        "{",
+        "[]",
+        "{}",
+        line(2, "dropped", "x")[:-2] + ', "group": 3}',
+        line(2, "x", "x")[:-2] + ', "tokens_in_all": ""}',
+        '{"kind": 1}',
+        '{"kind": "rejected", "reason": 3, "source": "a", "line": 1}',
+    ],
 )
 def test_other_lines_are_an_error(tmp_path: Path, data: str) -> None:
     (tmp_path / "rejects.jsonl").write_text(line(1, "rejected", "x") + data + "\n")
     with pytest.raises(DatasetError, match="line 2"):
         count_reasons(tmp_path / "rejects.jsonl")
+
+
+def test_lines_are_read_with_what_is_known_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.jsonl"
+    path.write_text(line(3, "rejected", "x") + line(4, "dropped", "y")[:-2] + ', "group": "web", "tokens_in_all": 9}')
+    assert list(read_rejects(path)) == [
+        RejectLine("a.jsonl", 3, "rejected", "x", None, None),
+        RejectLine("a.jsonl", 4, "dropped", "y", "web", 9),
+    ]
+
+
+def test_why_a_line_is_in_no_shard(tmp_path: Path) -> None:
+    lines = [("a.jsonl", 1, "rejected", "one"), ("b.jsonl", 1, "dropped", "two"), ("b.jsonl", 11, "rejected", "three")]
+    names = ("source", "line", "kind", "reason")
+    path = tmp_path / "rejects.jsonl"
+    path.write_text("".join(json.dumps(dict(zip(names, each, strict=True))) + "\n" for each in lines))
+    assert rejected_at(path, ["b.jsonl"], 1) == "dropped: two"
+    assert rejected_at(path, ["a.jsonl", "b.jsonl"], 11) == "rejected: three"
+    assert rejected_at(path, ["a.jsonl"], 11) is rejected_at(path, [], 1) is None

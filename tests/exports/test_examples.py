@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from small_dataset import npy, random_rows, rewrite, write_dataset
 
 from sftprep.errors import DatasetError
@@ -28,37 +26,6 @@ def test_by_hand() -> None:
     assert found.ids.dtype == np.uint16
     assert found.weights.tolist() == [False, False, True, False, False, False, False, False, False, False, True]
     assert found.labels().tolist() == [IGNORED, IGNORED, 7, *[IGNORED] * 7, 6]
-
-
-@st.composite
-def packed(draw: st.DrawFn) -> tuple[list[list[tuple[list[int], list[bool]]]], int]:
-    """Rows of conversations, each (ids, mask) of two ids or more, and a width that holds the widest row."""
-    ids = st.lists(st.integers(1, 60_000), min_size=2, max_size=6)
-    one = ids.flatmap(
-        lambda each: st.tuples(st.just(each), st.lists(st.booleans(), min_size=len(each), max_size=len(each)))
-    )
-    rows = draw(st.lists(st.lists(one, min_size=1, max_size=3), min_size=1, max_size=4))
-    return rows, max(sum(len(each) - 1 for each, _ in row) for row in rows) + draw(st.integers(0, 3))
-
-
-@given(packed())
-def test_any_rows(case: tuple[list[list[tuple[list[int], list[bool]]]], int]) -> None:
-    rows, width = case
-    x, y = np.zeros((len(rows), width), np.uint16), np.zeros((len(rows), width), np.uint16)
-    mask, segments = np.zeros((len(rows), width), np.bool_), []
-    for r, row in enumerate(rows):
-        start = 0
-        for ids, trained in row:
-            for t in range(len(ids) - 1):
-                x[r, start + t], y[r, start + t], mask[r, start + t] = ids[t], ids[t + 1], trained[t + 1]
-            segments.append((r, start, len(ids) - 1))
-            start += len(ids) - 1
-    found = examples_of(x, y, mask, np.array(segments))
-    flat = [each for row in rows for each in row]
-    assert len(found.offsets) == len(flat) + 1
-    for (ids, trained), begin, end in zip(flat, found.offsets, found.offsets[1:], strict=False):
-        assert found.ids[begin:end].tolist() == ids
-        assert found.weights[begin:end].tolist() == [False, *trained[1:]]
 
 
 def test_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from sftprep.checksum import with_checksum, without_checksum
 from sftprep.config import BuildConfig
 from sftprep.errors import DatasetError, InputError, TemplateError, TokenizerError
 from sftprep.jobs import plan as plan_room
-from sftprep.jobs.plan import Plan, make_plan
+from sftprep.jobs.plan import Plan, Watch, make_plan
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_written(tmp_path: Path) -> None:
@@ -41,20 +42,27 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(tmp_path: Path) 
     assert not out.exists()
 
 
-def test_much_input_is_read_once_the_template_is_known_to_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", logger="sftprep")
+def test_much_input_is_read_once_the_template_is_known_to_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    class Told(Watch):
+        def reading(self, size: int) -> Callable[[int], None]:
+            told.append(size)
+            return told.append
+
+    def plan(*inputs: str, **options: Any) -> None:
+        make_plan(BuildConfig(inputs, TOKENIZER, **options), watch=Told())
+
     source = write(tmp_path / "a.jsonl", GOOD)
     empty = write(tmp_path / "empty.jsonl")
     monkeypatch.setattr(plan_room, "_MUCH", Path(source).stat().st_size)
     with pytest.raises(TemplateError):
-        build(tmp_path / "out", source, chat_template="{{ nothing( }}")
-    assert "reading" not in caplog.text
-    build(tmp_path / "out", source)
-    assert "reading 0.0 GB of input" in caplog.text
+        plan(source, chat_template="{{ nothing( }}")
+    assert told == []
+    plan(source)
+    assert told == [Path(source).stat().st_size] * 2
     with pytest.raises(InputError, match="no record"):  # little is read at once
-        build(tmp_path / "none", empty, chat_template="{{ nothing( }}")
+        plan(empty, chat_template="{{ nothing( }}")
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import subprocess
-import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +17,11 @@ from rich.text import Text
 from small_dataset import npy, origins, parquet, rewrite, write_dataset
 from tokenizers import Tokenizer
 
-from sftprep.errors import ConfigError, TokenizerError
-from sftprep.look.rows import PROMPT_STYLES, TRAINED_STYLES, render_rows, render_tokens, show_rows
+from sftprep.look.rows import PROMPT_STYLES, TRAINED_STYLES, render_row, render_tokens
 from sftprep.sample import TOKENIZER
-from sftprep.views.conversations import load_rows
+from sftprep.tokens.resolve import resolve_tokenizer
+from sftprep.views.conversations import load_rows, take_out
+from sftprep.views.spelling import Spelling
 
 SAMPLE = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
 LETTERS = dict(enumerate(["<pad>", "a", " b", "\n", "  ", "c", "<end>"]))
@@ -184,86 +182,71 @@ def dataset(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def shown(dataset: Path, *rows: int, **options: bool) -> list[str]:
+    return [render_row(each, letters, **options).plain for each in load_rows(dataset, rows)]
+
+
 def test_rows_say_where_they_lie_and_where_they_came_from(dataset: Path) -> None:
-    assert [text.plain for text in render_rows(dataset, [2, 0, 1], letters, brackets=True)] == [
+    assert shown(dataset, 2, 0, 1, brackets=True) == [
         "row 2 · shard-00001 · a.jsonl:4 · 3 tokens · 1 trained (33%)\na⟦c⟧<end>\n",
         "row 0 · shard-00000 · a.jsonl:2 · 4 tokens · 2 trained (50%)\na b⟦c<end>⟧\n",
-        "row 1 · shard-00000 · a.jsonl:3 · 5 tokens (truncated) · 2 trained (40%)\na b↵\n⟦cc⟧\n",
+        "row 1 · shard-00000 · a.jsonl:3 · 5 of 7 tokens (truncated) · 2 trained (40%)\na b↵\n⟦cc⟧\n",
     ]
+
+
+def test_what_is_not_trained_can_be_left_out(dataset: Path) -> None:
+    assert [text.partition("\n")[2] for text in shown(dataset, 2, 0, only_trained=True)] == ["c ⋯\n", "c<end>\n"]
 
 
 def test_trained_pads_are_counted_though_pads_are_hidden(dataset: Path) -> None:
     manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
     rewrite(dataset, manifest, "shard-00000.mask.npy", npy(np.array([[True, True, True, False]])))
 
-    [text] = render_rows(dataset, [0], letters)
-
-    assert text.plain == "row 0 · shard-00000 · a.jsonl:2 · 2 tokens · 1 trained (50%) · and 2 pads\na b\n"
+    assert shown(dataset, 0) == ["row 0 · shard-00000 · a.jsonl:2 · 2 tokens · 1 trained (50%) · and 2 pads\na b\n"]
 
 
 def test_a_hostile_file_name_is_escaped(dataset: Path) -> None:
     manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
     rewrite(dataset, manifest, "shard-00000.provenance.parquet", parquet(origins(["\x1b[2J\n.jsonl"])))
 
-    [text] = render_rows(dataset, [0], letters)
-
-    assert text.plain.split(" · ")[2] == r"\x1b[2J\n.jsonl:1"
+    assert shown(dataset, 0)[0].split(" · ")[2] == r"\x1b[2J\n.jsonl:1"
 
 
-@pytest.mark.parametrize("row", [3, -1, 10**20])
-def test_a_row_that_is_not_there_is_named(dataset: Path, row: int) -> None:
-    with pytest.raises(ConfigError, match=rf"row {row}: .* has rows 0 to 2"):
-        next(load_rows(dataset, [0, row]))  # before any row is shown
-    with pytest.raises(ConfigError, match=rf"row {row}: "):
-        show_rows(dataset, [0, row], "no such tokenizer", None)  # before it is loaded
+ARABIC, HEBREW = "مرحبا بالعالم", "שלום"
 
 
-def test_show_rows_without_colours(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    show_rows(dataset, [], None, None)
+def test_what_runs_from_right_to_left_is_isolated_line_by_line_and_apart_from_control_tokens() -> None:
+    """So a terminal that reorders it moves neither the control token behind it nor the mark of a line's end."""
+    ids = [3992, *SAMPLE.encode(f"a {ARABIC}\nb\n{HEBREW}").ids, 3993]
+    text = render_tokens(ids, [False] * len(ids), Spelling(resolve_tokenizer(str(TOKENIZER)))).plain
 
-    output = capsys.readouterr().out
-    assert output.count("row ") == 3
-    assert "1 2 ⟦5 6 ⟧" in output
-    assert "\x1b" not in output
-
-
-def test_show_rows_with_colours_and_text(
-    dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TERM", "xterm-256color")
-    ids = SAMPLE.encode("What is a loss mask?<|im_end|>").ids
-    write_dataset(dataset, [[(ids, [0] * (len(ids) - 1) + [1])]], max_length=64)
-
-    with pytest.raises(TokenizerError, match=r"not the tokenizer that the dataset was built with: .*--force"):
-        show_rows(dataset, [0], str(TOKENIZER), True)
-    assert capsys.readouterr().out == ""
-
-    show_rows(dataset, [0], str(TOKENIZER), True, force=True)
-
-    output, warning = capsys.readouterr()
-    assert "\x1b[1;38;5;34m" in output or "\x1b[1;38;5;28m" in output
-    assert "⟦" not in output
-    assert "What is a loss mask?<|im_end|>" in COLOUR_CODE.sub("", output)
-    assert "not the tokenizer that the dataset was built with" in " ".join(warning.split())
+    assert text == f"<|im_start|>\u2068a {ARABIC}\u2069↵\nb↵\n\u2068{HEBREW}\u2069<|im_end|>"
 
 
-def test_show_rows_on_a_terminal_without_unicode(dataset: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "sftprep", "inspect", str(dataset), "0"],
-        env=os.environ | {"PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        text=True,
-        check=True,
+@given(st.text(st.sampled_from(f"ab \n{ARABIC}{HEBREW}\u2068\u2069\u202e\x1b"), max_size=40))
+def test_isolates_are_ours_and_end_where_they_begin(text: str) -> None:
+    for line in render_tokens([0], [True], lambda ids: text if ids else "").plain.split("\n"):
+        assert re.fullmatch("([^\u2068\u2069]|\u2068[^\u2068\u2069]+\u2069)*", line), line
+        assert "\u202e" not in line
+        assert "\x1b" not in line
+
+
+def test_a_header_is_not_reordered_by_a_file_name(dataset: Path) -> None:
+    manifest = write_dataset(dataset, [[([1, 2], [0, 1])]], max_length=5)
+    rewrite(dataset, manifest, "shard-00000.provenance.parquet", parquet(origins([f"{HEBREW}.jsonl"])))
+
+    assert shown(dataset, 0)[0].split(" · ")[2] == f"\u2068{HEBREW}.jsonl:1\u2069"
+
+
+def test_several_conversations_of_a_row_each_say_where_they_lie() -> None:
+    arrays = np.array([[1, 2, 5, 1, 5, 0]]), np.array([[2, 5, 6, 5, 6, 0]]), np.array([[0, 1, 1, 0, 1, 0]]) > 0
+    segments, place = (
+        np.array([[0, 0, 2], [0, 3, 2]]),
+        {"source": "a", "line": 1, "byte_offset": 0, "truncated": False, "tokens_in_all": 3},
     )
+    both = [take_out(arrays, segments, segment, 7, "shard-00000", 0, place) for segment in (0, 1)]
 
-    assert r"row 0 \xb7 shard-00000" in run.stdout
-
-
-def test_an_empty_dataset_shows_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_dataset(tmp_path, [], max_length=5)
-
-    show_rows(tmp_path, [], None, None)
-
-    assert capsys.readouterr().out == ""
-    with pytest.raises(ConfigError, match=r"row 0: .* holds no rows"):
-        list(load_rows(tmp_path, [0]))
+    assert [render_row(each, letters, brackets=True).plain for each in both] == [
+        "row 7 · conversation 1 of 2, from position 0 · shard-00000 · a:1 · 3 tokens · 1 trained (33%) · and 1 pads\na b⟦c⟧\n",
+        "row 7 · conversation 2 of 2, from position 3 · shard-00000 · a:1 · 3 tokens · 1 trained (33%) · and 1 pads\nac⟦<end>⟧\n",
+    ]

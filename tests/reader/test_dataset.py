@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,10 @@ from small_dataset import Row, random_rows, shifted, write_dataset
 
 torch = pytest.importorskip("torch")
 
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler  # noqa: E402
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler  # noqa: E402
 
 from sftprep.dataset.verify import verify_dataset  # noqa: E402
 from sftprep.errors import ConfigError, DatasetError  # noqa: E402
-from sftprep.reader import dataset as reader  # noqa: E402
 from sftprep.reader.dataset import ShardDataset  # noqa: E402
 
 LENGTH = 17
@@ -98,10 +95,82 @@ def test_batches_are_their_rows(folder: Path, indices: list[int]) -> None:
         assert same(dataset[np.array(indices)], batch)
 
 
-def test_a_batch_is_gathered_once(folder: Path) -> None:
-    items = ShardDataset(folder).__getitems__([22, 3, 9, 3])
-    storages = {item[0].untyped_storage().data_ptr() for item in items}
-    assert len(storages) == 1
+@settings(max_examples=50)
+@given(st.slices(23))
+def test_slices_are_batches(folder: Path, part: slice) -> None:
+    dataset = ShardDataset(folder)
+    assert same(dataset[part], dataset[list(range(23))[part]])
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint16])
+def test_dtype(folder: Path, rows: list[Row], dtype: torch.dtype) -> None:
+    """Ids as they lie have a bool mask: torch does next to nothing with unsigned numbers."""
+    dataset = ShardDataset(folder, dtype=dtype)
+    mask_dtype = torch.bool if dtype == torch.uint16 else dtype
+    for i, (x, y, mask) in enumerate(expected(rows)):
+        assert same(dataset[i], (x.to(dtype), y.to(dtype), mask.to(mask_dtype)))
+    assert same(dataset[[3, 22]], tuple(map(torch.stack, zip(dataset[3], dataset[22], strict=True))))
+    assert all(tensor.numpy().flags.writeable for tensor in [*dataset[3], *dataset[[3, 22]]])
+
+
+def test_labels_of_another_dtype(folder: Path) -> None:
+    dataset, wide = (ShardDataset(folder, labels=True, dtype=dtype) for dtype in (torch.int32, torch.int64))
+    for index in (4, [4, 17]):
+        assert {value.dtype for value in dataset[index].values()} == {torch.int32}
+        assert all(torch.equal(value.long(), wide[index][name]) for name, value in dataset[index].items())
+
+
+def test_dtypes_that_cannot_be(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"torch\.uint32; expected torch.int64 or torch.int32 or torch.uint16"):
+        ShardDataset(folder, dtype=torch.uint32)
+    with pytest.raises(ConfigError, match=r"torch\.uint16; expected torch.int64 or torch.int32$"):
+        ShardDataset(folder, dtype=torch.uint16, labels=True)
+
+
+def test_lengths(folder: Path, rows: list[Row]) -> None:
+    lengths = ShardDataset(folder).lengths
+    assert lengths.dtype == np.int64
+    assert lengths.tolist() == [min(len(ids), LENGTH) for ids, _ in rows]
+
+
+def test_segments_outside_of_their_rows(tmp_path: Path, rows: list[Row]) -> None:
+    write_dataset(tmp_path, [rows], max_length=LENGTH)
+    segments = np.load(tmp_path / "shard-00000.segments.npy")
+    segments[5, 0] = 23
+    np.save(tmp_path / "shard-00000.segments.npy", segments)
+    with pytest.raises(DatasetError, match=r"segments of shard-00000"):
+        _ = ShardDataset(tmp_path).lengths
+
+
+def test_source(folder: Path) -> None:
+    dataset = ShardDataset(folder)
+    assert [dataset.source(i) for i in (0, 8, 9, 22, -1)] == [f"a.jsonl:{i}" for i in (2, 10, 11, 24, 24)]
+    assert dataset.source(3) == dataset.source(3)
+    with pytest.raises(IndexError):
+        dataset.source(23)
+
+
+class Sources(Dataset):
+    """What a worker process sees."""
+
+    def __init__(self, folder: Path) -> None:
+        self.dataset = ShardDataset(folder)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> str:
+        return self.dataset.source(index)
+
+
+def test_source_in_a_worker_says_where_to_ask(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="in the main process"):
+        list(DataLoader(Sources(folder), num_workers=1))
+
+
+def test_repr(folder: Path) -> None:
+    said = repr(ShardDataset(folder))
+    assert said == f"ShardDataset({str(folder)!r}, set='train'): 23 rows of 16, padded, uint16, in 3 shards"
 
 
 def test_rows_are_copies(folder: Path) -> None:
@@ -194,7 +263,7 @@ def test_loader(folder: Path, workers: int, start: str | None, labels: bool) -> 
     loaded = list(loader)
     assert len(loaded) == 6
     for batch, indices in zip(loaded, batches, strict=True):
-        assert type(batch) is (dict if labels else list)
+        assert type(batch) is type(dataset[0])
         wanted = dataset[indices]
         assert same(tuple(batch.values() if labels else batch), tuple(wanted.values() if labels else wanted))
 
@@ -227,32 +296,6 @@ def test_pickles_hold_no_array(folder: Path) -> None:
         assert all(same(other[i], dataset[i]) for i in range(23))
 
 
-def test_threads_share_a_dataset(folder: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_mapped_shards", lambda: 1)  # every access of another shard maps it anew
-    dataset = ShardDataset(folder)
-    wanted = list(expected(rows))
-    indices = np.random.default_rng(0).permutation(np.tile(np.arange(23), 40)).tolist()
-    with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(lambda i: same(dataset[i], wanted[i]), indices))
-
-
-def test_more_shards_than_descriptors(tmp_path: Path) -> None:
-    """400 maps under a limit of 256 descriptors, of which half stay free."""
-    rows = random_rows(np.random.default_rng(0), 100, 20)
-    write_dataset(tmp_path, [[row] for row in rows], max_length=LENGTH)
-    code = f"""
-import os, resource, torch
-from sftprep.reader import ShardDataset
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-dataset = ShardDataset({str(tmp_path)!r})
-for _ in range(2):
-    assert dataset[list(range(100))][0].shape == (100, 16)
-held = [os.dup(0) for _ in range(100)]
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_dataset_without_rows(tmp_path: Path) -> None:
     write_dataset(tmp_path, [], max_length=LENGTH)
     dataset = ShardDataset(tmp_path)
@@ -260,24 +303,6 @@ def test_dataset_without_rows(tmp_path: Path) -> None:
     assert list(dataset) == []
     assert dataset[[]][0].shape == (0, LENGTH - 1)
     assert dataset.__getitems__([]) == []
-
-
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    manifest = write_dataset(tmp_path, [random_rows(np.random.default_rng(0), 3, 20)], max_length=LENGTH)
-    for name in [*manifest.files, "manifest.json"]:
-        data = (tmp_path / name).read_bytes()
-        (tmp_path / name).unlink()
-        with pytest.raises(DatasetError, match=f"{name}: missing"):
-            ShardDataset(tmp_path)
-        (tmp_path / name).write_bytes(data)
-
-
-def test_damage_after_opening_is_found_when_a_worker_maps_the_shard(tmp_path: Path) -> None:
-    write_dataset(tmp_path, [random_rows(np.random.default_rng(0), 3, 20)], max_length=LENGTH)
-    dataset = ShardDataset(tmp_path)
-    os.truncate(tmp_path / "shard-00000.Y.npy", 200)
-    with pytest.raises(DatasetError, match=r"shard-00000\.Y\.npy: 200 bytes"):
-        list(DataLoader(dataset, num_workers=1, multiprocessing_context="spawn"))
 
 
 def test_numpy_alone_reads_the_arrays(folder: Path, rows: list[Row]) -> None:
@@ -301,7 +326,8 @@ def test_import_needs_torch_and_numpy_only() -> None:
     assert {name for name in added if name.startswith("sftprep")} == {
         "sftprep", "sftprep.dataset", "sftprep.dataset.manifest", "sftprep.dataset.safe_open", "sftprep.errors",
         "sftprep.layouts", "sftprep.layouts.kinds",
-        "sftprep.reader", "sftprep.reader.dataset", "sftprep.regular_files",
+        "sftprep.reader", "sftprep.reader.dataset", "sftprep.reader.maps", "sftprep.reader.opened", "sftprep.reader.tensors",
+        "sftprep.regular_files",
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ TOOL = {"type": "function", "function": {"name": "add"}}
     [
         ({"messages": [ASK, ANSWER]}, Traits(1, tools=False, reasoning=False)),
         ({"messages": [ASK, ANSWER, ASK, ANSWER]}, Traits(2, tools=False, reasoning=False)),
+        ({"messages": [ASK, ANSWER] * 100}, Traits(100, tools=False, reasoning=False)),
         ({"messages": [ASK]}, Traits(0, tools=False, reasoning=False)),
         ({"conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}]}, Traits(1, False, False)),
         ({"messages": [ASK, ANSWER], "tools": [TOOL]}, Traits(1, tools=True, reasoning=False)),

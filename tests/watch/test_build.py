@@ -10,22 +10,31 @@ from small_builds import GOOD, TOKENIZER, sftprep, write
 
 from sftprep.config import BuildConfig
 from sftprep.dataset.verify import verify_dataset
-from sftprep.watch.build import watched_build
+from sftprep.watch.build import watched_build, watched_commit, watched_plan, watched_work
+from sftprep.watch.log import show_log
 
 
 def test_a_build_ends_with_the_table_or_says_that_nothing_was_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = {"messages": [{**message, "id": 1} for message in GOOD["messages"]], "source": "x"}
+    show_log(as_json=False)
     config = BuildConfig((write(tmp_path / "a.jsonl", odd, b"{"),), TOKENIZER)
     watched_build(config, tmp_path / "out", verbose=True)
     out, shown = capsys.readouterr()
-    assert shown.endswith("keys of records, ignored: source 1\nkeys of messages, passed on to the template: id 2\n")
+    unread = "keys of records, ignored: source 1\nkeys of messages, passed on to the template: id 2\n"
+    assert shown.endswith(f"{unread}next: sftprep inspect {tmp_path}/out\n")
     words = " ".join(shown.split())
-    assert (out, "records 2 conversations 1" in words, "1 × not JSON" in words) == ("", True, True), shown
+    assert (out, "conversations 1 of 2 records" in words, "1 × not JSON" in words) == ("", True, True), shown
     assert verify_dataset(tmp_path / "out") == []
     watched_build(config, tmp_path / "out", verbose=True)
-    assert capsys.readouterr().err == f"{tmp_path}/out: complete already; nothing to do\n"
+    assert capsys.readouterr().err.endswith(f"{tmp_path}/out: complete already; nothing to do\n")
+    watched_commit(tmp_path / "out", config.tolerance, quiet=False, verbose=False, as_json=True)
+    out, shown = capsys.readouterr()
+    assert (json.loads(out)["totals"]["rejected"], "conversations 1 of 2 records" in " ".join(shown.split())) == (
+        1,
+        True,
+    )
 
 
 def test_a_quiet_build_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +50,7 @@ def test_a_dry_run_shows_what_would_come_of_it_and_writes_nothing(tmp_path: Path
     done = sftprep("build", source, "-t", TOKENIZER, "--dry-run", "-o", str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     words = " ".join(done.stderr.split())
-    assert "dry run: nothing was written records 41 conversations 40" in words
+    assert "dry run: nothing was written conversations 40 of 41 records" in words
     assert "1 × not JSON" in words
     assert "what --max-length would cut" in words
     assert "512 0 0 0.0% " in words
@@ -68,4 +77,27 @@ def test_a_build_for_machines(tmp_path: Path) -> None:
         done = sftprep("build", source, "-t", TOKENIZER, "-o", str(tmp_path / "out"), "--json", "-q")
         assert (done.returncode, json.loads(done.stdout)["totals"]["rows"]) == (0, 1)
     shown = json.loads(sftprep("stats", str(tmp_path / "out"), "--json").stdout)
-    assert shown == {name: value for name, value in json.loads(done.stdout).items() if name in shown}
+    stated = json.loads(done.stdout)
+    for name in ("totals", "rejects", "ignored_keys", "message_keys"):
+        assert shown[name] == stated[name]
+    assert shown["sets"]["train"].items() >= stated["sets"]["train"].items()
+
+
+def test_steps_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line of standard error is an object: what begins, what ends, and what came of it."""
+    show_log(as_json=True)
+    config, out = BuildConfig((write(tmp_path / "a.jsonl", GOOD, b"{"),), TOKENIZER), tmp_path / "out"
+    planned, is_left = watched_plan(config, out, overwrite=False, quiet=False, tokenizer=None)
+    assert (len(planned.splits), is_left) == (1, True)
+    assert watched_work(out, 0, None, quiet=False) == "1 rows, 18 tokens"
+    watched_commit(out, config.tolerance, quiet=False, verbose=False, as_json=False)
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    steps = [(each["event"], each["step"]) for each in said if "step" in each]
+    assert steps == [(event, step) for step in ("hashing the inputs", "split 0") for event in ("begin", "end")]
+    assert (said[-1]["event"], said[-1]["totals"]["conversations"], said[-1]["rejects"][0]["count"]) == (
+        "summary",
+        1,
+        1,
+    )
+    size = (tmp_path / "a.jsonl").stat().st_size
+    assert [(each["done"], each["total"]) for each in said if each["event"] == "end"] == [(size, size)] * 2

@@ -23,11 +23,17 @@ def test_what_becomes_of_forged_turns_is_said_as_it_is(tmp_path: Path, how: str,
 
 
 def test_build_prints_a_table_of_counts(tmp_path: Path) -> None:
+    """What is zero, and where the time went, is for those who ask."""
     source = write(tmp_path / "a.jsonl", GOOD, b"{")
     done = sftprep("build", source, "-o", str(tmp_path / "out"), "-t", TOKENIZER)
     assert done.returncode == 0
-    for word in ("conversations", "rows", "tokens", "trained", "truncated", "dropped", "rejected", "rejects.jsonl"):
+    for word in ("conversations", "rows", "tokens", "trained", "rejected", "rejects.jsonl"):
         assert word in done.stderr
+    more = ("truncated", "dropped", "time went to", "rendered fast")
+    assert not any(word in done.stderr for word in more)
+    assert done.stderr.endswith(f"next: sftprep inspect {tmp_path}/out\n")
+    verbose = sftprep("build", source, "-o", str(tmp_path / "v"), "-t", TOKENIZER, "--verbose")
+    assert all(word in verbose.stderr for word in more)
     assert "1 × not JSON" in done.stderr
     assert "first a.jsonl:2" in done.stderr
     again = sftprep("build", source, "-o", str(tmp_path / "out"), "-t", TOKENIZER)

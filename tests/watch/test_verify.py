@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from small_builds import GOOD, TOKENIZER, build, write
 
+from sftprep.watch.log import show_log
 from sftprep.watch.verify import verify_command
 
 
@@ -61,6 +63,20 @@ def test_rows_that_their_records_do_not_give_any_more(
     write(Path(source), GOOD)
     assert not verified(dataset, source)
     assert shown(capsys) == [f"{dataset}/a.jsonl: is not the file that was read: its sha256 differs"]
+
+
+def test_for_machines(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verify = {"fast": False, "sources": (), "tokenizer": None, "quiet": True, "as_json": True}
+    assert verify_command(dataset, **verify)  # type: ignore[arg-type]
+    assert json.loads(capsys.readouterr().out) == {"sound": True, "problems": [], "hashed": True}
+    (dataset / "rejects.jsonl").write_bytes(b"x")
+    assert not verify_command(dataset, **verify)  # type: ignore[arg-type]
+    assert json.loads(capsys.readouterr().out)["problems"][0]["file"] == "rejects.jsonl"
+    show_log(as_json=True)
+    assert not verified(dataset)
+    problem = json.loads(shown(capsys)[-1])
+    assert (problem["level"], problem["event"], problem["file"]) == ("error", "problem", "rejects.jsonl")
+    show_log(as_json=False)
 
 
 def test_a_folder_that_is_no_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from small_builds import GOOD, TOKENIZER, build, rejects, sftprep, write
 from sftprep.dataset.receipt import Totals
 from sftprep.errors import ConversationError
 from sftprep.records.said import KINDS
-from sftprep.watch.summary import LEFT_OUT
+from sftprep.statistics.advice import LEFT_OUT
 
 TEMPLATE = (
     "{% for m in messages %}{% if m.role != 'system' %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}"
