@@ -42,18 +42,20 @@ def _length(manifest: Manifest, found: DatasetStatistics) -> Said:
         return
     kept = "conversations" if found.whole.examples == found.whole.conversations else "examples"
     limit, cut = all_of_them.limit(1), all_of_them.above(now)
+    above = all_of_them.above(limit)
+    then = _percent(above, all_of_them.count) if above else "none"
     if cut > MUCH * all_of_them.count:
         yield (
             f"{cut:,} of {all_of_them.count:,} {kept} ({_percent(cut, all_of_them.count)}) are longer than "
             f"{now:,} tokens: {found.whole.truncated:,} are cut off, {found.too_long.count:,} dropped. With {limit:,} tokens "
-            f"{_percent(all_of_them.above(limit), all_of_them.count)} would be, and the arrays would take {_size(_bytes_at(manifest, found, limit))} "
+            f"{then} would be, and the arrays would take {_size(_bytes_at(manifest, found, limit))} "
             f"instead of {_size(found.padding.bytes)}",
             f"--max-length {limit}",
         )
     elif manifest.layout == "padded" and found.padding.share > MUCH_PADDING and 2 <= limit < now:
         yield (
-            f"99% of the {kept} have {limit:,} tokens or fewer, and rows hold {now:,}. With {limit:,} "
-            f"{_percent(all_of_them.above(limit), all_of_them.count)} would be cut off, and the arrays would take "
+            f"nearly all {kept} have {limit:,} tokens or fewer, and rows hold {now:,}. With {limit:,} "
+            f"{then} would be cut off, and the arrays would take "
             f"{_size(_bytes_at(manifest, found, limit))} instead of {_size(found.padding.bytes)}",
             f"--max-length {limit}",
         )
