@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sftprep.batches.both_ways import BothWays, DisagreementError, Masked
 from sftprep.batches.contexts import Contexts
 from sftprep.batches.exact_way import weights_of
-from sftprep.batches.lengths import count_at_lengths
+from sftprep.batches.lengths import count_at_lengths, is_long, why_nothing_is_left
 from sftprep.batches.toolbox import Toolbox
 from sftprep.config import BuildConfig
 from sftprep.containers.record import Record
@@ -37,12 +37,6 @@ from sftprep.tokens.batch import TokenBatch, dtype_for
 from sftprep.unread import Unread
 
 _LONG = 1 << 18  # bytes: less is nothing to save memory of
-_TOO_LONG = {  # why nothing is left of a long conversation, by `--overflow`
-    "truncate": "prompt longer than {length:,} tokens, so that nothing of the answer is left",
-    "turns": "the first answer does not end in the first {length:,} tokens, and it is to be kept whole",
-    "split": "no answer of {length:,} tokens or less with what is before it",
-    "drop": "longer than {length:,} tokens",
-}
 _MOST = 1 << 22  # characters of examples that are tokenized together
 
 
@@ -164,10 +158,9 @@ class Preparer:
         with self.stage("rows"):
             batch, mask = _chosen(masked.batch, masked.mask, good)
             self._refuse_long(batch, good, places)
-            config, ids = self._config, self._dtype
-            overflow, keep = config.overflow, config.keep_untrained
-            lay_out, limit, pad = self._layout.lay_out, config.max_length, self._pad_id
-            rows = lay_out(batch, mask, limit, pad, ids, overflow=overflow, keep_untrained=keep)
+            given = batch, mask, self._config.max_length, self._pad_id, self._dtype
+            overflow, keep = self._config.overflow, self._config.keep_untrained
+            rows = self._layout.lay_out(*given, overflow=overflow, keep_untrained=keep)
             kept = good[rows.conversation]
             provenance = _provenance(read, owner, traits, masked, kept, rows)
         shown = set(owner[kept].tolist())
@@ -256,18 +249,14 @@ class Preparer:
 
     def _dropped(self, record: Record, conversation: Conversation, masked: Masked, index: int) -> Reject:
         """Why nothing of a conversation would be trained."""
-        length, overflow = self._config.max_length, self._config.overflow
         start, stop = masked.batch.offsets[index : index + 2].tolist()
-        is_long = length is not None and stop - start > length
-        tokens = stop - start if is_long else None
+        tokens = stop - start if is_long(stop - start, self._config) else None
         if isinstance(masked.mask, ScanRule):
-            reason = (
-                f"no answer is found by its header in the first {length:,} tokens"
-                if is_long
-                else "no answer is found by its header"
+            reason = "no answer is found by its header" + (
+                f" in the first {self._config.max_length:,} tokens" if tokens else ""
             )
-        elif is_long and masked.mask[start + 1 : stop].any():
-            reason = _TOO_LONG[overflow].format(length=length)
+        elif tokens and masked.mask[start + 1 : stop].any():
+            reason = why_nothing_is_left(self._config)
         elif not weights_of(conversation, self._config).any():
             reason, tokens = "no message to train on: none of a trained role, or all of weight 0", None
         else:
@@ -276,12 +265,14 @@ class Preparer:
 
     def _refuse_long(self, batch: TokenBatch, chosen: npt.NDArray[np.intp], places: Sequence[Record]) -> None:
         """Raise ConversationError for the first example that is too long, where that ends the job. chosen: its index in places."""
-        limit, sizes = self._config.max_length, np.diff(batch.offsets)
-        if self._config.overflow != "error" or limit is None or not (sizes > limit).any():
-            return
-        first = int(np.argmax(sizes > limit))
-        what = f"{sizes[first]:,} tokens, and --max-length is {limit:,}; --overflow says what may become of it"
-        raise ConversationError(f"{self._where(places[int(chosen[first])])}: {what}")
+        for at in (
+            np.flatnonzero(is_long(np.diff(batch.offsets), self._config))[:1]
+            if self._config.overflow == "error"
+            else ()
+        ):
+            tokens, limit = int(np.diff(batch.offsets)[at]), self._config.max_length
+            what = f"{tokens:,} tokens, and --max-length is {limit:,}; --overflow says what may become of it"
+            raise ConversationError(f"{self._where(places[int(chosen[at])])}: {what}")
 
     def _where(self, record: Record) -> str:
         return f"{self._names[record.source]}:{record.line}"

@@ -95,7 +95,7 @@ class ShardEntry:
     name: str
     rows: Positive
     segments: Positive
-    tokens: Count
+    tokens: Positive
     set: Annotated[str, SETS] = "train"
 
     @property
@@ -266,6 +266,8 @@ def _check_shards(manifest: Manifest) -> None:
         if wrong := layout(manifest.layout).wrong_counts(shard.rows, shard.segments):
             raise DatasetError(f"shards: {shard.name} has {wrong}")
         for name, form in manifest.arrays(shard).items():
+            if 0 in form.shape:
+                raise DatasetError(f"'width' is 0, which rows of the layout {manifest.layout} cannot be")
             if math.prod(form.shape) * 8 > _LARGEST_INT:
                 raise DatasetError(f"shards: {name} would take 2**63 bytes or more")
         expected |= {*manifest.arrays(shard), shard.provenance}

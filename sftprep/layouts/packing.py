@@ -55,6 +55,11 @@ def pack(lengths: npt.NDArray[np.integer], width: int) -> Packing:
     return _dealt(_filled(counts, width), order, np.cumsum(counts) - counts)
 
 
+def rows_needed(counts: npt.NDArray[np.int64], width: int) -> int:
+    """How many rows that takes, for `counts[L]` conversations of each length L."""
+    return sum(rows for rows, _ in _filled(counts, width))
+
+
 def _filled(counts: npt.NDArray[np.int64], width: int) -> list[tuple[int, _Pattern]]:
     """How many rows there are of each pattern, for `counts[L]` conversations of each length L."""
     runs: dict[int, deque[tuple[int, _Pattern | None]]] = {}  # rows that are filled alike, by the places left in them

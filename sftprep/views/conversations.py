@@ -108,9 +108,10 @@ class Shard:
 
     def __init__(self, dataset: Path, manifest: Manifest, entry: ShardEntry, first_row: int = 0) -> None:
         self.name, self.first_row = entry.name, first_row
-        *self._arrays, self.segments = open_rows(dataset, manifest, entry)
+        x, y, mask, self.segments = open_rows(dataset, manifest, entry)
+        self._arrays = x, y, mask
         of_layout = layout(manifest.layout)
-        wrong = of_layout.wrong_segments(self.segments, self._arrays[0].shape)
+        wrong = of_layout.wrong_segments(self.segments, x.shape)
         self.rows = of_layout.rows_of(self.segments)
         if any(each.any() for each in wrong.values()):
             raise DatasetError(f"{dataset / entry.name}.segments.npy: segments that lie outside the rows")
