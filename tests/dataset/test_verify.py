@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from small_dataset import npy, parquet, random_rows, rewrite, signed, write_dataset
 
-from sftprep.dataset import verify as verify_room
 from sftprep.dataset.manifest import Manifest
 from sftprep.dataset.verify import Problem, verify_dataset
 from sftprep.errors import DatasetError
