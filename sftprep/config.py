@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from sftprep import FORMAT_VERSION, __version__
 from sftprep.containers.record import MAX_RECORD, RECORD_KEYS, Selection
 from sftprep.errors import ConfigError, InputError
-from sftprep.layouts.kinds import LAYOUTS
+from sftprep.layouts.kinds import LAYOUTS, OVERFLOWS
 from sftprep.masks.kinds import MASKS, MaskKind
 from sftprep.masks.train_on import TrainOn
 from sftprep.records.forms import FORMS
@@ -58,7 +58,7 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class BuildConfig:
-    """All options of a build. `max_length` is in tokens of a conversation: the arrays are `max_length - 1` wide."""
+    """All options of a build. `max_length` is in tokens of a conversation: rows are `max_length - 1` wide."""
 
     inputs: tuple[str, ...]
     tokenizer: str
@@ -70,8 +70,9 @@ class BuildConfig:
     role_map: dict[str, str] = field(default_factory=dict)  # names of roles -> known ones
     keep_calls_apart: bool = False
     by: str | None = None  # a record's key beside its conversation whose value is kept as its group
-    max_length: int = DEFAULT_MAX_LENGTH
+    max_length: int | None = None  # None: DEFAULT_MAX_LENGTH, or in ragged rows no limit
     layout: str = "padded"
+    overflow: str = "truncate"  # what becomes of a longer conversation
     mask: str = "turns"
     scan_header: str | None = None
     scan_end: str | None = None
@@ -107,6 +108,8 @@ class BuildConfig:
     strict: bool = False  # refuse folders and globs with files in them that are not read
 
     def __post_init__(self) -> None:
+        if self.max_length is None and self.layout != "ragged":
+            object.__setattr__(self, "max_length", DEFAULT_MAX_LENGTH)
         self._check_values()
         for given in self.inputs:
             if (scheme := scheme_of(given)) not in STORES:
@@ -130,7 +133,8 @@ class BuildConfig:
         _one_of("--layout", self.layout, LAYOUTS)
         _one_of("--engine", self.engine, RUNNERS)
         _one_of("--on-error", self.on_error, ("reject", "stop"))
-        if self.max_length < 2:
+        _one_of("--overflow", self.overflow, OVERFLOWS)
+        if self.max_length is not None and self.max_length < 2:
             raise ConfigError(f"--max-length {self.max_length}: a target needs at least 2 tokens")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit {self.limit}: at least 1")
@@ -233,8 +237,8 @@ class BuildConfig:
 
     @property
     def width(self) -> int:
-        """Columns of X, Y and mask."""
-        return self.max_length - 1
+        """Columns of X, Y and mask; 0 in `ragged`, which has none."""
+        return 0 if self.layout == "ragged" or self.max_length is None else self.max_length - 1
 
     def content_options(self) -> dict[str, Any]:
         """The options that decide the bytes of the dataset; they are written into its manifest."""

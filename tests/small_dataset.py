@@ -58,7 +58,7 @@ def write_dataset(
         files[f"{name}.mask.npy"] = npy(mask.astype(mask_dtype))
         files[f"{name}.segments.npy"] = npy(np.array(segments, np.int64))
         files[f"{name}.provenance.parquet"] = parquet(pa.table(table))
-        entries.append(ShardEntry(name, len(rows), len(rows)))
+        entries.append(ShardEntry(name, len(rows), len(rows), int(kept.sum())))
         line += len(rows)
         for key, count in {
             "records": len(rows),
@@ -76,7 +76,7 @@ def write_dataset(
     manifest = Manifest(
         sftprep="0.1.0",
         fingerprint="0" * 64,
-        config={"mask": "turns", "max_length": max_length},
+        config={"mask": "turns", "max_length": max_length, "overflow": "truncate"},
         layout="padded",
         width=max_length - 1,
         dtype=dtype,

@@ -116,8 +116,12 @@ def test_a_layout(
     vars(toy).update(
         lay_out=in_pairs,
         wrong_counts=lambda rows, segments: None if rows == (segments + 1) // 2 else "odd counts",
-        wrong_segments=lambda segments, width: {"does not fit": segments[:, 1] + segments[:, 2] > width},
-        wrong_rows=lambda block, segments, pad_id, pads_trained: {},
+        by_split=False,
+        shapes=padded.shapes,
+        as_rows=padded.as_rows,
+        rows_of=padded.rows_of,
+        wrong_segments=lambda segments, shape: {"does not fit": segments[:, 1] + segments[:, 2] > shape[1]},
+        wrong_entries=lambda arrays, segments, pad_id, pads_trained: iter(()),
         count_trained=lambda mask, segments: np.array([mask[r, s : s + n].sum() for r, s, n in segments]),
     )
     monkeypatch.setitem(sys.modules, "toy_layout", toy)
@@ -142,7 +146,7 @@ def test_a_layout(
         assert (rule in TRAINED) == found["mask"][0, at]
     vars(toy)["count_trained"] = lambda mask, segments: np.zeros(len(segments), np.int64)
     assert "segment 0: a trained count that is not the mask's" in verify_dataset(tmp_path / "toy")[0].what
-    vars(toy)["wrong_segments"] = lambda segments, width: {"is of another toy": segments[:, 0] == 1}
+    vars(toy)["wrong_segments"] = lambda segments, shape: {"is of another toy": segments[:, 0] == 1}
     assert [problem.what for problem in verify_dataset(tmp_path / "toy")] == ["segment 2 is of another toy"]
     vars(toy)["wrong_counts"] = lambda rows, segments: "no toys in it"
     assert "no toys in it" in verify_dataset(tmp_path / "toy")[0].what

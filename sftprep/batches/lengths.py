@@ -1,18 +1,39 @@
-"""What other limits of length would cut off: counted over whole conversations, so that one run answers for all of them."""
+"""Conversations that are longer than a row: which they are, why nothing is left of one, and what other limits would cut off, counted over
+whole conversations, so that one run answers for all of them."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sftprep.config import BuildConfig
 from sftprep.masks.paint import Mask
 from sftprep.masks.scan import ScanRule, scan_mask
 from sftprep.tokens.batch import TokenBatch
 
 LENGTHS = tuple(512 << power for power in range(7))  # tokens of a conversation that a row might hold
 COUNTED = ("truncated", "dropped", "tokens", "trained_tokens")  # examples cut; without a trained token left; kept
+
+
+_NOTHING_LEFT = {  # why, by `--overflow`
+    "truncate": "prompt longer than {:,} tokens, so that nothing of the answer is left",
+    "turns": "the first answer does not end in the first {:,} tokens, and it is to be kept whole",
+    "split": "no answer of {:,} tokens or less together with what is before it",
+    "drop": "longer than {:,} tokens",
+}
+
+
+def is_long(tokens: Any, config: BuildConfig) -> Any:
+    """Whether a number of tokens, or which of several, is more than a row keeps of a conversation."""
+    return tokens > (np.inf if config.max_length is None else config.max_length)
+
+
+def why_nothing_is_left(config: BuildConfig) -> str:
+    """Of a conversation that is longer than that."""
+    return _NOTHING_LEFT[config.overflow].format(config.max_length)
 
 
 def count_at_lengths(batch: TokenBatch, mask: Mask | ScanRule) -> npt.NDArray[np.int64]:

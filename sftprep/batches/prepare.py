@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sftprep.batches.both_ways import BothWays, DisagreementError, Masked
 from sftprep.batches.contexts import Contexts
 from sftprep.batches.exact_way import weights_of
-from sftprep.batches.lengths import count_at_lengths
+from sftprep.batches.lengths import count_at_lengths, is_long, why_nothing_is_left
 from sftprep.batches.toolbox import Toolbox
 from sftprep.config import BuildConfig
 from sftprep.containers.record import Record
@@ -74,6 +74,7 @@ class Preparer:
         self._reading, self._augmentation = config.reading, config.augmentation
         self._pad_id, self._dtype = toolbox.resolved.pad_id, dtype_for(toolbox.resolved.size)
         self._masker, self._templates = BothWays(config, toolbox, self.stage), toolbox.templates
+        self._layout = layout(config.layout)
 
     def prepare(self, records: list[Record], home: str = "train") -> Iterator[Prepared]:
         """Rows of a batch in the records' order, set by set, and a reject for each record that gives none; in parts, where it is
@@ -156,9 +157,10 @@ class Preparer:
         good = np.flatnonzero(~np.isin(owner, list(reasons)))  # a record is trained whole or not at all
         with self.stage("rows"):
             batch, mask = _chosen(masked.batch, masked.mask, good)
-            keep = self._config.keep_untrained
-            length, dtype = self._config.max_length, self._dtype
-            rows = layout(self._config.layout).lay_out(batch, mask, length, self._pad_id, dtype, keep_untrained=keep)
+            self._refuse_long(batch, good, places)
+            given = batch, mask, self._config.max_length, self._pad_id, self._dtype
+            overflow, keep = self._config.overflow, self._config.keep_untrained
+            rows = self._layout.lay_out(*given, overflow=overflow, keep_untrained=keep)
             kept = good[rows.conversation]
             provenance = _provenance(read, owner, traits, masked, kept, rows)
         shown = set(owner[kept].tolist())
@@ -171,7 +173,7 @@ class Preparer:
         totals = Totals(
             records=len(read) + len(rejects) - len(reasons) - len(dropped),
             conversations=len(shown),
-            rows=len(rows.x),
+            rows=0 if self._layout.by_split else len(rows),
             tokens=int(rows.tokens.sum()),
             trained_tokens=int(rows.trained.sum()),
             truncated=int(rows.truncated.sum()),
@@ -185,7 +187,7 @@ class Preparer:
             adapted=len(np.unique(owner[good][found.adapted[good]])),
             examples=len(kept),
             system_added=sum(read[index].system_added for index in shown),
-            dropped_examples=int(np.isin(owner, list(shown)).sum()) - len(kept),
+            dropped_examples=int(np.isin(owner, list(shown)).sum()) - len(np.unique(kept)),
             other_context=int(found.other_context[good].sum()) + sum(each.other_context for each in read),
             unknown_context=int(found.unknown_context[good].sum()),
             dropped_reasoning=int(found.dropped_reasoning[good].sum()),
@@ -247,18 +249,30 @@ class Preparer:
 
     def _dropped(self, record: Record, conversation: Conversation, masked: Masked, index: int) -> Reject:
         """Why nothing of a conversation would be trained."""
-        length = self._config.max_length
         start, stop = masked.batch.offsets[index : index + 2].tolist()
-        tokens = stop - start if stop - start > length else None
+        tokens = stop - start if is_long(stop - start, self._config) else None
         if isinstance(masked.mask, ScanRule):
-            reason = f"no answer is found by its header in the first {length:,} tokens"
-        elif masked.mask[start + 1 : stop].any():
-            reason = f"prompt longer than {length:,} tokens, so that nothing of the answer is left"
+            reason = "no answer is found by its header" + (
+                f" in the first {self._config.max_length:,} tokens" if tokens else ""
+            )
+        elif tokens and masked.mask[start + 1 : stop].any():
+            reason = why_nothing_is_left(self._config)
         elif not weights_of(conversation, self._config).any():
             reason, tokens = "no message to train on: none of a trained role, or all of weight 0", None
         else:
             reason, tokens = "the chat template prints nothing of what would be trained", None
         return Reject(record.place, "dropped", reason, group=record.group, tokens_in_all=tokens)
+
+    def _refuse_long(self, batch: TokenBatch, chosen: npt.NDArray[np.intp], places: Sequence[Record]) -> None:
+        """Raise ConversationError for the first example that is too long, where that ends the job. chosen: its index in places."""
+        for at in (
+            np.flatnonzero(is_long(np.diff(batch.offsets), self._config))[:1]
+            if self._config.overflow == "error"
+            else ()
+        ):
+            tokens, limit = int(np.diff(batch.offsets)[at]), self._config.max_length
+            what = f"{tokens:,} tokens, and --max-length is {limit:,}; --overflow says what may become of it"
+            raise ConversationError(f"{self._where(places[int(chosen[at])])}: {what}")
 
     def _where(self, record: Record) -> str:
         return f"{self._names[record.source]}:{record.line}"

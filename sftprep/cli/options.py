@@ -16,7 +16,7 @@ from sftprep.cli.config_file import take_defaults
 from sftprep.cli.named_files import prompts_in, text_in
 from sftprep.config import BuildConfig
 from sftprep.errors import ConfigError
-from sftprep.layouts.kinds import LAYOUTS
+from sftprep.layouts.kinds import LAYOUTS, OVERFLOWS
 from sftprep.masks.kinds import MASKS
 from sftprep.records.forms import FORMS
 from sftprep.records.messages import CALLING, ROLES
@@ -154,10 +154,19 @@ build_options = _options(
     click.option(
         "--max-length",
         type=int,
-        help=f"Tokens kept per conversation; arrays are one narrower.  [default: {config.DEFAULT_MAX_LENGTH}]",
+        help=f"Tokens kept per conversation; rows are one narrower.  [default: {config.DEFAULT_MAX_LENGTH}; ragged: all]",
     ),
     click.option("--seq-length", type=int, help="Width of the arrays; instead of --max-length."),
-    _option("layout", "How conversations lie in rows.", choices=LAYOUTS),
+    _option(
+        "layout",
+        "How conversations lie in rows: one each, several each, or without rows, which are made when reading.",
+        choices=LAYOUTS,
+    ),
+    _option(
+        "overflow",
+        "What becomes of a longer conversation: cut off, cut back to a whole turn, made several of, left out; or the job ends.",
+        choices=OVERFLOWS,
+    ),
     *_READING,
     _option("input_name", "Name of standard input, the INPUT -; its suffix says what is in it.", metavar="NAME"),
     _option(
@@ -269,8 +278,6 @@ def build_config(options: dict[str, Any]) -> BuildConfig:
     values = {key: value for key, value in options.items() if key not in ("output", "seq_length")}
     if options["seq_length"] is not None:
         values["max_length"] = options["seq_length"] + 1
-    elif options["max_length"] is None:
-        values["max_length"] = config.DEFAULT_MAX_LENGTH
     values["workers"] = options["workers"] if options["workers"] is not None else cores()
     return _config_of(values)
 

@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sftprep.dataset.manifest import ShardEntry, load_manifest
+from sftprep.dataset.manifest import ShardEntry, load_manifest, open_rows
 from sftprep.dataset.origins import Origins, read_origins
-from sftprep.dataset.safe_open import open_array
 from sftprep.errors import DatasetError
 from sftprep.layouts.kinds import layout
-from sftprep.layouts.unpack import unpack
+from sftprep.layouts.unpack import stretches, unpack
 
-_PAIRS_AT_ONCE = 1 << 20
 _MAPPED = 32  # shards, each with four open files
 
 
@@ -70,7 +68,9 @@ class Examples:
         x, y, mask, segments = self._arrays(index)
         ids, weights, _ = unpack(x, y, mask, segments[segment : segment + 1])
         origins, before = self.origins(index), self.manifest.shards[:index]
-        row = int(segments[segment, 0]) + sum(each.rows for each in before if each.set == shard.set)
+        row = int(layout(self.manifest.layout).rows_of(segments)[segment]) + sum(
+            each.rows for each in before if each.set == shard.set
+        )
         source, line = str(origins["source"][segment]), int(origins["line"][segment])
         return Example(ids, weights, source, line, shard.set, row, bool(origins["truncated"][segment]))
 
@@ -101,11 +101,10 @@ class Examples:
 
     def parts(self) -> Iterator[Part]:
         """All examples in order, some at a time."""
-        step = max(1, _PAIRS_AT_ONCE // self.manifest.width)
         for index, shard in enumerate(self.manifest.shards):
             x, y, mask, segments = self._arrays(index)
-            for begin in range(0, len(segments), step):
-                some = segments[begin : begin + step]
+            for begin, end in stretches(segments[:, 2]):
+                some = segments[begin:end]
                 first, last = int(some[0, 0]), int(some[-1, 0])
                 rows, within = slice(first, last + 1), slice(begin, begin + len(some))
                 numbers = range(int(self._ends[index]) + begin, int(self._ends[index]) + within.stop)
@@ -115,11 +114,8 @@ class Examples:
     def _open(self, index: int) -> list[npt.NDArray[Any]]:
         """X, Y, mask (R, W) and segments (S, 3) of a shard."""
         manifest, shard = self.manifest, self.manifest.shards[index]
-        x, y, mask, segments = (
-            open_array(self.folder / name, manifest.files[name].bytes, form.shape, form.dtypes)
-            for name, form in manifest.arrays(shard).items()
-        )
-        for what, wrong in layout(manifest.layout).wrong_segments(segments, manifest.width).items():
+        x, y, mask, segments = open_rows(self.folder, manifest, shard)
+        for what, wrong in layout(manifest.layout).wrong_segments(segments, x.shape).items():
             if wrong.any():
                 raise DatasetError(f"{self.folder / shard.name}.segments.npy: segment {np.argmax(wrong)} {what}")
         return [x, y, mask, segments]

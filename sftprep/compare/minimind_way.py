@@ -62,8 +62,8 @@ def compare_with_minimind(request: Request, begin: Begin, advance: Advance) -> C
 
 
 def _compare(tally: Tally, side: Examples, part: Part, rule: ScanRule) -> None:
-    length = int(side.manifest.config.get("max_length", side.manifest.width + 1))
     starts, counts = part.offsets[:-1], np.diff(part.offsets)
+    length = int(side.manifest.config.get("max_length") or counts.max(initial=1) + 1)  # without a limit, a pad for each
     pad = side.manifest.pad_id
     ids = windows(part.ids, starts, counts, length, pad, part.ids.dtype)
     ours = windows(part.weights > 0, starts, counts, length, 0, np.dtype(np.bool_))

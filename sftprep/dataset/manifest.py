@@ -20,8 +20,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import numpy as np
+import numpy.typing as npt
+
 from sftprep import FORMAT_VERSION
-from sftprep.dataset.safe_open import open_file
+from sftprep.dataset.safe_open import open_array, open_file
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.layouts.kinds import LAYOUTS, layout
 
@@ -82,13 +85,17 @@ class ArrayForm:
     dtypes: tuple[str, ...]
 
 
+RowArrays = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]
+
+
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """One shard: X, Y and mask of `rows` rows, and `segments` conversations in them."""
+    """One shard: X, Y and mask of `rows` rows, and `segments` conversations in them, of `tokens` ids together."""
 
     name: str
     rows: Positive
     segments: Positive
+    tokens: Positive
     set: Annotated[str, SETS] = "train"
 
     @property
@@ -99,13 +106,13 @@ class ShardEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a dataset holds and where it came from. `width` is in tokens; `dtype` is that of X and Y."""
+    """What a dataset holds and where it came from. `dtype` is that of X and Y."""
 
     sftprep: str  # version of the program that wrote it
     fingerprint: Hash  # over all that decides the bytes
     config: Mapping[str, Any]  # the options that decide the bytes
     layout: Annotated[str, LAYOUTS]
-    width: Positive
+    width: Count  # of rows, in (X, Y) pairs; 0 where they have none: in `ragged`
     dtype: Annotated[str, DTYPES]
     pad_id: Count
     tokenizer: Mapping[str, Any]
@@ -137,14 +144,27 @@ class Manifest:
         return shards
 
     def arrays(self, shard: ShardEntry) -> dict[str, ArrayForm]:
-        """File names of a shard's X, Y, mask and segments, in this order, with the form of each."""
-        matrix = (shard.rows, self.width)
-        return {
-            f"{shard.name}.X.npy": ArrayForm(matrix, (DTYPES[self.dtype],)),
-            f"{shard.name}.Y.npy": ArrayForm(matrix, (DTYPES[self.dtype],)),
-            f"{shard.name}.mask.npy": ArrayForm(matrix, ("|b1", "<f4")),
-            f"{shard.name}.segments.npy": ArrayForm((shard.segments, 3), ("<i8",)),
-        }
+        """File names of a shard's arrays, with the form of each: X, Y and mask as the layout has them, then segments."""
+        shapes = {**layout(self.layout).shapes(shard.rows, shard.tokens, self.width), "segments": (shard.segments, 3)}
+        dtypes = {"mask": ("|b1", "<f4"), "segments": ("<i8",)}
+        ids = (DTYPES[self.dtype],)
+        return {f"{shard.name}.{kind}.npy": ArrayForm(shape, dtypes.get(kind, ids)) for kind, shape in shapes.items()}
+
+
+def form_of(manifest: Manifest) -> str:
+    """What its rows are, in words."""
+    wide = f"{manifest.width:,} wide" if manifest.width else "each as long as its conversation"
+    return wide if manifest.layout == "padded" else f"{manifest.layout}, {wide}"
+
+
+def open_rows(folder: Path, manifest: Manifest, shard: ShardEntry) -> RowArrays:
+    """A shard's X, Y, mask, with two axes whatever the layout, and segments, mapped: `X[row, start : start + length]` is a
+    segment's. Raises DatasetError, naming the file, where one is another than the manifest says."""
+    arrays = {
+        name.split(".")[-2]: open_array(folder / name, manifest.files[name].bytes, form.shape, form.dtypes)
+        for name, form in manifest.arrays(shard).items()
+    }
+    return *layout(manifest.layout).as_rows(arrays), arrays["segments"]
 
 
 def shard_name(number: int, of: str = "train") -> str:
@@ -246,6 +266,8 @@ def _check_shards(manifest: Manifest) -> None:
         if wrong := layout(manifest.layout).wrong_counts(shard.rows, shard.segments):
             raise DatasetError(f"shards: {shard.name} has {wrong}")
         for name, form in manifest.arrays(shard).items():
+            if 0 in form.shape:
+                raise DatasetError(f"'width' is 0, which rows of the layout {manifest.layout} cannot be")
             if math.prod(form.shape) * 8 > _LARGEST_INT:
                 raise DatasetError(f"shards: {name} would take 2**63 bytes or more")
         expected |= {*manifest.arrays(shard), shard.provenance}

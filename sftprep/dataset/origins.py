@@ -51,6 +51,11 @@ class ShardProvenance:
         """Add the segments of a batch."""
         self._batches.append(batch._replace(group=np.array([self._code(name) for name in batch.group], np.int32)))
 
+    def put_in_order(self, order: npt.NDArray[np.int64]) -> None:
+        """From now on the segments are these, by their index until now."""
+        whole = [np.concatenate([getattr(batch, name) for batch in self._batches]) for name in Provenance._fields]
+        self._batches = [Provenance(*(column[order] for column in whole))]
+
     def to_parquet(self, source_names: Sequence[str]) -> memoryview:
         """A Parquet file with the columns of Provenance, in which sources and groups are names."""
         import pyarrow as pa

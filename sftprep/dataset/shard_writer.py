@@ -25,11 +25,22 @@ from sftprep.dataset.receipt import (
     shard_file,
 )
 from sftprep.dataset.staged import StagedFile, publish_bytes, sync_folder
+from sftprep.layouts.kinds import layout
 from sftprep.layouts.types import Rows
 from sftprep.unread import Unread
 
 ARRAYS = ("X", "Y", "mask")
-_MOST_ROWS = 10**15  # sizes the space left for an .npy header, whose length must not depend on the row count
+_MOST = 10**15  # rows, or ids: sizes the space left for an .npy header, whose length must not depend on their number
+
+
+@dataclass(frozen=True, slots=True)
+class RowForm:
+    """What rows are written: the name of their layout, how wide they are, what fills them up, and the dtype of ids."""
+
+    layout: str
+    width: int
+    pad_id: int
+    dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +67,13 @@ class ShardWriter:
         folder: Path,
         task: int,
         shards: Mapping[str, str],
-        width: int,
-        dtype: np.dtype[Any],
+        form: RowForm,
         source_names: Sequence[str],
     ) -> None:
         """shards: the name of the shard of each set that the split may have rows for."""
         self.totals, self.unread = Totals(), Unread()
         self._folder, self._task, self._names = folder, task, source_names
-        self._shards = {of: _Shard(folder, name, width, dtype, source_names) for of, name in shards.items()}
+        self._shards = {of: _Shard(folder, name, form, source_names) for of, name in shards.items()}
         self._pending: list[Reject] = []
         self._rejects = bytearray()
         self._rejects_file: StagedFile | None = None
@@ -78,7 +88,7 @@ class ShardWriter:
         self.totals.add(prepared.totals)
         self.unread.add(prepared.unread)
         self._pending += prepared.rejects
-        if len(prepared.rows.x):
+        if len(prepared.rows.segments):
             self._shards[prepared.set].append(prepared)
 
     def leave_out(self, duplicates: list[Reject]) -> None:
@@ -95,7 +105,8 @@ class ShardWriter:
     def publish(self, fingerprint: str) -> ShardReceipt:
         """Fsync and rename every file, fsync their folders, then leave the receipt. What is not published is removed."""
         try:
-            parts = {shard.name: shard.finish() for shard in self._shards.values() if shard.rows}
+            parts = {shard.name: shard.finish() for shard in self._shards.values() if shard.holds}
+            self.totals.rows = sum(part.totals["rows"] for part in parts.values())
             rejects = self._finish_rejects() if self._rejects else None
             published = self._staged()
             for staged in published:
@@ -125,47 +136,74 @@ class _Shard:
     The mask is bool until a batch brings weights; then what was written is widened to float32 once.
     """
 
-    def __init__(self, folder: Path, name: str, width: int, dtype: np.dtype[Any], source_names: Sequence[str]) -> None:
-        self.name, self.rows = name, 0
+    def __init__(self, folder: Path, name: str, form: RowForm, source_names: Sequence[str]) -> None:
+        self.name, self.holds = name, False
         self.files: dict[str, StagedFile] = {}
-        self._folder, self._width, self._dtype, self._names = folder, width, dtype, source_names
+        self._folder, self._form, self._names = folder, form, source_names
+        self._layout = layout(form.layout)
         self._mask_dtype: np.dtype[Any] = np.dtype(np.bool_)
         self._totals = Totals()
+        self._rows = self._ids = 0  # that are written
+        self._parts: list[Rows] = []  # that wait for the split to be whole
         self._segments: list[npt.NDArray[np.int64]] = []
         self._provenance = ShardProvenance()
         self._keys = bytearray()
 
     def append(self, prepared: Prepared) -> None:
-        """Write rows; segments are renumbered to the shard's rows."""
-        rows = prepared.rows
-        if rows.mask.dtype == np.float32 and self._mask_dtype == np.bool_ and self.rows:
-            self._widen_mask()
-        if rows.mask.dtype == np.float32:
-            self._mask_dtype = np.dtype(np.float32)
-        mask = rows.mask if rows.mask.dtype == self._mask_dtype else rows.mask.astype(self._mask_dtype)
-        for kind, array in zip(ARRAYS, (rows.x, rows.y, mask), strict=True):
-            self._staged(kind).write(np.ascontiguousarray(array))
-        self._segments.append(rows.segments + np.array([self.rows, 0, 0]))
+        """Write a batch's rows, or keep them until it is known which they are."""
+        self.holds = True
         self._provenance.append(prepared.provenance)
         self._keys += prepared.keys or b""
         self._totals.add(prepared.totals)
-        self.rows += len(rows.x)
+        if self._layout.by_split:
+            self._parts.append(prepared.rows)
+        else:
+            self._write(prepared.rows)
 
     def finish(self) -> ShardPart:
         """Make all files durable under their temporary names."""
+        if self._parts:
+            self._gather()
+        shapes = self._layout.shapes(self._rows, self._ids, self._form.width)
         for kind, staged in self.files.items():
-            staged.finish(npy_header((self.rows, self._width), self._array_dtype(kind)))
+            staged.finish(npy_header(shapes[kind], self._array_dtype(kind)))
         segments = np.concatenate(self._segments)
         self._finish("segments", npy_header(segments.shape, segments.dtype), segments)
         self._finish("provenance", b"", self._provenance.to_parquet(self._names))
         if self._keys:
             self._finish(KEYS, b"", self._keys)
         files = {kind: (staged.bytes, staged.sha256) for kind, staged in self.files.items()}
+        self._totals.rows = self._rows
         return ShardPart(files, {name: getattr(self._totals, name) for name in SET_TOTALS})
+
+    def _gather(self) -> None:
+        """Write the rows of the whole split; its segments, and so their provenance, are in the rows' order."""
+        order = []
+        for rows in self._layout.gather(self._parts, self._form.width, self._form.pad_id):
+            self._write(rows)
+            order.append(rows.conversation)
+        self._provenance.put_in_order(np.concatenate(order))
+        self._parts.clear()
+
+    def _write(self, rows: Rows) -> None:
+        """Write rows; segments are renumbered to the shard's rows, or to its ids where these are one long row."""
+        if rows.mask.dtype == np.float32 and self._mask_dtype == np.bool_ and self._segments:
+            self._widen_mask()
+        if rows.mask.dtype == np.float32:
+            self._mask_dtype = np.dtype(np.float32)
+        for kind, array in rows.arrays.items():
+            own = array.astype(self._mask_dtype, copy=False) if kind == "mask" else array
+            self._staged(kind).write(np.ascontiguousarray(own))
+        self._segments.append(rows.segments + np.array([self._rows, 0, 0] if rows.y is not None else [0, self._ids, 0]))
+        self._rows += len(rows)
+        self._ids += rows.x.size
 
     def _staged(self, kind: str) -> StagedFile:
         if kind not in self.files:
-            head = len(npy_header((_MOST_ROWS, self._width), self._array_dtype(kind))) if kind in ARRAYS else 0
+            head = 0
+            if kind in ARRAYS:
+                shapes = self._layout.shapes(_MOST, _MOST, self._form.width)
+                head = len(npy_header(shapes[kind], self._array_dtype(kind)))
             self.files[kind] = StagedFile(shard_file(self._folder, self.name, kind), head)
         return self.files[kind]
 
@@ -176,7 +214,7 @@ class _Shard:
         staged.finish()
 
     def _array_dtype(self, kind: str) -> np.dtype[Any]:
-        return self._mask_dtype if kind == "mask" else self._dtype
+        return self._mask_dtype if kind == "mask" else self._form.dtype
 
     def _widen_mask(self) -> None:
         """Write what there is of the mask, bool, anew as float32."""

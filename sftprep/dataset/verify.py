@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from sftprep.dataset.rejects import count_reasons
 from sftprep.dataset.safe_open import open_array, open_file
 from sftprep.errors import SftprepError
 from sftprep.layouts.kinds import layout
-from sftprep.layouts.types import Block
+from sftprep.layouts.types import WrongEntry, blocks
 from sftprep.masks.kinds import MASKS
 
 _BLOCK_BYTES = 1 << 20
-_TOKENS_AT_ONCE = 1 << 20
+_AXES = {1: ("position",), 2: ("row", "column")}
 Array = npt.NDArray[Any]
 
 
@@ -111,22 +112,24 @@ class _Check:
     def _shard(self, shard: ShardEntry) -> bool:
         """Check one shard's files; True if nothing is wrong with them."""
         before = len(self.problems)
-        arrays: list[Array] = []
+        arrays: dict[str, Array] = {}
         for name, form in self._manifest.arrays(shard).items():
             if not self._read_file(name):
                 continue
             try:
                 size = self._manifest.files[name].bytes
-                arrays.append(open_array(self._folder / name, size, form.shape, form.dtypes))
+                kind = name.split(".")[-2]
+                arrays[kind] = open_array(self._folder / name, size, form.shape, form.dtypes)
             except SftprepError as error:
                 self.problems.append(_problem(self._folder / name, error))
         self._read_file(shard.provenance)
         if not self._fast and len(self.problems) == before:
-            x, y, mask, segments = arrays
-            self.problems += _segment_problems(shard, self._manifest, segments)
+            segments = arrays.pop("segments")
+            self.problems += _segment_problems(shard, self._manifest, segments, arrays["X"].shape)
             if len(self.problems) == before:
-                self.problems += _row_problems(shard, self._manifest, x, y, mask, segments)
-                self._provenance(shard, segments, _trained(self._manifest, mask, segments))
+                self.problems += _row_problems(shard, self._manifest, arrays, segments)
+                trained = layout(self._manifest.layout).count_trained(arrays["mask"], segments)
+                self._provenance(shard, segments, trained)
         return len(self.problems) == before
 
     def _provenance(self, shard: ShardEntry, segments: Array, trained: Array) -> None:
@@ -145,11 +148,10 @@ class _Check:
             "a token count that is not its segment's": np.maximum(columns["tokens"] - 1, 0) != segments[:, 2],
             "a trained count that is not the mask's": columns["trained_tokens"] != trained,
             "cut off are more tokens than there were": columns["tokens"] > columns["tokens_in_all"],
-            "truncated, or not, against its token counts": columns["truncated"]
-            != (columns["tokens"] < columns["tokens_in_all"]),
+            "truncated, or not, against its token counts": _truncated_otherwise(columns, self._manifest),
             "a negative number of turns": columns["turns"] < 0,
             "a group, but no --by was asked for": (columns["group"] != "") & (self._manifest.config.get("by") is None),
-            "truncated, but the row is not full": columns["truncated"] & (columns["tokens"] <= self._manifest.width),
+            "truncated, but the row is not full": columns["truncated"] & self._is_short(columns["tokens"]),
         }
         for what, bad in wrong.items():
             if bad.any():
@@ -159,6 +161,12 @@ class _Check:
         found["conversations"] += len(set(zip(columns["source"], columns["byte_offset"], strict=True)))
         for name in ("tokens", "trained_tokens", "truncated"):
             found[name] += int(columns[name].sum(dtype=np.int64))
+
+    def _is_short(self, tokens: Array) -> Array:
+        """(S,) True where more would have fitted into a row, of segments that are cut at the row's end."""
+        config = self._manifest.config
+        cut_there = config.get("overflow") == "truncate" and config.get("max_length") is not None
+        return (tokens < config["max_length"]) if cut_there else np.zeros(len(tokens), np.bool_)
 
     def _totals(self, rejects: Counter[str]) -> None:
         whole = Counter({total: rejects[kind] for kind, total in REJECT_KINDS.items()})
@@ -174,48 +182,48 @@ class _Check:
                 self.problems.append(Problem(MANIFEST, f"{what}{name} {totals[name]:,}; the files hold {count:,}"))
 
 
+def _truncated_otherwise(columns: Mapping[str, Array], manifest: Manifest) -> Array:
+    """(S,) True where a segment cannot be truncated, or has to be: one piece of several is not for being shorter than all."""
+    shorter = columns["tokens"] < columns["tokens_in_all"]
+    if manifest.config.get("overflow") == "split":
+        return columns["truncated"] & ~shorter
+    wrong: Array = columns["truncated"] != shorter
+    return wrong
+
+
 def _problem(path: Path, error: SftprepError) -> Problem:
     return Problem(path.name, str(error).removeprefix(f"{path}: "))
 
 
-def _blocks(array: Array) -> Iterator[tuple[int, Array]]:
-    """The array a few thousand rows at a time, each with the number of its first row."""
-    step = max(1, _TOKENS_AT_ONCE // array.shape[1])
-    for begin in range(0, len(array), step):
-        yield begin, array[begin : begin + step]
-
-
-def _trained(manifest: Manifest, mask: Array, segments: Array) -> Array:
-    """(S,) targets that are trained of each segment; those of a row stand together, in the order of rows."""
-    count, counts = layout(manifest.layout).count_trained, []
-    for begin, rows in _blocks(mask):
-        inside = slice(*np.searchsorted(segments[:, 0], (begin, begin + len(rows))))
-        counts.append(count(rows, segments[inside] - np.array([begin, 0, 0])))
-    return np.concatenate(counts)
-
-
-def _segment_problems(shard: ShardEntry, manifest: Manifest, segments: Array) -> Iterator[Problem]:
-    """What is wrong with segments, (S, 3): the first one of each kind."""
-    for what, wrong in layout(manifest.layout).wrong_segments(segments, manifest.width).items():
+def _segment_problems(
+    shard: ShardEntry, manifest: Manifest, segments: Array, shape: tuple[int, ...]
+) -> Iterator[Problem]:
+    """What is wrong with segments, (S, 3), of an X of that shape: the first one of each kind."""
+    for what, wrong in layout(manifest.layout).wrong_segments(segments, shape).items():
         if wrong.any():
             yield Problem(f"{shard.name}.segments.npy", f"segment {np.argmax(wrong)} {what}")
 
 
 def _row_problems(
-    shard: ShardEntry, manifest: Manifest, x: Array, y: Array, mask: Array, segments: Array
+    shard: ShardEntry, manifest: Manifest, arrays: Mapping[str, Array], segments: Array
 ) -> Iterator[Problem]:
-    """What rows of a sound build, x, y and mask (R, W), cannot hold: the first place of each kind."""
-    seen = set()
+    """What arrays of a sound build cannot hold: the first place of each kind."""
     kind = MASKS.get(str(manifest.config.get("mask")))
     pads_trained = kind is not None and kind.rule is not None
-    check = layout(manifest.layout).wrong_rows
-    for begin, block_x in _blocks(x):
-        rows = slice(begin, begin + len(block_x))
-        block = Block(begin, block_x, y[rows], mask[rows])
-        wrong = check(block, segments, manifest.pad_id, pads_trained=pads_trained)
-        wrong["mask", "is no weight"] = ~((block.mask >= 0) & (block.mask < np.inf))
-        for (array, what), bad in wrong.items():
-            if bad.any() and what not in seen:
-                seen.add(what)
-                row, column = np.unravel_index(np.argmax(bad), bad.shape)
-                yield Problem(f"{shard.name}.{array}.npy", f"row {begin + row}, column {column}: {what}")
+    check = layout(manifest.layout).wrong_entries
+    seen = set()
+    for array, place, what in chain(
+        check(arrays, segments, manifest.pad_id, pads_trained=pads_trained), _wrong_weights(arrays["mask"])
+    ):
+        if what not in seen:
+            seen.add(what)
+            where = ", ".join(f"{name} {at}" for name, at in zip(_AXES[len(place)], place, strict=True))
+            yield Problem(f"{shard.name}.{array}.npy", f"{where}: {what}")
+
+
+def _wrong_weights(mask: Array) -> Iterator[WrongEntry]:
+    for begin, some in blocks(mask):
+        wrong = ~((some >= 0) & (some < np.inf))
+        if wrong.any():
+            first, *others = map(int, np.unravel_index(np.argmax(wrong), wrong.shape))
+            yield WrongEntry("mask", (begin + first, *others), "is no weight")

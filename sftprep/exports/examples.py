@@ -10,13 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sftprep.dataset.manifest import ShardEntry, load_manifest
-from sftprep.dataset.safe_open import open_array
+from sftprep.dataset.manifest import ShardEntry, load_manifest, open_rows
 from sftprep.errors import DatasetError
 from sftprep.layouts.kinds import layout
-from sftprep.layouts.unpack import unpack
+from sftprep.layouts.unpack import stretches, unpack
 
-_PAIRS_AT_ONCE = 1 << 20
 IGNORED = -100  # the label that is not trained, for Hugging Face models and torch's cross entropy
 
 
@@ -57,28 +55,23 @@ class OpenedRows:
         Raises DatasetError, naming the file, where one is missing or of another form than the manifest says.
         """
         self.folder, self.manifest, self._progress = folder, load_manifest(folder), progress
-        self.weighted = any(self._open(shard)[2].dtype == np.float32 for shard in self.manifest.shards)
+        self.weighted = any(
+            open_rows(folder, self.manifest, shard)[2].dtype == np.float32 for shard in self.manifest.shards
+        )
         self.sets = tuple(dict.fromkeys(shard.set for shard in self.manifest.shards))  # those with rows
 
     def examples(self, shard: ShardEntry) -> Iterator[Examples]:
         """The conversations of a shard in order, some at a time. Raises DatasetError where its segments are not sound."""
-        x, y, mask, segments = self._open(shard)
-        for what, wrong in layout(self.manifest.layout).wrong_segments(segments, self.manifest.width).items():
+        x, y, mask, segments = open_rows(self.folder, self.manifest, shard)
+        for what, wrong in layout(self.manifest.layout).wrong_segments(segments, x.shape).items():
             if wrong.any():
                 raise DatasetError(f"{self.folder / shard.name}.segments.npy: segment {np.argmax(wrong)} {what}")
-        step = max(1, _PAIRS_AT_ONCE // self.manifest.width)
-        for begin in range(0, len(segments), step):
-            some = segments[begin : begin + step]
+        for begin, end in stretches(segments[:, 2]):
+            some = segments[begin:end]
             first, last = int(some[0, 0]), int(some[-1, 0])
             rows = slice(first, last + 1)
             yield examples_of(x[rows], y[rows], mask[rows], some - np.array([first, 0, 0]))
             self._progress(len(some))
-
-    def _open(self, shard: ShardEntry) -> list[npt.NDArray[Any]]:
-        """X, Y, mask (R, W) and segments (S, 3)."""
-        files = self.manifest.files
-        forms = self.manifest.arrays(shard).items()
-        return [open_array(self.folder / name, files[name].bytes, form.shape, form.dtypes) for name, form in forms]
 
 
 class Write(Protocol):

@@ -150,7 +150,9 @@ def _join_rejects(receipts: list[ShardReceipt], folder: Path) -> FileEntry:
 def _shards(receipts: list[ShardReceipt]) -> tuple[ShardEntry, ...]:
     """In the order of their names: set by set."""
     parts = sorted((name, part.totals) for receipt in receipts for name, part in receipt.shards.items())
-    return tuple(ShardEntry(name, totals["rows"], totals["examples"], set_of(name)) for name, totals in parts)
+    return tuple(
+        ShardEntry(name, totals["rows"], totals["examples"], totals["tokens"], set_of(name)) for name, totals in parts
+    )
 
 
 def _sets(plan: Plan, receipts: list[ShardReceipt]) -> dict[str, dict[str, int]]:

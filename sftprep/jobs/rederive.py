@@ -13,9 +13,10 @@ from sftprep.batches.prepare import Preparer
 from sftprep.config import BuildConfig
 from sftprep.containers.files import find_sources
 from sftprep.containers.splits import read_records
-from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
+from sftprep.dataset.manifest import MANIFEST, Manifest, ShardEntry, load_manifest, open_rows
 from sftprep.dataset.origins import Origins, Provenance, read_origins
 from sftprep.dataset.receipt import shard_file
+from sftprep.dataset.shard_writer import ARRAYS
 from sftprep.dataset.verify import Problem
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.plan import Plan, make_plan
@@ -46,7 +47,7 @@ def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[
     preparer = Preparer(plan.config, toolbox, [source.name for source in plan.sources], check_every=1)
     chosen = np.unique(np.linspace(0, len(manifest.shards) - 1, SAMPLED_SHARDS).astype(int))
     for shard in (manifest.shards[index] for index in chosen):
-        problems += _compare(folder, plan, shard, preparer)
+        problems += _compare(folder, manifest, plan, shard, preparer)
     return problems
 
 
@@ -75,7 +76,7 @@ def _changes(plan: Plan, manifest: Manifest) -> Iterator[Problem]:
             yield Problem(MANIFEST, f"made with another tokenizer: {key} differs")
 
 
-def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) -> Iterator[Problem]:
+def _compare(folder: Path, manifest: Manifest, plan: Plan, shard: ShardEntry, preparer: Preparer) -> Iterator[Problem]:
     """Conversations of one shard, spread over it, against what their records give now."""
     task = next(task for task in range(len(plan.splits)) if plan.shard_names(task).get(shard.set) == shard.name)
     path = shard_file(folder, shard.name, "provenance")
@@ -94,29 +95,39 @@ def _compare(folder: Path, plan: Plan, shard: ShardEntry, preparer: Preparer) ->
     if len(records) != len(wanted):
         yield Problem(f"{shard.name}.provenance.parquet", "names records that are not in the input")
         return
-    arrays = {kind: np.load(shard_file(folder, shard.name, kind), mmap_mode="r") for kind in ("X", "Y", "mask")}
-    segments: Any = np.load(shard_file(folder, shard.name, "segments"))
+    *stored, segments = open_rows(folder, manifest, shard)
     problems: dict[str, Problem] = {}  # the first of each file
     for part in preparer.prepare(records, plan.home(task)):
-        if part.set != shard.set and len(part.rows.x):
+        if part.set != shard.set and len(part.rows.segments):
             yield Problem(f"{shard.name}.X.npy", f"holds conversations of the set {part.set!r}")
             return
+        now = part.rows.as_rows()
         for at, (source, offset) in enumerate(zip(part.provenance.source, part.provenance.byte_offset, strict=True)):
             there = wanted[plan.sources[source].name, int(offset)]
-            segment = there.pop(0) if there else None
-            for kind, now in (("X", part.rows.x), ("Y", part.rows.y), ("mask", part.rows.mask)):
-                name = shard_file(folder, shard.name, kind).name
+            wrong = {each: _other_arrays(stored, segments, each, now, part.rows.segments, at) for each in there}
+            segment = min(wrong, key=lambda each: len(wrong[each]), default=None)  # one record's may stand in any order
+            for kind in ARRAYS if segment is None else wrong[segment]:
+                name = shard_file(folder, shard.name, "X" if kind == "Y" and part.rows.y is None else kind).name
                 if segment is None:
                     problems.setdefault(name, Problem(name, "does not hold all that a record gives now"))
-                elif not _is_same(arrays[kind], segments, segment, now, part.rows.segments, at):
+                else:
                     what = f"row {segments[segment, 0]} is not what its record gives now"
                     problems.setdefault(name, Problem(name, what))
-            if segment is not None and (names := _differing(origins, segment, part.provenance, at)):
+            if segment is None:
+                continue
+            there.remove(segment)
+            if names := _differing(origins, segment, part.provenance, at):
                 what = f"segment {segment}: {', '.join(names)}: not what its record gives now"
                 problems.setdefault(path.name, Problem(path.name, what))
     if any(wanted.values()):
         yield Problem(f"{shard.name}.X.npy", "holds a conversation that gives no row now")
     yield from problems.values()
+
+
+def _other_arrays(stored: Any, segments: Any, segment: int, now: Any, segments_now: Any, at: int) -> list[str]:
+    """Which of ARRAYS hold something else in a segment than in another."""
+    pairs = zip(ARRAYS, stored, now, strict=True)
+    return [kind for kind, then, again in pairs if not _is_same(then, segments, segment, again, segments_now, at)]
 
 
 def _differing(origins: Origins, segment: int, now: Provenance, at: int) -> list[str]:
@@ -136,7 +147,7 @@ def _is_same(stored: Any, segments: Any, segment: int, now: Any, segments_now: A
 
 
 def _from(array: Any, segments: Any, segment: int) -> Any:
-    """(n,): the entries of a segment and, if it is the last in its row, what stands behind it there."""
+    """(n,): the entries of a segment and, if it has a row for itself, what stands behind it there."""
     row, start, length = segments[segment]
-    others = segments[(segments[:, 0] == row) & (segments[:, 1] > start)]
-    return array[row, start : start + length if len(others) else None]
+    others = np.searchsorted(segments[:, 0], [row, row + 1])
+    return array[row, start : None if others[1] - others[0] == 1 else start + length]

@@ -21,7 +21,7 @@ from sftprep.dataset.folders import folder_lock
 from sftprep.dataset.manifest import REJECTS
 from sftprep.dataset.origins import warm_parquet
 from sftprep.dataset.receipt import Reject, ShardReceipt, read_receipt, rejects_path
-from sftprep.dataset.shard_writer import Prepared, ShardWriter
+from sftprep.dataset.shard_writer import Prepared, RowForm, ShardWriter
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.jobs.commit import TOLERANT, receipt_of
 from sftprep.jobs.folder import complete_manifest, make_subfolders, read_plan, work_folder
@@ -105,8 +105,9 @@ class Job(SplitReader):
 
     def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], ShardReceipt]:
         """Compute one split; the returned callable makes it durable and leaves the receipt."""
-        names, width = self.plan.shard_names(order.task), self.plan.config.width
-        writer = ShardWriter(self._folder, order.task, names, width, self._dtype, self.names)
+        config, names = self.plan.config, self.plan.shard_names(order.task)
+        form = RowForm(config.layout, config.width, self.plan.tokenizer["pad_id"], self._dtype)
+        writer = ShardWriter(self._folder, order.task, names, form, self.names)
         try:
             for rows in self.batches(order, report, self._folder, writer.leave_out):
                 for prepared in rows:

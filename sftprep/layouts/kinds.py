@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from sftprep.layouts.types import Layout
 
-LAYOUTS = {"padded": "sftprep.layouts.padded"}  # rooms that have what `Layout` says
+LAYOUTS = {  # rooms that have what `Layout` says
+    "padded": "sftprep.layouts.padded",
+    "packed": "sftprep.layouts.packed",
+    "ragged": "sftprep.layouts.ragged",
+}
+OVERFLOWS = (
+    "truncate",
+    "turns",
+    "split",
+    "drop",
+    "error",
+)  # what may become of a conversation that is longer than a row
 
 
 def layout(name: str) -> Layout:

@@ -1,7 +1,9 @@
-"""Rows, and the windows of flat arrays that they are made of."""
+"""Rows, what a layout has to say of them, and the windows of flat arrays that they are made of."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -16,58 +18,109 @@ if TYPE_CHECKING:
     from sftprep.tokens.batch import TokenBatch
 
 
+_AT_ONCE = 1 << 20  # entries of an array
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows of width W that hold S conversations of a batch; in `padded` rows S = R."""
+    """R rows of width W that hold S conversations of a batch, or stretches of them; in `padded` rows S = R.
+
+    In `ragged` ones there is no width: x and mask are (T,), one conversation after another, and what follows x[t] is x[t + 1].
+    """
 
     x: npt.NDArray[Any]  # (R, W) uint16 or uint32, C-contiguous
-    y: npt.NDArray[Any]  # (R, W), y[r, t] is the id that follows x[r, t]
-    mask: npt.NDArray[Any]  # (R, W) bool or float32, above 0 trains target y[r, t]
+    y: npt.NDArray[Any] | None  # (R, W), y[r, t] is the id that follows x[r, t]; None in `ragged`
+    mask: npt.NDArray[Any]  # (R, W) bool or float32, above 0 trains the id that follows x[r, t]
     segments: npt.NDArray[np.int64]  # (S, 3): row, start, length in (x, y) pairs
     conversation: npt.NDArray[np.int64]  # (S,) index in the batch; those that are missing had no trained target
     tokens: npt.NDArray[np.int64]  # (S,) ids kept
     trained: npt.NDArray[np.int64]  # (S,) targets with a mask above 0
     truncated: npt.NDArray[np.bool_]  # (S,) True where ids were cut off
 
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is written, by the names of the files."""
+        return {"X": self.x, **({} if self.y is None else {"Y": self.y}), "mask": self.mask}
+
+    def as_rows(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """X, Y and mask with two axes, so that a segment is [row, start : start + length] of each."""
+        return (self.x[None], self.x[None, 1:], self.mask[None]) if self.y is None else (self.x, self.y, self.mask)
+
+    def __len__(self) -> int:
+        """Rows; in `ragged`, conversations."""
+        return len(self.segments) if self.y is None else len(self.x)
+
 
 class Layout(Protocol):
     """Lays conversations out in rows, and says what such rows satisfy."""
+
+    by_split: bool  # whether rows are known only when a split is whole: then `gather` makes them
 
     def lay_out(
         self,
         batch: TokenBatch,
         mask: Mask | ScanRule,
-        length: int,
+        length: int | None,
         pad_id: int,
         dtype: npt.DTypeLike,
         *,
+        overflow: str = "truncate",
         keep_untrained: bool = False,
     ) -> Rows:
-        """A batch's rows. mask: (T,) over its ids, or a rule that scans rows. length: ids kept of a conversation."""
+        """A batch's rows, or what `gather` makes rows of. mask: (T,) over its ids, or a rule that scans rows. length: ids kept of a
+        conversation, None: all; overflow: what becomes of a longer one (`cut.cut`)."""
+
+    def gather(self, parts: Sequence[Rows], width: int, pad_id: int) -> Iterator[Rows]:
+        """Only `by_split`: the rows of a whole split, some at a time. parts: `lay_out` of its batches, in order. In the rows
+        `conversation` is the index among all their segments."""
+
+    def as_rows(
+        self, arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """X, Y and mask with two axes, so that a segment is [row, start : start + length] of each."""
+
+    def shapes(self, rows: int, tokens: int, width: int) -> Mapping[str, tuple[int, ...]]:
+        """What the array files of a shard are called, and the shape of each."""
+
+    def rows_of(self, segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(S,) the row of the shard that each segment is in, as rows are counted."""
 
     def wrong_counts(self, rows: int, segments: int) -> str | None:
         """What cannot be in the numbers that a manifest states of a shard; None if they are sound."""
 
-    def wrong_segments(self, segments: npt.NDArray[np.int64], width: int) -> dict[str, npt.NDArray[np.bool_]]:
-        """(S,) bool, True where a segment of a shard is wrong; by what is wrong with it."""
+    def wrong_segments(
+        self, segments: npt.NDArray[np.int64], shape: tuple[int, ...]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """(S,) bool, True where a segment of a shard is wrong; by what is wrong with it. shape: of its X."""
 
     def count_trained(self, mask: npt.NDArray[Any], segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(S,) targets that are trained of each segment. mask: (R, W) of some rows; segments: (S, 3), all that lie in them."""
+        """(S,) targets that are trained of each segment of a shard. mask: as it lies in the file."""
 
-    def wrong_rows(
-        self, block: Block, segments: npt.NDArray[np.int64], pad_id: int, *, pads_trained: bool
-    ) -> dict[tuple[str, str], npt.NDArray[np.bool_]]:
-        """True where an entry of some rows is wrong; by the array ("X", "Y", "mask") and what is wrong. pads_trained: whether
-        the mask may train padding."""
+    def wrong_entries(
+        self,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        segments: npt.NDArray[np.int64],
+        pad_id: int,
+        *,
+        pads_trained: bool,
+    ) -> Iterator[WrongEntry]:
+        """What entries of a shard's arrays cannot hold, some thousand rows at a time. pads_trained: whether the mask may train
+        padding."""
 
 
-class Block(NamedTuple):
-    """Some rows of a shard, one after another."""
+class WrongEntry(NamedTuple):
+    """A place in a shard where an array cannot hold what it does."""
 
-    first: int  # row of the shard
-    x: npt.NDArray[Any]  # (R, W)
-    y: npt.NDArray[Any]
-    mask: npt.NDArray[Any]
+    array: str  # "X", "Y" or "mask"
+    place: tuple[int, ...]  # row and column, or position
+    what: str
+
+
+def blocks(array: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """The array a million entries at a time, each time with the number of its first row."""
+    step = max(1, _AT_ONCE // max(math.prod(array.shape[1:]), 1))
+    for begin in range(0, len(array), step):
+        yield begin, array[begin : begin + step]
 
 
 def check_fit(ids: npt.NDArray[Any], pad_id: int, dtype: np.dtype[Any]) -> None:

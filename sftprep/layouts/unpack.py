@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_PAIRS_AT_ONCE = 1 << 20
 
 
 def unpack(
@@ -24,3 +28,10 @@ def unpack(
     ids[offsets[:-1]] = x.reshape(-1)[begins]
     weights[offsets[:-1]] = 0
     return ids, weights, offsets
+
+
+def stretches(pairs: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Where stretches of about a million pairs begin and end, of segments of (S,) pairs."""
+    ends = np.cumsum(pairs)
+    cuts = np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 0, _PAIRS_AT_ONCE)[1:], side="right")
+    yield from pairwise(np.unique([0, *cuts, len(pairs)]).tolist())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sftprep.dataset.manifest import Manifest
+from sftprep.dataset.manifest import Manifest, form_of
 from sftprep.dataset.receipt import REJECT_KINDS
 from sftprep.dataset.rejects import ReasonCount
 from sftprep.pages.charts import histogram_svg, parts_svg
@@ -56,7 +56,7 @@ def _facts(manifest: Manifest, found: DatasetStatistics) -> Iterator[dict[str, s
     yield _fact("conversations", whole.conversations, f"of {totals['records']:,} records")
     if whole.examples != whole.conversations:
         yield _fact("examples", whole.examples, "a conversation may be several")
-    yield _fact("rows", totals["rows"], f"{manifest.width:,} wide, {manifest.dtype}")
+    yield _fact("rows", totals["rows"], f"{form_of(manifest)}, {manifest.dtype}")
     yield _fact("tokens", whole.tokens, f"{whole.lengths.mean:,.0f} a conversation, before any are cut off")
     yield _fact("trained tokens", whole.trained_tokens, f"{whole.trained_share:.1%}")
     yield _fact("truncated", whole.truncated, _share(whole.truncated, whole.examples))

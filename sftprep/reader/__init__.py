@@ -1,14 +1,16 @@
-"""In: a dataset's folder. Does: maps its shards. Out: rows, as a torch Dataset. Needs torch and numpy only.
+"""In: a dataset's folder. Does: maps its shards. Out: rows, as a torch Dataset, and batches of them. Needs torch and numpy only.
 
-To others: `ShardDataset`.
+To others: `ShardDataset`, `PackedDataset`, `Collator`.
 """
 
 try:
+    from sftprep.reader.collate import Collator
     from sftprep.reader.dataset import ShardDataset
+    from sftprep.reader.packed import PackedDataset
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
     what = "sftprep.reader needs torch: pip install 'sftprep[torch]', or torch by itself"
     raise ModuleNotFoundError(what, name="torch") from None
 
-__all__ = ["ShardDataset"]
+__all__ = ["Collator", "PackedDataset", "ShardDataset"]

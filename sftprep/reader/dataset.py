@@ -14,9 +14,11 @@ import torch
 from torch.utils.data import Dataset
 
 from sftprep.errors import ConfigError, DatasetError
+from sftprep.layouts.kinds import layout
 from sftprep.reader.maps import Rows, RowTable
 from sftprep.reader.opened import SEGMENTS, OpenedFolder
 from sftprep.reader.tensors import Gathered, LabelledSample, Sample, as_labelled, as_sample
+from sftprep.reader.wholes import Whole, as_wholes
 
 _NARROW = {"uint16": torch.uint16, "uint32": torch.uint32}
 _Origins = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]  # of a shard's segments: row, file, line
@@ -32,7 +34,9 @@ class ShardDataset(Dataset[Sample | LabelledSample]):
 
     With `labels=True` rows are dictionaries as Hugging Face models take them, each entry (W + 1,): `input_ids`
     are all the row's tokens; `labels` are the same where they are trained and -100 elsewhere (the model shifts them);
-    `attention_mask` is 1 over tokens and 0 over padding; `position_ids` count from 0.
+    `attention_mask` is 1 over tokens and 0 over padding; `position_ids` count from 0. Rows that conversations share (`--layout
+    packed`) are those of `PackedDataset`: (L,) each, without padding and `attention_mask`; several of them are a list, which
+    `Collator` makes a batch of.
 
     Opening looks at every file's name and size, and raises DatasetError, naming the file, where one is missing or of another
     size than the manifest says; what is in a file is looked at when a row of its shard is first read, which raises the same.
@@ -41,7 +45,8 @@ class ShardDataset(Dataset[Sample | LabelledSample]):
 
     set: "train", or "validation" where the dataset has that. Raises ConfigError, naming those that are, for one that is not.
     dtype: of X, Y and labels. int64 or int32; or, without labels, uint16 or uint32 as the ids lie on disk, with a bool mask.
-    Raises ConfigError for another, and where labels are asked for and the mask holds weights.
+    Raises ConfigError for another, where labels are asked for and the mask of padded rows holds weights, and for a dataset without
+    rows (`--layout ragged`), which `PackedDataset` reads.
     """
 
     def __init__(
@@ -54,15 +59,21 @@ class ShardDataset(Dataset[Sample | LabelledSample]):
         self._opened = OpenedFolder(self.folder, set)
         self.manifest = self._opened.manifest
         self._check_options()
-        self._table = RowTable(self._opened, segments=labels)
+        self._shared = self.manifest.layout == "packed"  # whether a row may hold several conversations
+        self._table = RowTable(self._opened, segments=labels and not self._shared)
         self._rows = int(self._table.starts[-1])
         self._ids = _numpy_dtype(dtype)
         self._origins: dict[int, _Origins] = {}
+        self._segments: dict[int, npt.NDArray[np.int64]] = {}  # of shards whose rows are shared
         self._mask = np.dtype(np.float32 if self._opened.weighted else np.bool_ if self._ids.kind == "u" else self._ids)
 
     def _check_options(self) -> None:
         lies = _NARROW[self.manifest.dtype]
-        if self.labels and self._opened.weighted:
+        if self.manifest.layout == "ragged":
+            raise ConfigError(
+                f"{self.folder}: ragged, so there are no rows yet; PackedDataset makes rows of any length of it"
+            )
+        if self.labels and self._opened.weighted and self.manifest.layout == "padded":
             raise ConfigError(
                 f"{self.folder}: its mask holds weights, which labels cannot carry; read it with labels=False"
             )
@@ -80,8 +91,11 @@ class ShardDataset(Dataset[Sample | LabelledSample]):
             f" {self.manifest.layout}, {self.manifest.dtype}, in {shards:,} shard{'s' * (shards != 1)}"
         )
 
-    def __getitem__(self, index: Index) -> Sample | LabelledSample:
+    def __getitem__(self, index: Index) -> Any:
         """One row, or a batch of them. Negative indices count from the end; raises IndexError outside of [-N, N)."""
+        if self.labels and self._shared:
+            places = self._places(index)
+            return [self._wholes(each) for each in places.tolist()] if places.ndim else self._wholes(int(places))
         if isinstance(index, int) and 0 <= index < self._rows:
             return self._sample(self._table.row(index))
         places = self._places(index)
@@ -89,6 +103,8 @@ class ShardDataset(Dataset[Sample | LabelledSample]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The rows at `indices` as views of one gathered batch: what DataLoader asks for before it collates."""
+        if self.labels and self._shared:
+            return [self._wholes(each) for each in self._places(indices).tolist()]
         return Gathered(self._sample(self._table.take(self._places(indices))))
 
     @cached_property
@@ -109,10 +125,27 @@ class ShardDataset(Dataset[Sample | LabelledSample]):
         return ", ".join(f"{name}:{line}" for name, line in zip(names[begin:end], lines[begin:end], strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "lengths"} | {"_origins": {}}
+        return {name: value for name, value in self.__dict__.items() if name != "lengths"} | {
+            "_origins": {},
+            "_segments": {},
+        }
 
     def _sample(self, rows: Rows) -> Sample | LabelledSample:
         return as_labelled(rows, self._ids) if self.labels else as_sample(rows, self._ids, self._mask)
+
+    def _wholes(self, place: int) -> LabelledSample:
+        """The conversations of a row that they share."""
+        shard, number = self._table.locate(place)
+        if shard not in self._segments:
+            self._segments[shard] = self._checked_segments(shard)
+        segments, (x, y, mask, _) = self._segments[shard], self._table.row(place)
+        begin, end = np.searchsorted(segments[:, 0], (number, number + 1)).tolist()
+        own = [slice(start, start + pairs) for _, start, pairs in segments[begin:end].tolist()]
+        return as_wholes(
+            [Whole(np.append(x[each], y[each][-1:]), mask[each]) for each in own],
+            self._ids,
+            weighted=self._opened.weighted,
+        )
 
     def _places(self, index: Any) -> npt.NDArray[np.int64]:
         """() or (B,) int64, from 0 to N - 1."""
@@ -141,12 +174,17 @@ class ShardDataset(Dataset[Sample | LabelledSample]):
 
     def _lengths(self, shard: int) -> npt.NDArray[np.int64]:
         """Those of a shard's rows."""
+        row, _, pairs = self._checked_segments(shard).T
+        return np.bincount(row, weights=pairs + 1, minlength=self._opened.shards[shard].rows).astype(np.int64)
+
+    def _checked_segments(self, shard: int) -> npt.NDArray[np.int64]:
+        """(S, 3) of a shard. Raises DatasetError where they are not what its layout says."""
         (segments,) = self._opened.map_arrays(shard, (SEGMENTS,))
-        row, _, pairs = segments.T
-        rows = self._opened.shards[shard].rows
-        if len(row) and not (row.min() >= 0 and row.max() < rows and pairs.min() >= 0):
-            raise DatasetError(f"{self.folder}: segments of {self._opened.shards[shard].name} lie outside of its rows")
-        return np.bincount(row, weights=pairs + 1, minlength=rows).astype(np.int64)
+        entry = self._opened.shards[shard]
+        shape = entry.rows, self.manifest.width
+        if any(wrong.any() for wrong in layout(self.manifest.layout).wrong_segments(segments, shape).values()):
+            raise DatasetError(f"{self.folder}: segments of {entry.name} lie outside of its rows")
+        return segments
 
 
 def _numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:

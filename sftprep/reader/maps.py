@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from sftprep.dataset.manifest import DTYPES
 from sftprep.errors import StorageError
-from sftprep.reader.opened import MASK, OpenedFolder, most_maps
+from sftprep.reader.opened import MASK, SEGMENTS, OpenedFolder, X, Y, most_maps
 
+_MASK = 2  # among the arrays of a shard that are mapped
 _NOWHERE = -(2**62)  # the address of what is not mapped: outside of any window
 Array = npt.NDArray[Any]
 
@@ -56,7 +57,7 @@ class RowTable:
         self._opened = opened
         self.starts = np.cumsum([0, *(shard.rows for shard in opened.shards)])  # (shards + 1,) int64
         self._forms = [(ids, width), (ids, width), (np.dtype(np.bool_), width)] + [(np.dtype(np.int64), 3)] * segments
-        self._kinds = range(len(self._forms))  # X, Y, MASK and perhaps SEGMENTS
+        self._kinds = (X, Y, MASK, SEGMENTS)[: len(self._forms)]
         self._row_bytes = np.array([[dtype.itemsize * width] for dtype, width in self._forms])  # (kinds, 1)
         self._most = max(1, most_maps() // len(self._kinds))  # shards
         self._maps = self._nothing()
@@ -95,8 +96,8 @@ class RowTable:
         ]
         if self._opened.weighted:  # masks of both kinds, so rows of two sizes
             rows = zip(shards.tolist(), (places - self.starts[shards]).tolist(), strict=True)
-            weights = [maps.arrays[shard][MASK][row] for shard, row in rows]
-            taken[MASK] = np.array(weights, np.float32).reshape(taken[MASK].shape)
+            weights = [maps.arrays[shard][_MASK][row] for shard, row in rows]
+            taken[_MASK] = np.array(weights, np.float32).reshape(taken[_MASK].shape)
         return Rows(*taken)
 
     def _map(self, wanted: AbstractSet[int]) -> _Maps:

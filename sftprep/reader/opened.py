@@ -22,7 +22,7 @@ from sftprep.dataset.manifest import MANIFEST, REJECTS, ShardEntry, load_manifes
 from sftprep.dataset.safe_open import map_file, open_array, open_file
 from sftprep.errors import DatasetError
 
-X, Y, MASK, SEGMENTS = range(4)  # the arrays of a shard
+X, Y, MASK, SEGMENTS = "X", "Y", "mask", "segments"  # the arrays of a shard
 _HEADER = 128  # bytes that numpy writes before the data of any array of a dataset
 _BOOL, _WEIGHTS = "|b1", "<f4"  # what a mask may be
 
@@ -52,7 +52,7 @@ class OpenedFolder:
         """Whether a mask holds weights other than 0 and 1."""
         return _WEIGHTS in self._masks
 
-    def map_arrays(self, number: int, which: Sequence[int]) -> tuple[npt.NDArray[Any], ...]:
+    def map_arrays(self, number: int, which: Sequence[str]) -> tuple[npt.NDArray[Any], ...]:
         """Those arrays of a shard, read-only, no element read. Raises DatasetError where a file is another than the manifest
         says, or where another dataset has taken the place of this one."""
         try:
@@ -61,15 +61,17 @@ class OpenedFolder:
             if self._is_replaced():
                 raise DatasetError(f"{self.folder}: another dataset has taken its place; open it again")
 
-    def _map(self, shard: ShardEntry, which: int, *mask_dtypes: str) -> npt.NDArray[Any]:
-        name, form = list(self.manifest.arrays(shard).items())[which]
+    def _map(self, shard: ShardEntry, which: str, *mask_dtypes: str) -> npt.NDArray[Any]:
+        name = f"{shard.name}.{which}.npy"
+        form = self.manifest.arrays(shard)[name]
         dtypes = mask_dtypes if which == MASK else form.dtypes
         size = self.manifest.files[name].bytes
         return open_array(self.folder / name, size, form.shape, dtypes, map_without_descriptor)
 
     def _mask_dtype(self, shard: ShardEntry) -> str:
         """Its size tells, unless a program other than this one wrote it."""
-        name, form = list(self.manifest.arrays(shard).items())[MASK]
+        name = f"{shard.name}.{MASK}.npy"
+        form = self.manifest.arrays(shard)[name]
         places = math.prod(form.shape)
         by_size = {_HEADER + places: _BOOL, _HEADER + 4 * places: _WEIGHTS}
         size = self.manifest.files[name].bytes

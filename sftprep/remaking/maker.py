@@ -56,7 +56,7 @@ class Maker:
         while batch := list(islice(records, size)):
             for prepared in self._preparer.prepare(batch):
                 yield from self._parts(prepared, row)
-                row += len(prepared.rows.x)
+                row += len(prepared.rows)
             size = min(2 * size, MOST_RECORDS)
 
     def _parts(self, prepared: Prepared, first_row: int) -> list[RowConversation | Reject]:
@@ -71,7 +71,7 @@ class Maker:
             place["source"] = self.sources[origins.source[segment]].name
             here = int(origins.source[segment]), int(origins.line[segment])
             example, before = example + 1 if here == before else 0, here
-            arrays = rows.x, rows.y, rows.mask
+            arrays = rows.as_rows()
             found.append((here, take_out(arrays, rows.segments, segment, first_row, "not built", example, place)))
         return [each for _, each in sorted(found, key=lambda pair: pair[0])]
 

@@ -11,6 +11,7 @@ from sftprep.containers.files import Source
 from sftprep.containers.record import Record
 from sftprep.dataset.receipt import Reject
 from sftprep.errors import ConfigError
+from sftprep.layouts.kinds import layout
 from sftprep.remaking.maker import Maker, record_of
 from sftprep.remaking.reasons import Reasons
 from sftprep.views.choosing import FIRST_ROWS, Choice, is_file, place_named
@@ -32,6 +33,7 @@ class Preview:
             ("--random", choice.random is not None),
             ("a row counted from the end", any(min(stretch) < 0 for stretch in choice.rows)),
             ("rows together with --source", bool(choice.rows and choice.source)),
+            ("a row of several conversations", layout(self.maker.config.layout).by_split and bool(choice.rows)),
         ):
             if asked:
                 raise ConfigError(f"{what} needs a dataset: build it first")
@@ -43,12 +45,13 @@ class Preview:
 
     def _made(self, choice: Choice) -> Iterator[RowConversation]:
         """All rows; or those of the records asked for, which are not counted."""
+        counts = not layout(self.maker.config.layout).by_split  # else it is not known which conversations share a row
         records = self.maker.records() if choice.source is None else self._of_place(choice.source)
         for made in self.maker.rows(records):
             if isinstance(made, Reject):
                 self.rejects.append(made)
             else:
-                yield made if choice.source is None else replace(made, row=-1)
+                yield made if counts and choice.source is None else replace(made, row=-1)
 
     def _of_place(self, asked: str) -> Iterator[Record]:
         """The records of a file, or of a line of it. Raises ConfigError where there are none."""

@@ -135,7 +135,8 @@ class _Gathered:
         if manifest.layout == "padded":
             kept = whole.lengths.cut(manifest.width + 1)
             packed = packed_rows(Distribution(np.maximum(kept.values - 1, 0), kept.counts), manifest.width)
-        return Padding(manifest.totals["rows"], places, self._filled, size, packed)
+        filled = self._filled if manifest.width else places  # where there are no rows, nothing is filled up
+        return Padding(manifest.totals["rows"], places, filled, size, packed)
 
 
 def _coded(names: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[np.int32]]:

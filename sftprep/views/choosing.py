@@ -134,7 +134,7 @@ def _in_rows(
     """Shard and segment of what is asked for in a stretch of rows, in order."""
     for index in range(opened.shard_of(first), opened.shard_of(last) + 1) if first <= last else ():
         shard = opened.shard(index)
-        rows = shard.segments[:, 0] + shard.first_row
+        rows = shard.rows + shard.first_row
         fits = np.flatnonzero(_fits(shard, choice) & (rows >= first) & (rows <= last))
         yield from ((index, segment) for segment in _holding(shard, fits.tolist(), choice, decode))
 

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sftprep.dataset.manifest import Manifest, ShardEntry, load_manifest
+from sftprep.dataset.manifest import Manifest, ShardEntry, load_manifest, open_rows
 from sftprep.dataset.origins import Origins, read_origins
-from sftprep.dataset.safe_open import open_array
 from sftprep.errors import ConfigError, DatasetError
 from sftprep.layouts.kinds import layout
 
@@ -104,17 +103,17 @@ class OpenSet:
 class Shard:
     """One shard's arrays, mapped, and its provenance.
 
-    first_row: of the set. segments: (S, 3) int64, row of the shard, start, length.
+    first_row: of the set. segments: (S, 3) int64, row of the shard, start, length. rows: (S,) row of the shard, as rows are counted.
     """
 
     def __init__(self, dataset: Path, manifest: Manifest, entry: ShardEntry, first_row: int = 0) -> None:
         self.name, self.first_row = entry.name, first_row
-        self._x, self._y, self._mask, segments = (
-            open_array(dataset / name, manifest.files[name].bytes, form.shape, form.dtypes)
-            for name, form in manifest.arrays(entry).items()
-        )
-        self.segments = np.asarray(segments)
-        if any(wrong.any() for wrong in layout(manifest.layout).wrong_segments(self.segments, manifest.width).values()):
+        x, y, mask, self.segments = open_rows(dataset, manifest, entry)
+        self._arrays = x, y, mask
+        of_layout = layout(manifest.layout)
+        wrong = of_layout.wrong_segments(self.segments, x.shape)
+        self.rows = of_layout.rows_of(self.segments)
+        if any(each.any() for each in wrong.values()):
             raise DatasetError(f"{dataset / entry.name}.segments.npy: segments that lie outside the rows")
         self._provenance = dataset / entry.provenance
         self._provenance_size = manifest.files[entry.provenance].bytes
@@ -126,16 +125,17 @@ class Shard:
 
     def segments_in(self, row: int) -> range:
         """The segments of a row, which is counted over the set."""
-        return range(*np.searchsorted(self.segments[:, 0], [row - self.first_row, row - self.first_row + 1]).tolist())
+        return range(*np.searchsorted(self.rows, [row - self.first_row, row - self.first_row + 1]).tolist())
 
     def ids(self, segment: int) -> npt.NDArray[np.int64]:
         """(T,) all ids of a segment."""
-        return _ids(self._x, self._y, *self.segments[segment].tolist())
+        x, y, _ = self._arrays
+        return _ids(x, y, *self.segments[segment].tolist())
 
     def conversation(self, segment: int) -> RowConversation:
         """What lies in a segment."""
         places = {name: self.origins[name][segment] for name in PLACE}
-        arrays = self._x, self._y, self._mask
+        arrays = self._arrays
         return take_out(arrays, self.segments, segment, self.first_row, self.name, self._example(segment), places)
 
     def _example(self, segment: int) -> int:
@@ -157,6 +157,9 @@ def take_out(
     """The conversation of a segment of X, Y and mask, (R, W) each, of which the first row is `first_row` of the set."""
     x, y, mask = arrays
     row, start, length = segments[segment].tolist()
+    if x.shape != y.shape:  # one long row, in which each conversation counts as one
+        x, y, mask = (each[:, start : start + length] for each in arrays)
+        row, start, first_row, segment, segments = 0, 0, first_row + segment, 0, np.array([[0, 0, length]])
     others = range(*np.searchsorted(segments[:, 0], [row, row + 1]).tolist())
     pads = np.ones(mask.shape[1], np.bool_)
     for _, first, count in segments[others.start : others.stop].tolist():

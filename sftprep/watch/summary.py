@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sftprep.containers.files import PassedOver
-from sftprep.dataset.manifest import REJECTS, Manifest
+from sftprep.dataset.manifest import REJECTS, Manifest, form_of
 from sftprep.dataset.receipt import REJECT_KINDS
 from sftprep.dataset.rejects import ReasonCount, count_reasons
 from sftprep.statistics.advice import LEFT_OUT
@@ -82,7 +82,7 @@ def summary_table(
     table.add_row("conversations", f"{totals['conversations']:,}", f"of {totals['records']:,} records")
     table.add_row("tokens", f"{totals['tokens']:,}")
     table.add_row("trained tokens", f"[green]{totals['trained_tokens']:,}", f"{share:.1%}")
-    table.add_row("rows", f"{totals['rows']:,}", f"{manifest.width:,} wide, {manifest.dtype}")
+    table.add_row("rows", f"{totals['rows']:,}", f"{form_of(manifest)}, {manifest.dtype}")
     if totals["truncated"] or verbose:
         table.add_row("truncated", _warn(totals["truncated"]), "longer than a row, and cut off at its end")
     _sets(table, manifest)

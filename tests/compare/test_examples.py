@@ -16,14 +16,14 @@ LENGTH = 17
 
 def test_in_order_and_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read in several pieces; shards have different dtypes of mask."""
-    monkeypatch.setattr("sftprep.compare.examples._PAIRS_AT_ONCE", 5 * (LENGTH - 1))
+    monkeypatch.setattr("sftprep.layouts.unpack._PAIRS_AT_ONCE", 5 * (LENGTH - 1))
     rows = [*random_rows(np.random.default_rng(1), 22, LENGTH), ([7], [1])]
     write_dataset(tmp_path / "data", [rows[:9], rows[9:]], max_length=LENGTH, mask_dtypes=("bool", "float32"))
     side = Examples(tmp_path / "data")
     assert len(side) == 23
     expected = [(ids, [0, *mask[1:]]) for ids, mask in rows]
     parts = list(side.parts())
-    assert [len(part.numbers) for part in parts] == [5, 4, 5, 5, 4]
+    assert [len(part.numbers) for part in parts] == [8, 1, 11, 3]
     assert [range(0, 9), range(9, 23)] == list(side.by_shard())
     found = [
         (part.ids[begin:end].tolist(), part.weights[begin:end].tolist())

@@ -80,7 +80,7 @@ def test_file_is_readable_json(written: tuple[Path, Manifest]) -> None:
     text = (folder / "manifest.json").read_text()
     stated = json.loads(text)
     assert (stated["format"], stated["version"], stated["width"]) == ("sftprep", 2, 8)
-    assert stated["shards"][1] == {"name": "shard-00001", "rows": 2, "segments": 2, "set": "train"}
+    assert stated["shards"][1] == {"name": "shard-00001", "rows": 2, "segments": 2, "set": "train", "tokens": 18}
     assert text.endswith("}\n")
     assert list(stated) == sorted(stated)
     assert signed(stated) == manifest.to_bytes()
@@ -172,10 +172,10 @@ def _drop(*path: Any) -> Callable[[dict[str, Any]], None]:
         (_set("version", True), "'version' is something else; expected a whole number"),
         (_set("format", "other"), "format 'other'; expected 'sftprep'"),
         (_drop("format"), "'format' is missing; expected a string"),
-        (_set("layout", "ragged"), "'layout' is 'ragged'; expected one of padded"),
+        (_set("layout", "rugged"), "'layout' is 'rugged'; expected one of padded"),
         (_set("dtype", "object"), "'dtype' is 'object'; expected one of uint16, uint32"),
         (_set("dtype", "|O"), "'dtype' is '|O'"),
-        (_set("width", 0), "'width' is out of range; expected 1"),
+        (_set("width", 0), "'width' is 0, which rows of the layout padded cannot be"),
         (_set("width", -1), "'width' is out of range"),
         (_set("width", True), "'width' is something else"),
         (_set("width", 8.0), "'width' is something else"),

@@ -15,7 +15,7 @@ from small_builds import GOOD, build, load, write
 
 from sftprep.dataset.origins import Provenance, read_origins
 from sftprep.dataset.receipt import Reject, ShardReceipt, Totals, read_receipt
-from sftprep.dataset.shard_writer import Prepared, ShardWriter, npy_header
+from sftprep.dataset.shard_writer import Prepared, RowForm, ShardWriter, npy_header
 from sftprep.dataset.verify import verify_dataset
 from sftprep.layouts.types import Rows
 from sftprep.unread import Unread
@@ -38,6 +38,7 @@ def test_weights_widen_the_mask_of_their_shard(tmp_path: Path, first: bool) -> N
 
 
 NAMES = ["a.jsonl", "b.jsonl"]
+FORM = RowForm("padded", 3, 0, np.dtype(np.uint16))
 SHARDS = {"train": "shard-00007", "validation": "validation-00002"}
 
 
@@ -62,7 +63,7 @@ def batch(values: list[int], *, weights: bool = False, rejects: int = 0, of: str
 def publish(folder: Path, *batches: Prepared) -> ShardReceipt:
     for name in ("receipts", "rejects", "keys"):
         (folder / name).mkdir(parents=True)
-    writer = ShardWriter(folder, 7, SHARDS, 3, np.dtype(np.uint16), NAMES)
+    writer = ShardWriter(folder, 7, SHARDS, FORM, NAMES)
     for each in batches:
         writer.append(each)
         writer.end_batch()
@@ -117,7 +118,7 @@ def test_each_set_is_a_shard(tmp_path: Path) -> None:
     first, second = batch([10, 20], rejects=2), batch([30], rejects=1, of="validation", weights=True)
     first.rejects[:] = [reject._replace(place=(1, 90 + number, 9000)) for number, reject in enumerate(first.rejects)]
     second.rejects[:] = [reject._replace(place=(0, 7, 700)) for reject in second.rejects]
-    writer = ShardWriter(tmp_path, 7, SHARDS, 3, np.dtype(np.uint16), NAMES)
+    writer = ShardWriter(tmp_path, 7, SHARDS, FORM, NAMES)
     for name in ("receipts", "rejects", "keys"):
         (tmp_path / name).mkdir()
     for each in (first, second):
@@ -146,7 +147,7 @@ def test_each_set_is_a_shard(tmp_path: Path) -> None:
 
 def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
-    writer = ShardWriter(tmp_path, 7, SHARDS, 3, np.dtype(np.uint16), NAMES)
+    writer = ShardWriter(tmp_path, 7, SHARDS, FORM, NAMES)
     writer.append(batch([1, 2], rejects=1))
     assert list(tmp_path.iterdir())
     writer.discard()

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from small_dataset import npy, parquet, random_rows, rewrite, signed, write_dataset
 
-from sftprep.dataset import verify as verify_room
 from sftprep.dataset.manifest import Manifest
 from sftprep.dataset.verify import Problem, verify_dataset
 from sftprep.errors import DatasetError
@@ -52,7 +51,7 @@ def test_rows_are_checked_whatever_the_size_of_a_block(
     written: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch, tokens: int
 ) -> None:
     folder, manifest = written
-    monkeypatch.setattr(verify_room, "_TOKENS_AT_ONCE", tokens)
+    monkeypatch.setattr("sftprep.layouts.types._AT_ONCE", tokens)
     assert verify_dataset(folder) == []
     y = np.load(folder / "shard-00001.Y.npy")
     y[3, 0] += 1

@@ -32,12 +32,12 @@ def test_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read in several pieces; what is trained of a first id is nobody's target."""
     rows = random_rows(np.random.default_rng(1), 23, LENGTH)
     write_dataset(tmp_path / "data", [rows[:9], rows[9:]], max_length=LENGTH, pad_id=3)
-    monkeypatch.setattr("sftprep.exports.examples._PAIRS_AT_ONCE", 5 * (LENGTH - 1))
+    monkeypatch.setattr("sftprep.layouts.unpack._PAIRS_AT_ONCE", 5 * (LENGTH - 1))
     counts: list[int] = []
     opened = OpenedRows(tmp_path / "data", counts.append)
     assert not opened.weighted
     pieces: list[Examples] = [each for shard in opened.manifest.shards for each in opened.examples(shard)]
-    assert counts == [5, 4, 5, 5, 4]
+    assert counts == [8, 1, 11, 3]
     found = [
         (piece.ids[begin:end].tolist(), piece.weights[begin:end].tolist())
         for piece in pieces

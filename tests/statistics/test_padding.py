@@ -28,12 +28,6 @@ def test_packed_as_one_by_one(sizes: list[int], width: int) -> None:
     assert packed_rows(Distribution.of(np.array(sizes, np.int64)), width) == one_by_one(sizes, width)
 
 
-def test_very_wide_rows_take_little_more() -> None:
-    sizes = np.random.default_rng(0).integers(1, 100_000, 3000)
-    rows = packed_rows(Distribution.of(sizes), 100_000)
-    assert sizes.sum() / 100_000 < rows < one_by_one(sizes.tolist(), 100_000) * 1.01
-
-
 def test_share() -> None:
     assert Padding(rows=2, places=20, filled=15, bytes=0, packed_rows=None).share == pytest.approx(0.25)
     assert Padding(rows=0, places=0, filled=0, bytes=0, packed_rows=0).share == 0
