@@ -95,7 +95,7 @@ def wrong_segments(segments: npt.NDArray[np.int64], shape: tuple[int, ...]) -> d
     row, start, length = segments.T
     ends = start + length + 1
     wrong = (row != 0) | (length < 0) | (start != np.append(0, ends[:-1]))
-    wrong[-1:] |= ends[-1:] != shape[0]
+    wrong[-1:] |= ends[-1:] != shape[-1]
     return {"does not begin where the one before it ends, or goes beyond X": wrong}
 
 

@@ -91,7 +91,8 @@ class Layout(Protocol):
     def wrong_segments(
         self, segments: npt.NDArray[np.int64], shape: tuple[int, ...]
     ) -> dict[str, npt.NDArray[np.bool_]]:
-        """(S,) bool, True where a segment of a shard is wrong; by what is wrong with it. shape: of its X."""
+        """(S,) bool, True where a segment of a shard is wrong; by what is wrong with it. shape: of its X, as it lies in the file or by
+        `as_rows`."""
 
     def count_trained(self, mask: npt.NDArray[Any], segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(S,) targets that are trained of each segment of a shard. mask: as it lies in the file."""

@@ -25,6 +25,8 @@ from sftprep.jobs.folder import make_subfolders
 from sftprep.jobs.plan import NOBODY, Plan, Watch, make_plan
 from sftprep.jobs.repeats import STEP, find_repeats
 from sftprep.jobs.work import SplitReader
+from sftprep.layouts.kinds import layout
+from sftprep.layouts.packing import rows_needed
 from sftprep.sets.repeats import as_keys, count_among
 from sftprep.tokens.load_early import BegunTokenizer
 from sftprep.unread import Unread
@@ -50,13 +52,14 @@ class CountingJob(SplitReader):
 
     def __init__(self, plan: Plan, folder: Path, suspect: Suspect, toolbox: Toolbox | None = None) -> None:
         super().__init__(plan, suspect, toolbox, lengths=True)
-        self._folder = folder
+        self._folder, self._by_split = folder, layout(plan.config.layout).by_split
 
     def run(self, order: Order, report: Callable[[Report], None]) -> Callable[[], object]:
         """Count one split; the returned callable reports it."""
         totals, unread, rejects = Totals(), Unread(), list[Reject]()
         sets, keys = defaultdict[str, Totals](Totals), defaultdict[str, bytearray](bytearray)
         lengths = np.zeros((len(LENGTHS), len(COUNTED)), np.int64)
+        waiting = defaultdict[str, list[npt.NDArray[np.int64]]](list)  # pairs of what shares rows, by set
 
         def leave_out(duplicates: list[Reject]) -> None:
             totals.add(Totals(records=len(duplicates), duplicates=len(duplicates)))
@@ -66,10 +69,16 @@ class CountingJob(SplitReader):
             totals.add(prepared.totals)
             unread.add(prepared.unread)
             sets[prepared.set].add(prepared.totals)
+            if self._by_split:
+                waiting[prepared.set].append(prepared.rows.segments[:, 2])
             keys[prepared.set] += prepared.keys or b""
             rejects += prepared.rejects
             if prepared.lengths is not None:
                 lengths += prepared.lengths
+        for of, pairs in waiting.items():
+            rows = rows_needed(np.bincount(np.concatenate(pairs)), self.plan.config.width)
+            for held in (totals, sets[of]):
+                held.rows += rows
         reasons = counted(ReasonCount(each.kind, each.reason, 1, self.plan.describe(each.place)) for each in rejects)
         counts = Counts(totals, unread, reasons, lengths, dict(sets), {of: bytes(each) for of, each in keys.items()})
         return partial(report, Report(done=(order.task, counts)))

@@ -82,7 +82,7 @@ def test_maps_are_let_go_where_the_system_gives_no_more(folders: list[Path]) -> 
         def map_arrays(self, number: int, which: object) -> tuple[Array, ...]:
             if len(table._maps.arrays) == 2:
                 raise StorageError("shard-00000.X.npy: Cannot allocate memory")
-            return super().map_arrays(number, (0, 1, 2))
+            return super().map_arrays(number, ("X", "Y", "mask"))
 
     table = RowTable(Scarce(folders[0], "train"))
     x = arrays(folders[0])[0]
