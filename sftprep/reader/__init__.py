@@ -1,8 +1,9 @@
 """In: a dataset's folder. Does: maps its shards. Out: rows, as a torch Dataset. Needs torch and numpy only.
 
-To others: `ShardDataset`.
+To others: `ShardDataset`, `ResumableSampler`.
 """
 
 from sftprep.reader.dataset import ShardDataset
+from sftprep.reader.sample import ResumableSampler
 
-__all__ = ["ShardDataset"]
+__all__ = ["ResumableSampler", "ShardDataset"]

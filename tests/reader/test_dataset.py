@@ -326,8 +326,8 @@ def test_import_needs_torch_and_numpy_only() -> None:
     assert {name for name in added if name.startswith("sftprep")} == {
         "sftprep", "sftprep.dataset", "sftprep.dataset.manifest", "sftprep.dataset.safe_open", "sftprep.errors",
         "sftprep.layouts", "sftprep.layouts.kinds",
-        "sftprep.reader", "sftprep.reader.dataset", "sftprep.reader.maps", "sftprep.reader.opened", "sftprep.reader.tensors",
-        "sftprep.regular_files",
+        "sftprep.reader", "sftprep.reader.dataset", "sftprep.reader.maps", "sftprep.reader.opened", "sftprep.reader.order",
+        "sftprep.reader.sample", "sftprep.reader.tensors", "sftprep.regular_files",
     }  # fmt: skip
 
 
