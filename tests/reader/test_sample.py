@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_dataset import random_rows, write_dataset
 
@@ -57,6 +57,7 @@ KINDS: list[dict[str, Any]] = [{}, {"shuffle": False}, {"group_by_length": True}
 numbers = st.integers(1, 5)
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 120), numbers, numbers, st.sampled_from(KINDS), st.sampled_from(["drop", "pad"]))
 def test_an_epoch(count: int, batch: int, world: int, kind: dict[str, Any], tail: str) -> None:
     if tail == "drop" and count < batch * world:
@@ -81,6 +82,7 @@ def test_an_epoch(count: int, batch: int, world: int, kind: dict[str, Any], tail
     assert steps_of(samplers) != steps or not kind.get("shuffle", True) or count < 10
 
 
+@settings(max_examples=40)
 @given(st.integers(30, 120), numbers, numbers, st.integers(30, 60), st.sampled_from(["drop", "pad"]))
 def test_batches_of_so_many_tokens(count: int, batch: int, world: int, most: int, tail: str) -> None:
     samplers = ranks(count, batch, world, tail=tail, max_tokens=most)
@@ -100,6 +102,7 @@ def test_batches_of_so_many_tokens(count: int, batch: int, world: int, most: int
 jobs = st.tuples(numbers, numbers, st.integers(0, 12))  # batch size, world size, steps until it stops
 
 
+@settings(max_examples=40)
 @given(st.integers(30, 120), st.lists(jobs, min_size=1, max_size=5), st.sampled_from([*KINDS, {"max_tokens": 40}]))
 def test_stopped_and_resumed_anywhere_the_sequence_goes_on(
     count: int, runs: list[tuple[int, int, int]], kind: dict[str, Any]
