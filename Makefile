@@ -1,4 +1,5 @@
 # make demo | test | check | bench | faults | fuzz | docs | release: each sets up what it needs in .venv, in the versions of CONSTRAINTS.
+# make bench-reader: the reader beside its peers, which are installed in .venv-bench: their requirements contradict each other
 # make test-newest: the tests with the newest versions of all but torch, in .venv-newest
 PYTHON ?= python3
 EXAMPLES ?= 20000
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
 INSTALL_SFTPREP = $(INSTALL) --no-build-isolation --editable
 
-.PHONY: demo test test-newest check bench faults fuzz docs release machine clean
+.PHONY: demo test test-newest check bench bench-reader faults fuzz docs release machine clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -30,6 +31,13 @@ check: $(VENV)/.dev machine
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/bench.py
+
+READERS := pyarrow datasets litdata mosaicml-streaming grain megatron-core
+bench-reader:
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet "$(TORCH)" numpy
+	for each in $(READERS); do .venv-bench/bin/python -m pip install --quiet $$each || echo "$$each is left out"; done
+	.venv-bench/bin/python tests/benchmarks/bench_reader.py
 
 faults: $(VENV)/.dev machine
 	SFTPREP_FAULTS=full $(BIN)/python -m pytest tests/whole/test_faults.py -n auto --dist loadfile
@@ -76,4 +84,4 @@ machine:
 	else echo "not installed: $(MISSING); the tests that use it are skipped"; fi
 
 clean:
-	rm -rf .venv .venv-newest .venv-bare demo build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-bare .venv-bench demo build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -107,6 +107,11 @@ class ShardDataset(Dataset[Sample | LabelledSample]):
             return [self._wholes(each) for each in self._places(indices).tolist()]
         return Gathered(self._sample(self._table.take(self._places(indices))))
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells these rows from others: the dataset's fingerprint, and the set."""
+        return f"{self.manifest.fingerprint}:{self.set}"
+
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         """(N,) int64: the tokens of each row, without padding. Reads a small file of every shard, the first time."""

@@ -7,8 +7,8 @@ else that a batch needs. A sample goes through the pipe instead, its integers as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from operator import is_
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,28 +47,63 @@ class LabelledSample(dict[str, Tensor]):
 
 
 class Gathered(list[Any]):
-    """Samples that are views of one batch. Put together as they are, they are that batch: nothing is copied."""
+    """Samples that are views of one batch. Put together as they are, they are that batch: nothing is copied.
+
+    A list like any other, but that its items are made when one of its methods is first called: to make them takes longer than
+    to read them. torch asks for the first one, to see what it is, which alone makes no others. Whoever has had the items may
+    have changed them, so then they are put together one by one.
+    """
 
     def __init__(self, batch: Sample | LabelledSample) -> None:
-        if isinstance(batch, LabelledSample):
-            rows = zip(*(value.unbind() for value in batch.values()), strict=True)
-            super().__init__(LabelledSample(zip(batch, row, strict=True)) for row in rows)
-        else:
-            super().__init__(map(Sample, *(value.unbind() for value in batch)))
         self.batch = batch
-        self._as_made = tuple(self)
+        self.is_made = False
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 0 and not self.is_made and len(_values(self.batch)[0]):
+            return _like(self.batch, [value[0] for value in _values(self.batch)])
+        self.fill()
+        return super().__getitem__(index)
+
+    def __radd__(self, other: list[Any]) -> list[Any]:
+        return [*other, *self]
 
     def __reduce__(self) -> Any:
         return list, (list(self),)
 
-    def is_as_made(self) -> bool:
-        """Whether it holds the samples that it was made with, in that order."""
-        return len(self) == len(self._as_made) and all(map(is_, self, self._as_made))
+    def fill(self) -> None:
+        """Make the items."""
+        if not self.is_made:
+            self.is_made = True
+            columns = [value.unbind() for value in _values(self.batch)]
+            super().extend(_like(self.batch, row) for row in zip(*columns, strict=True))
+
+
+def _after_filling(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def filled(self: Gathered, *arguments: Any, **named: Any) -> Any:
+        self.fill()
+        return method(self, *arguments, **named)
+
+    return filled
+
+
+for _name, _method in vars(list).items():
+    if callable(_method) and _name not in {*vars(Gathered), "__new__", "__getattribute__", "__class_getitem__"}:
+        setattr(Gathered, _name, _after_filling(_method))
+
+
+def _values(sample: Sample | LabelledSample) -> list[Tensor]:
+    return list(sample.values() if isinstance(sample, LabelledSample) else sample)
+
+
+def _like(sample: Sample | LabelledSample, values: Sequence[Tensor]) -> Sample | LabelledSample:
+    """Other values under the names that the sample has."""
+    return LabelledSample(zip(sample, values, strict=True)) if isinstance(sample, LabelledSample) else Sample(*values)
 
 
 def _put_together(samples: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
     """What DataLoader makes a batch of."""
-    if isinstance(samples, Gathered) and samples.is_as_made():
+    if isinstance(samples, Gathered) and not samples.is_made:
         return samples.batch
     others = {kind: step for kind, step in collate_fn_map.items() if step is not _put_together}
     return collate(samples, collate_fn_map=others)

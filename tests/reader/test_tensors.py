@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import pickle
 import pickletools
 from typing import Any
@@ -40,11 +41,19 @@ def same(left: Any, right: Any) -> bool:
 @pytest.mark.parametrize("batch", [plain(), labelled()])
 def test_put_together_again_they_are_the_batch_itself(batch: Any) -> None:
     samples = Gathered(batch)
-    assert len(samples) == 4
     assert isinstance(samples, list)
     assert default_collate(samples) is batch
-    assert default_convert(batch) is not None
     assert same(default_convert(batch), batch)
+    assert len(samples) == 4
+    assert same(default_collate(samples), batch)
+
+
+def test_samples_that_were_changed_are_put_together_as_they_are() -> None:
+    samples = Gathered(labelled())
+    for sample in samples:
+        del sample["labels"]
+        sample["twice"] = sample["input_ids"] * 2
+    assert same(default_collate(samples), LabelledSample(input_ids=plain()[0], twice=plain()[0] * 2))
 
 
 @pytest.mark.parametrize("batch", [plain(), labelled()])
@@ -94,6 +103,32 @@ def test_a_tensor_that_is_more_than_its_values_keeps_that() -> None:
         arrived = pickle.loads(pickle.dumps(sample))
         assert type(arrived) is type(sample)
         assert all(value.requires_grad for value in values(arrived))
+
+
+USES: dict[str, Any] = {  # of a list
+    "len": len, "bool": bool, "list": list, "tuple": tuple, "reversed": lambda a: list(reversed(a)), "last": lambda a: [a[-1]],
+    "first": lambda a: [a[0]], "some": lambda a: a[1:3], "star": lambda a: [*a], "columns": lambda a: len([*zip(*a, strict=True)]),
+    "sorted": lambda a: sorted(a, key=lambda each: -int(values(each)[0][0])), "add": lambda a: operator.add(a, [1]), "radd": lambda a: operator.add([1], a),
+    "twice": lambda a: a * 2, "copy": copy.copy, "method": lambda a: a.copy(), "pop": lambda a: [a.pop(), len(a)],
+    "append": lambda a: [a.append(1), *a], "insert": lambda a: [a.insert(1, 2), *a], "extend": lambda a: [a.extend([1]), *a],
+    "delete": lambda a: [a.__delitem__(0), *a], "reverse": lambda a: [a.reverse(), *a], "clear": lambda a: [a.clear(), len(a)],
+    "sort": lambda a: [a.sort(key=lambda each: -int(values(each)[0][0])), *a], "set": lambda a: [a.__setitem__(0, 1), *a],
+    "enlarged": lambda a: operator.iadd([1], a), "put in": lambda a: operator.setitem(b := [1], slice(0, 0), a) or b,
+    "empty": lambda a: a == [], "joined": lambda a: list(map(len, a)), "pickled": lambda a: len(pickle.loads(pickle.dumps(a))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [plain(), labelled()])
+@pytest.mark.parametrize("use", USES.values(), ids=[*USES])
+def test_it_is_a_list_like_any_other(batch: Any, use: Any) -> None:
+    """Whatever is asked of it first."""
+    items = list(Gathered(batch))
+    said, wanted = (
+        found if isinstance(found, (list, tuple)) else [found] for found in (use(Gathered(batch)), use(items))
+    )
+    assert len(said) == len(wanted)
+    for one, other in zip(said, wanted, strict=True):
+        assert same(one, other) if isinstance(other, (Sample, LabelledSample)) else one == other
 
 
 def test_a_list_of_samples_travels_as_a_list() -> None:
