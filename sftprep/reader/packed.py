@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,7 @@ class PackedDataset(Dataset[Sample | LabelledSample]):
         self._opened = OpenedFolder(self.folder, set)
         self.manifest = self._opened.manifest
         self._pad_to, self._dtype = pad_to, np.dtype(str(dtype).removeprefix("torch."))
+        self._overflow = overflow
         self._check(overflow, dtype)
         pieces = [self._pieces(number, overflow) for number in range(len(self._opened.shards))]
         self._shard = np.repeat(np.arange(len(pieces)), [len(first) for first, _, _ in pieces])
@@ -102,6 +105,12 @@ class PackedDataset(Dataset[Sample | LabelledSample]):
     def set_epoch(self, epoch: int) -> None:
         """Put the rows in the order of an epoch."""
         self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the dataset, and of what decides which rows there are, in which order."""
+        stated = [self.manifest.fingerprint, self.set, self.length, self.seed, self._overflow, self._pad_to]
+        return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self._packing.offsets) - 1

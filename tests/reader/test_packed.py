@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader  # noqa: E402
 
 from sftprep.errors import ConfigError, DatasetError  # noqa: E402
-from sftprep.reader import Collator, PackedDataset, ShardDataset  # noqa: E402
+from sftprep.reader import Collator, PackedDataset, ResumableSampler, ShardDataset  # noqa: E402
 
 Pairs = tuple[list[int], list[int], list[float]]
 
@@ -83,6 +83,8 @@ def test_the_order_depends_on_seed_and_epoch_and_on_nothing_else(folders: dict[s
     second = [row[0] for row in again]
     assert not all(map(torch.equal, first, second))
     assert sorted(row.tolist() for row in first) == sorted(row.tolist() for row in second)
+    assert dataset.fingerprint == PackedDataset(folders["ragged"], 512).fingerprint
+    assert dataset.fingerprint != PackedDataset(folders["ragged"], 512, seed=1).fingerprint
     other = [row[0] for row in PackedDataset(folders["ragged"], 512, seed=1)]
     assert not all(map(torch.equal, first, other))
 
@@ -124,6 +126,8 @@ def test_a_loader_gives_batches(folders: dict[str, Path], workers: int) -> None:
     packed = ShardDataset(folders["packed"], labels=True)
     assert total(DataLoader(packed, batch_size=3, collate_fn=Collator("flat"), num_workers=workers)) == expected
     plain = PackedDataset(folders["ragged"], 512)
+    sampler = ResumableSampler(plain, 2, rank=0, world_size=1, tail="pad")
+    assert sorted(index for batch in sampler for index in batch) == [*range(len(plain))]
     assert sum(int(mask.sum()) for _, _, mask in DataLoader(plain, batch_size=3, num_workers=workers)) == expected
 
 
