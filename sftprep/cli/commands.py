@@ -133,7 +133,7 @@ def plan(overwrite: bool, quiet: bool, as_json: bool, output: Path, **options: A
     for each in planned.passed_over:
         say(f"not read: {each.count:,} {each.kind}, such as {each.example}", level=logging.WARNING)
     steps = f"run `sftprep work {output} --task I` for I from 0 to {last}, then `sftprep commit {output}`."
-    click.echo(visible(f"{last + 1} splits: {steps}"))
+    click.echo(visible(f"{last + 1} split{'s' * (last > 0)}: {steps}"))
 
 
 @main.command()

@@ -10,7 +10,15 @@ import click
 
 from sftprep.cli.help import Command
 from sftprep.cli.inspecting import inspect
-from sftprep.cli.options import FOLDER, cores, json_option, quiet_option, template_config, template_options
+from sftprep.cli.options import (
+    FOLDER,
+    cores,
+    json_option,
+    log_json_option,
+    quiet_option,
+    template_config,
+    template_options,
+)
 from sftprep.compare.kinds import AGAINST, MOST, Request
 from sftprep.exports.kinds import EXPORTS
 
@@ -18,6 +26,7 @@ from sftprep.exports.kinds import EXPORTS
 @click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
 @json_option
+@log_json_option
 def stats(folder: Path, as_json: bool) -> None:
     """Show a dataset in numbers: where every record went, what is trained, what the template leaves out."""
     from sftprep.look.stats import show_stats
@@ -89,6 +98,7 @@ def export(folder: Path, form: str, output: Path, quiet: bool) -> None:
 @template_options
 @click.option("--color/--no-color", default=None, help="Colour even when not on a terminal, or never.")
 @json_option
+@log_json_option
 def template(color: bool | None, as_json: bool, **options: Any) -> None:
     """Show what a chat template trains, over a dozen small conversations, and what to beware of."""
     config = template_config(options)

@@ -254,14 +254,15 @@ def _quiet(ctx: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+log_json_option = click.option(
+    "--log-json",
+    is_flag=True,
+    expose_value=False,  # `endings.Group` looks for it: what is wrong with the other options is an object, too
+    help="Progress, notes and errors as one JSON object a line, and nothing else on standard error.",
+)
 quiet_option = _options(
     click.option("-q", "--quiet", is_flag=True, callback=_quiet, help="No progress, no table; errors only."),
-    click.option(
-        "--log-json",
-        is_flag=True,
-        expose_value=False,  # `endings.Group` looks for it: what is wrong with the other options is an object, too
-        help="Progress, notes and errors as one JSON object a line, and nothing else on standard error.",
-    ),
+    log_json_option,
 )
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="A longer table: counts that are zero, where the time went, keys not read."

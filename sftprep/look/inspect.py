@@ -64,7 +64,7 @@ def show_rows(folder: Path, choice: Choice, manner: Manner, of: str = "train") -
     if not shown and (choice.is_search or choice.rows):
         note(why_none(opened, choice), "yellow")
     elif choice.most is not None and choice.is_search and shown == choice.most:
-        note(f"the first {shown} are shown; --limit N shows more")
+        note(f"{shown:,} shown, the first of them; --limit N shows more")
 
 
 def show_conversations(chosen: Iterable[RowConversation], manner: Manner, decode: Spelling | None) -> int:
@@ -89,14 +89,16 @@ def _text(shown: RowConversation, manner: Manner, decode: Spelling | None, scree
 def _legend(manner: Manner, *, plain: bool) -> Text:
     """What is meant by colours and marks."""
     if manner.table:
-        said = "position counts in the row · mask 1: the target is trained · ↵ line's end · `·` blank · ⟨e2 98⟩ bytes of a character"
+        said = "position counts in the row · mask 1: the target is trained · ↵ line's end · a dot in the middle: a blank · ⟨e2 98⟩ bytes of a character"
         return Text(f"{said}\n", "dim")
     read, trained = ("plain", f"{BRACKETS[0]}in brackets{BRACKETS[1]}") if plain else ("dim", "bright")
     text = Text.assemble(
         (read, PROMPT_STYLES[0]), (" is read, ", "dim"), (trained, TRAINED_STYLES[0]), (" is trained", "dim")
     )
     shades = "" if plain else ", in two shades to tell tokens apart"
-    return text.append(f"{shades} · ↵ line's end · `·` blank · \\x1b, reversed, what a terminal would obey\n", "dim")
+    return text.append(
+        f"{shades} · ↵ line's end · a dot in the middle: a blank · \\x1b, reversed, what a terminal would obey\n", "dim"
+    )
 
 
 def _as_json(shown: RowConversation, decode: Spelling | None) -> str:

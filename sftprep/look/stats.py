@@ -109,9 +109,9 @@ def _behind(each: Bin, lengths: Distribution, longest: int) -> int:
 def _show_parts(console: Console, what: str, parts: Mapping[str, Measures]) -> None:
     """A line for each of the largest, and one for all others."""
     table = Table(box=None, padding=(0, 0, 0, 1), pad_edge=False, header_style="dim")
-    table.add_column(Text(f"by {what}", "bold"), no_wrap=True, overflow="ellipsis", max_width=24)
+    table.add_column(Text(f"by {what}", "bold"), overflow="fold")
     for name in _PARTS:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for name, part in islice(parts.items(), _MOST_PARTS):
         table.add_row(Text(visible(name) or "(none)"), *_part(part))
     if rest := list(islice(parts.values(), _MOST_PARTS, None)):

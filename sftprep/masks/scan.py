@@ -70,7 +70,9 @@ def rule_of_preset(
     tokens."""
     name = options["mask"]
     if not {"bos_token", "eos_token"} <= special.keys():
-        raise ConfigError(f"--mask {name}: the tokenizer has no bos_token or no eos_token; use --mask scan")
+        raise ConfigError(
+            f"{name}: MiniMind's masks need a bos_token and an eos_token, and the tokenizer lacks one; --mask scan may do"
+        )
     header, end, *offsets = PRESETS[name]
     return scan_rule(special["bos_token"] + header, special["eos_token"] + end, encode, *offsets)
 

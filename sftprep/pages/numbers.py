@@ -29,8 +29,8 @@ class Table:
 def page_numbers(manifest: Manifest, found: DatasetStatistics) -> dict[str, Any]:
     """The page's values for all but its conversations and its origin."""
     totals, whole = manifest.totals, found.whole
-    parts = {"trained": whole.trained_tokens, "prompt": whole.tokens - whole.trained_tokens}
-    parts["padding"] = max(found.padding.places - found.padding.filled, 0)
+    filled, trained = found.padding.filled, whole.trained_tokens
+    parts = {"trained": trained, "prompt": max(filled - trained, 0), "padding": found.padding.places - filled}
     bins = whole.lengths.histogram()
     edges = [each.start for each in bins] + [each.stop + 1 for each in bins[-1:]]
     return {

@@ -42,7 +42,7 @@ def write_report(
 ) -> str | None:
     """Write the page of the dataset in `folder` to the file `path`, whole or not at all; why it has ids instead of text, if it does.
 
-    tokenizer: gives ids their text; None: the one that the dataset was built with, where that is still found. text: whether the page may hold what messages say. progress: is told how many shards were read, of each twice. Raises DatasetError
+    tokenizer: gives ids their text; None: the one that the dataset was built with, where that is still found. text: whether the page may hold what messages say. progress: is told how many more shards were read. Raises DatasetError
     where the dataset is damaged, TokenizerError where the tokenizer is another one, ConfigError where `path` cannot be a file.
     """
     manifest = load_manifest(folder)
@@ -60,7 +60,9 @@ def write_report(
 def _page(
     folder: Path, manifest: Manifest, decode: Decode | None, progress: Callable[[int], None], *, text: bool
 ) -> str:
-    shown = _shown(folder, manifest, decode, progress, text=text)
+    chooser = Chooser()
+    found = statistics_of(folder, progress, chooser.add)
+    shown = _shown(folder, manifest, chooser, decode, text=text)
     counts = Counter(tag for each in shown for tag in each["tags"])
     style, script = (_asset(f"report.{kind}") for kind in ("css", "js"))
     page: str = _template().render(
@@ -73,7 +75,7 @@ def _page(
         tags={tag: counts[tag] for tag in TAGS if counts[tag]},
         told=_told(decode, text=text),
         origin=_origin(manifest, text=text),
-        **page_numbers(manifest, statistics_of(folder, progress)),
+        **page_numbers(manifest, found),
     )
     return page
 
@@ -87,17 +89,11 @@ def _told(decode: Decode | None, *, text: bool) -> str:
 
 
 def _shown(
-    folder: Path, manifest: Manifest, decode: Decode | None, progress: Callable[[int], None], *, text: bool
+    folder: Path, manifest: Manifest, chooser: Chooser, decode: Decode | None, *, text: bool
 ) -> list[dict[str, Any]]:
     """What report.js says of its conversations, in the order of what they are examples of."""
-    chooser, sets = (
-        Chooser(),
-        [OpenSet(folder, name, manifest) for name in dict.fromkeys(each.set for each in manifest.shards)],
-    )
+    sets = [OpenSet(folder, name, manifest) for name in dict.fromkeys(each.set for each in manifest.shards)]
     shards = [(opened, index) for opened in sets for index in range(len(opened.shards))]
-    for opened, index in shards:
-        chooser.add(opened.shard(index).origins)
-        progress(1)
     shown = []
     for telling in chooser.chosen():
         opened, index = shards[telling.shard]

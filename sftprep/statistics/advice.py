@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sftprep.dataset.manifest import Manifest
-from sftprep.layouts.kinds import LAYOUTS
 from sftprep.statistics.distribution import Distribution
 from sftprep.statistics.measures import Advice, DatasetStatistics, Measures
 
@@ -54,11 +53,16 @@ def _length(manifest: Manifest, found: DatasetStatistics) -> Said:
         )
     elif manifest.layout == "padded" and found.padding.share > MUCH_PADDING and 2 <= limit < now:
         yield (
-            f"nearly all {kept} have {limit:,} tokens or fewer, and rows hold {now:,}. With {limit:,} "
+            f"nearly all {kept} have {limit:,} tokens or fewer, and rows hold {now:,}. With {limit:,} tokens "
             f"{then} would be cut off, and the arrays would take "
             f"{_size(_bytes_at(manifest, found, limit))} instead of {_size(found.padding.bytes)}",
             f"--max-length {limit}",
         )
+
+
+def _by(manifest: Manifest, found: DatasetStatistics) -> Said:
+    if found.by is not None and found.whole.examples and found.groups.keys() <= {""}:
+        yield f"no record has {found.by!r} beside its conversation, or it is no text, number or truth value", "--by"
 
 
 def _packing(manifest: Manifest, found: DatasetStatistics) -> Said:
@@ -68,7 +72,7 @@ def _packing(manifest: Manifest, found: DatasetStatistics) -> Said:
         yield (
             f"{padding.share:.0%} of the places in the rows are padding: if conversations shared rows, about "
             f"{padding.packed_rows:,} would do instead of {padding.rows:,}, {saved:.0%} fewer to train on",
-            "--layout packed" if "packed" in LAYOUTS else "sftprep export, for a trainer that packs",
+            "--layout packed, or ragged, which is packed when it is read",
         )
 
 
@@ -97,7 +101,7 @@ def _contexts(manifest: Manifest, found: DatasetStatistics) -> Said:
     turns, served = manifest.totals.get("other_context", 0), manifest.config.get("contexts") == "served"
     if turns:
         yield (
-            f"{turns:,} turns are trained in another context than a model is asked for them in: the template prints the "
+            f"{_many(turns, 'turn')} trained in another context than a model is asked for them in: the template prints the "
             f"past in another way; {found.whole.other_context:,} of {found.whole.examples:,} examples have such turns",
             "" if served else "--contexts served",
         )
@@ -106,7 +110,7 @@ def _contexts(manifest: Manifest, found: DatasetStatistics) -> Said:
 def _reasoning(manifest: Manifest, found: DatasetStatistics) -> Said:
     if dropped := manifest.totals.get("dropped_reasoning", 0):
         yield (
-            f"{dropped:,} turns lose their reasoning: the template prints it of the last turn only",
+            f"{_many(dropped, 'turn')} trained without reasoning: the template prints it of the last turn only",
             "--contexts served",
         )
 
@@ -122,7 +126,7 @@ def _unprinted(manifest: Manifest, found: DatasetStatistics) -> Said:
 def _unended(manifest: Manifest, found: DatasetStatistics) -> Said:
     if turns := manifest.totals.get("unended_turns", 0):
         yield (
-            f"{turns:,} turns have no end-of-turn token that is trained: of them no model learns to stop",
+            f"{_many(turns, 'turn')} trained without an end-of-turn token: of them no model learns to stop",
             "--end-of-turn",
         )
 
@@ -153,11 +157,16 @@ def _lost(manifest: Manifest, whole: Measures, kind: str, known: int, option: st
         yield f"{count:,} of {records:,} records ({_percent(count, records)}) are {kind}{why}", option
 
 
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s are' if count != 1 else ' is'}"
+
+
 RULES: dict[str, Callable[[Manifest, DatasetStatistics], Said]] = {
     "rejected": _rejected,
     "dropped": _dropped,
     "trained share": _trained,
     "length": _length,
+    "by": _by,
     "padding": _packing,
     "contexts": _contexts,
     "reasoning": _reasoning,

@@ -29,17 +29,22 @@ MOST_NAMED = 1000  # sources, and groups, that are counted by themselves
 _TOGETHER = 16  # parts that are added up at once
 
 
-def statistics_of(folder: Path, progress: Callable[[int], None] | None = None) -> DatasetStatistics:
+def statistics_of(
+    folder: Path, progress: Callable[[int], None] | None = None, also: Callable[[Origins], None] | None = None
+) -> DatasetStatistics:
     """All that is counted of the dataset in a folder, and advice.
 
-    progress: is told how many more shards were read. Raises DatasetError where it is none, or damaged.
+    progress: is told how many more shards were read. also: is shown what is read of each, in the manifest's order. Raises DatasetError where it is none, or damaged.
     """
     manifest = load_manifest(folder)
     largest = sorted(manifest.inputs, key=lambda each: (-each.records, each.name))[:MOST_NAMED]
     gathered = _Gathered(manifest, _Parts({each.name for each in largest}))
     for shard in manifest.shards:
         path = folder / shard.provenance
-        gathered.add(shard.set, read_origins(path, manifest.files[path.name].bytes, shard.segments))
+        origins = read_origins(path, manifest.files[path.name].bytes, shard.segments)
+        gathered.add(shard.set, origins)
+        if also:
+            also(origins)
         if progress:
             progress(1)
     gathered.add_rejects(folder / REJECTS)

@@ -52,7 +52,7 @@ def watched_against(request: Request, *, quiet: bool) -> Comparison:
 def watched_report(folder: Path, output: Path, tokenizer: str | None, *, text: bool, quiet: bool) -> None:
     """Make the page of a dataset. Raises as `write_report`."""
     with Steps(quiet=quiet) as steps:
-        steps.begin("reading shards", 2 * len(load_manifest(folder).shards), "shards")
+        steps.begin("reading shards", len(load_manifest(folder).shards), "shards")
         why = write_report(folder, output, tokenizer, text=text, progress=steps.advance)
     if why:
         say(why)

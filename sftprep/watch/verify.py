@@ -27,17 +27,19 @@ def verify_command(
     folder: Path, *, fast: bool, sources: Sequence[str], tokenizer: str | None, quiet: bool, as_json: bool = False
 ) -> bool:
     """Check and show every problem; True if there is none. as_json: as one object on standard output."""
-    with Steps(quiet=quiet or fast) as steps:
-        steps.begin("hashing", _bytes(folder))
+    size = _bytes(folder)
+    hashed = not fast and size is not None
+    with Steps(quiet=quiet or not hashed) as steps:
+        steps.begin("hashing", size)
         problems = verify_dataset(folder, fast=fast, progress=steps.advance)
         if not problems and sources and tokenizer is not None:
             steps.begin("deriving a sample of rows anew", None)
             derive = partial(verify_source, folder, sources, tokenizer)
             problems = run_apart(derive, what="deriving rows anew by the chat template")
     if as_json:
-        found = {"sound": not problems, "problems": [asdict(each) for each in problems], "hashed": not fast}
+        found = {"sound": not problems, "problems": [asdict(each) for each in problems], "hashed": hashed}
         click.echo(as_json_line(found))
-    elif problems or not quiet:
+    if says_json() or (not as_json and (problems or not quiet)):
         _show(folder, problems, _looked_at(fast=fast, derived=bool(sources)))
     return not problems
 

@@ -127,7 +127,7 @@ def test_searches_say_that_there_is_more_or_nothing(built: Path, capsys: pytest.
     output, note = capsys.readouterr()
     assert output.count("row ") == 2
     assert "tokens (truncated)" in output
-    assert note == "the first 2 are shown; --limit N shows more\n"
+    assert note == "2 shown, the first of them; --limit N shows more\n"
     show_rows(built / "out", Choice(grep="no such text"), Manner())
     assert capsys.readouterr() == ("", "no conversation is like that\n")
 

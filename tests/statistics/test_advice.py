@@ -95,7 +95,7 @@ def test_contexts(tmp_path: Path) -> None:
     assert (found["contexts"].option, found["reasoning"].option) == ("--contexts served",) * 2
     assert found["contexts"].what.startswith("4 turns are trained in another context")
     assert found["contexts"].what.endswith("2 of 2 examples have such turns")
-    assert found["reasoning"].what.startswith("4 turns lose their reasoning")
+    assert found["reasoning"].what.startswith("4 turns are trained without reasoning")
     served = advice(tmp_path / "served", source, chat_template=TEMPLATE, contexts="served", max_length=80)
     assert not {"contexts", "reasoning", "unprinted"} & served.keys()
 
