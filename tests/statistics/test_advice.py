@@ -161,3 +161,11 @@ def test_options_that_are_named_exist() -> None:
 
     known = {name for command in main.commands.values() for each in command.params for name in each.opts}
     assert set(re.findall(r"--[a-z-]+", text)) <= known
+
+
+def test_a_key_that_no_record_has(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", {**GOOD, "meta": {"source": "web"}, "source": "web"})
+    for name, key, word in (("typo", "sourc", "'sourc'"), ("object", "meta", "'meta'"), ("right", "source", None)):
+        found = advice(tmp_path / name, source, by=key)
+        assert ("by" in found) == (word is not None)
+        assert word is None or word in found["by"].what
