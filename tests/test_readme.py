@@ -26,7 +26,7 @@ SAMPLE = Path(str(files("sftprep") / "sample"))
 NAV = re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
 PAGES = [ROOT / "README.md", *(DOCS / name for name in NAV)]  # in the order in which a reader comes to them
 TEXTS = {page: re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.S) for page in PAGES}
-_PYTHON_LESS = () if find_spec("torch") else ("README.md", "dataset.md")  # whose code needs torch
+_PYTHON_LESS = () if find_spec("torch") else ("README.md", "dataset.md", "training.md")  # whose code needs torch
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -19,7 +19,7 @@ COMMANDS = {  # in the order in which they are shown
 }
 BUILD = {  # options of a build, by the names of their parameters
     "What to build": ("output", "tokenizer", "config_file", "limit", "dry_run", "explain", "overwrite"),
-    "Rows": ("max_length", "seq_length", "layout"),
+    "Rows": ("max_length", "seq_length", "layout", "overflow"),
     "What is trained": ("mask", "train_on", "contexts", "train_end_of_turn", "keep_untrained"),
     "Chat template": ("chat_template", "template_kwargs", "date", "control_tokens", "tool_arguments", "on_unprinted"),
     "How records are read": (

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_builds import build, write
 from small_dataset import random_rows, write_dataset
 
 torch = pytest.importorskip("torch")
 
 from torch.utils.data import DataLoader, default_collate  # noqa: E402
 
-from sftprep.reader import ResumableSampler, ShardDataset  # noqa: E402
+from sftprep.reader import Collator, PackedDataset, ResumableSampler, ShardDataset  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +116,63 @@ def test_accelerate_on_two_processes(folder: Path) -> None:
     sampler = ResumableSampler(dataset, 4)
     sampler.load_state_dict(state)
     assert seen + [dataset[batch][0].tolist() for batch in sampler] == wanted(folder, 4)
+
+
+FORMS = [
+    ("padded", None),
+    ("padded", "flat"),
+    *((kind, form) for kind in ("packed", "ragged") for form in ("rows", "flat")),
+]
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four short conversations in each layout, easy to learn by heart."""
+    at = tmp_path_factory.mktemp("layouts")
+    talk = [
+        ("Hello?", "Hello!"),
+        ("Who are you?", "A model, and a small one."),
+        ("And now?", "We wait."),
+        ("1 + 1?", "2"),
+    ]
+    said = [[{"role": "user", "content": one}, {"role": "assistant", "content": other}] for one, other in talk]
+    source = write(at / "a.jsonl", *({"messages": each} for each in said))
+    for layout in ("padded", "packed", "ragged"):
+        build(at / layout, source, layout=layout, max_length=65)
+    return at
+
+
+def rows(folder: Path) -> ShardDataset | PackedDataset:
+    return PackedDataset(folder, 64, labels=True) if folder.name == "ragged" else ShardDataset(folder, labels=True)
+
+
+def test_transformers_trainer_learns_the_same_from_each_layout(layouts: Path, tmp_path: Path) -> None:
+    """With all conversations in a batch, the loss of each step is the same: none is left out, and none reads another."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    config = transformers.LlamaConfig(
+        vocab_size=4096,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        initializer_range=0.3,
+    )
+    options = transformers.TrainingArguments(
+        tmp_path, max_steps=4, learning_rate=0.05, per_device_train_batch_size=4, logging_steps=1, use_cpu=True, report_to=[],
+        save_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    losses = {}
+    for layout, form in FORMS:
+        torch.manual_seed(0)
+        trainer = transformers.Trainer(
+            transformers.LlamaForCausalLM(config), options, Collator(form) if form else None, rows(layouts / layout)
+        )
+        trainer.train()
+        losses[layout, form] = [each["loss"] for each in trainer.state.log_history if "loss" in each]
+    assert len(rows(layouts / "packed")) == len(rows(layouts / "ragged")) == 2
+    expected = losses["padded", None]
+    assert expected == sorted(expected, reverse=True)
+    assert expected[-1] < expected[0] * 0.8
+    for found in losses.values():
+        assert found == pytest.approx(expected, rel=1e-3), losses
