@@ -1,8 +1,9 @@
 """Samples -> a batch as Hugging Face models take it: padded rows, or all conversations of the batch one behind the other.
 
-Where conversations share a row, they are told apart by `position_ids`, which start at 0 for each; models of Transformers see that only
-if no `attention_mask` comes with the row, so there is none, and if they keep no cache (`masking_utils.find_packed_sequence_indices`):
-call them with `use_cache=False`, as Trainer does. Else every conversation would read those before it, without a word. Flat batches say it once more, as FlashAttention and linear attention take it
+Where conversations share a row, they are told apart by `position_ids`, which start at 0 for each. Models of Transformers
+see that only if no `attention_mask` comes with the row, so there is none, and if they keep no cache
+(`masking_utils.find_packed_sequence_indices`): call them with `use_cache=False`, as Trainer does. Else every conversation
+would read those before it, without a word. Flat batches say it once more, as FlashAttention and linear attention take it
 (`TransformersKwargs`, `DataCollatorWithFlattening`).
 """
 

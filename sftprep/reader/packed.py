@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from sftprep.reader.tensors import LabelledSample, Sample
 from sftprep.reader.wholes import Whole, as_wholes
 
 _POSSIBLE = (torch.int64, torch.int32)
-Index = int | Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
 class PackedDataset(Dataset[Sample | LabelledSample]):
@@ -58,7 +57,10 @@ class PackedDataset(Dataset[Sample | LabelledSample]):
         self._opened = OpenedFolder(self.folder, set)
         self.manifest = self._opened.manifest
         self._pad_to, self._dtype = pad_to, np.dtype(str(dtype).removeprefix("torch."))
-        self._overflow = overflow
+        self._overflow, self._origins = overflow, dict[int, Any]()
+        self.cut = self.left_out = (
+            0  # conversations that are too long: cut, in pieces or not, and those of which nothing is kept
+        )
         self._check(overflow, dtype)
         pieces = [self._pieces(number, overflow) for number in range(len(self._opened.shards))]
         self._shard = np.repeat(np.arange(len(pieces)), [len(first) for first, _, _ in pieces])
@@ -91,7 +93,7 @@ class PackedDataset(Dataset[Sample | LabelledSample]):
         _, first, pairs = segments.T
         if (is_long := pairs > self.length).any() and overflow == "error":
             what = f"{int(pairs[np.argmax(is_long)]) + 1:,} tokens, which do not fit into a row of {self.length:,}"
-            raise ConfigError(f"{self.folder / shard.name}: conversation {np.argmax(is_long)} has {what}")
+            raise ConfigError(f"{self.folder}: {self._place(number, int(np.argmax(is_long)))} has {what}")
         if not is_long.any():
             return first, pairs, np.arange(len(first))
         targets = np.zeros(shard.tokens, np.bool_)
@@ -100,6 +102,9 @@ class PackedDataset(Dataset[Sample | LabelledSample]):
         counted = np.concatenate(([0], np.cumsum(targets)))
         trained = counted[pieces.start + pieces.tokens] - counted[np.minimum(pieces.start + 1, shard.tokens)]
         kept = (pieces.tokens > 1) & (trained > 0)  # the others have lost what was trained of them
+        left = len(np.unique(pieces.conversation[kept]))
+        self.left_out += len(first) - left
+        self.cut += int(np.count_nonzero(is_long)) - (len(first) - left)
         return pieces.start[kept], pieces.tokens[kept] - 1, pieces.conversation[kept]
 
     def set_epoch(self, epoch: int) -> None:
@@ -117,7 +122,11 @@ class PackedDataset(Dataset[Sample | LabelledSample]):
 
     def __repr__(self) -> str:
         full = self._pairs.sum() / max(len(self) * self.length, 1)
-        return f"PackedDataset({str(self.folder)!r}, set={self.set!r}): {len(self):,} rows of {self.length:,}, {full:.1%} full"
+        lost = (
+            f"; of conversations {self.cut:,} are cut, {self.left_out:,} left out" if self.cut or self.left_out else ""
+        )
+        rows = f"{len(self):,} rows of {self.length:,}, {full:.1%} full"
+        return f"PackedDataset({str(self.folder)!r}, set={self.set!r}): {rows}{lost}"
 
     def __getitem__(self, index: int) -> Sample | LabelledSample:
         """One row. Negative indices count from the end; raises IndexError outside of [-N, N)."""
@@ -141,20 +150,23 @@ class PackedDataset(Dataset[Sample | LabelledSample]):
 
     def source(self, index: int) -> str:
         """Where the conversations of a row came from: "chat.jsonl:17, chat.jsonl:40"."""
+        found = self._pieces_in(index)
+        return ", ".join(self._place(int(self._shard[each]), int(self._segment[each])) for each in found)
+
+    def _place(self, shard: int, segment: int) -> str:
         from sftprep.dataset.origins import read_origins  # needs pyarrow
 
-        places = []
-        for each in self._pieces_in(index):
-            entry = self._opened.shards[self._shard[each]]
+        entry = self._opened.shards[shard]
+        if shard not in self._origins:
             size = self.manifest.files[entry.provenance].bytes
-            origins = read_origins(self.folder / entry.provenance, size, entry.segments)
-            places.append(f"{origins['source'][self._segment[each]]}:{origins['line'][self._segment[each]]}")
-        return ", ".join(places)
+            self._origins[shard] = read_origins(self.folder / entry.provenance, size, entry.segments)
+        return f"{self._origins[shard]['source'][segment]}:{self._origins[shard]['line'][segment]}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}}
+        return {**self.__dict__, "_maps": {}, "_origins": {}}
 
     def _pieces_in(self, index: int) -> list[int]:
+        index = operator.index(index)  # TypeError for what is no integer
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} out of range; {self.folder} gives {len(self)} rows")
         row = int(self._order[index])

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
+from sftprep.reader.collate import Collator
 from sftprep.reader.maps import Rows
 
 IGNORED = -100  # the label that Hugging Face models and torch's cross entropy leave out
@@ -105,6 +106,8 @@ def _put_together(samples: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
     """What DataLoader makes a batch of."""
     if isinstance(samples, Gathered) and not samples.is_made:
         return samples.batch
+    if isinstance(samples[0], LabelledSample) and "attention_mask" not in samples[0] and "position_ids" in samples[0]:
+        return Collator()(samples)  # rows of several conversations, which are not equally long
     others = {kind: step for kind, step in collate_fn_map.items() if step is not _put_together}
     return collate(samples, collate_fn_map=others)
 

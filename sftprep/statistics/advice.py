@@ -39,7 +39,7 @@ def _length(manifest: Manifest, found: DatasetStatistics) -> Said:
     now, all_of_them = manifest.config.get("max_length"), _all_lengths(found)
     if type(now) is not int or not all_of_them.count:
         return
-    kept = "conversations" if found.whole.examples == found.whole.conversations else "examples"
+    kept = "conversations" if found.whole.lengths.count == found.whole.conversations else "examples"
     limit, cut = all_of_them.limit(1), all_of_them.above(now)
     above = all_of_them.above(limit)
     then = _percent(above, all_of_them.count) if above else "none"

@@ -102,12 +102,13 @@ class _Gathered:
         """Count a shard of a set."""
         names, codes = _coded(origins["source"])
         firsts = _firsts(origins["byte_offset"], codes)
-        parts = measure(origins, firsts, codes, len(names))
+        split = self._manifest.config.get("overflow") == "split"
+        parts = measure(origins, firsts, codes, len(names), in_pieces=split)
         self._sources.add(names, parts)
         self._sets.add([of], [Measures.joined(parts)])
         if self._by is not None:
             names, codes = _coded(origins["group"])
-            self._groups.add(names, measure(origins, firsts, codes, len(names)))
+            self._groups.add(names, measure(origins, firsts, codes, len(names), in_pieces=split))
         self._filled += int(np.maximum(origins["tokens"].astype(np.int64) - 1, 0).sum())
 
     def add_rejects(self, path: Path) -> None:

@@ -83,10 +83,13 @@ class DatasetStatistics:
     advice: tuple[Advice, ...] = ()
 
 
-def measure(origins: Origins, firsts: npt.NDArray[np.bool_], codes: npt.NDArray[Any], size: int) -> list[Measures]:
+def measure(
+    origins: Origins, firsts: npt.NDArray[np.bool_], codes: npt.NDArray[Any], size: int, *, in_pieces: bool = False
+) -> list[Measures]:
     """Of a shard's segments those of each code from 0 to `size` - 1.
 
-    firsts: (S,) True at one segment of each record. codes: (S,).
+    firsts: (S,) True at one segment of each record. codes: (S,). in_pieces: whether segments may be pieces of a conversation, whose
+    length and turns are then counted once.
     """
     numbers = {
         "conversations": np.bincount(codes[firsts], minlength=size),
@@ -95,7 +98,8 @@ def measure(origins: Origins, firsts: npt.NDArray[np.bool_], codes: npt.NDArray[
     for name in COUNTED:
         numbers[name] = np.bincount(codes, origins[name], size).astype(np.int64)  # exact, as the sums are below 2**53
     rows = zip(*(column.tolist() for column in numbers.values()), strict=True)
-    lengths, turns = (by_code(codes, origins[name], size) for name in ("tokens_in_all", "turns"))
+    once = firsts if in_pieces else np.ones(len(codes), np.bool_)
+    lengths, turns = (by_code(codes[once], origins[name][once], size) for name in ("tokens_in_all", "turns"))
     return [
         Measures(**dict(zip(numbers, row, strict=True)), lengths=length, turns=turn)
         for row, length, turn in zip(rows, lengths, turns, strict=True)

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -32,6 +33,12 @@ _IN_NO_SHARD = {
     "rejected": "records that cannot be used",
     "dropped": "records of which nothing would be trained",
     "duplicate": "records that say the same as another one",
+}
+
+_CUT = {  # what a conversation that is longer than a row has lost, by `--overflow`
+    "truncate": "longer than a row, and cut off at its end",
+    "turns": "longer than a row, and cut off behind its last whole turn",
+    "split": "pieces of conversations of which a turn is too long for any",
 }
 
 
@@ -84,14 +91,14 @@ def summary_table(
     table.add_row("trained tokens", f"[green]{totals['trained_tokens']:,}", f"{share:.1%}")
     table.add_row("rows", f"{totals['rows']:,}", f"{form_of(manifest)}, {manifest.dtype}")
     if totals["truncated"] or verbose:
-        table.add_row("truncated", _warn(totals["truncated"]), "longer than a row, and cut off at its end")
+        table.add_row("truncated", _warn(totals["truncated"]), _CUT.get(str(manifest.config.get("overflow")), ""))
     _sets(table, manifest)
     _left_out(table, manifest, reasons, verbose=verbose)
     if passed_over:
         kinds = ", ".join(f"{each.count:,} {escape(visible(each.kind))}" for each in passed_over)
         table.add_row("files not read", _warn(sum(each.count for each in passed_over)), kinds)
     _beware(table, manifest)
-    _contexts(table, totals, str(manifest.config.get("contexts")))
+    _contexts(table, totals, manifest.config)
     if work is not None:
         seconds = work.elapsed
         rates = f"{work.bytes / seconds / MEGA:.1f} MB/s, {work.tokens / seconds / MEGA:.2f} M tokens/s"
@@ -171,17 +178,19 @@ def _sets(table: Table, manifest: Manifest) -> None:
         table.add_row("near-copies", _warn(near), what)
 
 
-def _contexts(table: Table, totals: Mapping[str, int], contexts: str) -> None:
+def _contexts(table: Table, totals: Mapping[str, int], config: Mapping[str, Any]) -> None:
     """What is trained in another context than a model is asked in."""
     if totals.get("examples", 0) > totals["conversations"]:
-        table.add_row(
-            "examples", f"{totals['examples']:,}", "of the conversations, as many as it takes to serve each turn"
-        )
+        served, split = config.get("contexts") == "served", config.get("overflow") == "split"
+        why = ["as many as it takes to serve each turn"] * served + [
+            "pieces of those that are longer than a row"
+        ] * split
+        table.add_row("examples", f"{totals['examples']:,}", f"of the conversations: {'; '.join(why)}")
     if dropped := totals.get("dropped_examples", 0):
         table.add_row("examples dropped", _warn(dropped), "longer than a row, so that nothing of the answer is left")
     if other := totals.get("other_context", 0):
         what = "--contexts served trains them behind just what a server shows"
-        if contexts == "served":
+        if config.get("contexts") == "served":
             what = "the template asks for an answer by a prompt that they are no answers to"
         table.add_row("turns in another context", _warn(other), f"than they are asked for in; {what}")
     if dropped := totals.get("dropped_reasoning", 0):

@@ -263,7 +263,7 @@ def test_the_real_corpus_is_read_line_by_line(corpus: Path) -> None:
     for split in splits:
         for record in read_records(split, infos):
             number, line = next(lines)
-            assert record == (line.rstrip(b"\n"), 0, number, offset, None)
+            assert record == (line.rstrip(b"\n"), 0, number, offset, None, None)
             offset += len(line)
             count += 1
     assert (count, offset) == (24_196, len(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,8 @@ def test_a_loader_gives_batches(folders: dict[str, Path], workers: int) -> None:
     for form in ("rows", "flat"):
         assert total(DataLoader(dataset, batch_size=3, collate_fn=Collator(form), num_workers=workers)) == expected
     packed = ShardDataset(folders["packed"], labels=True)
+    assert total(DataLoader(packed, batch_size=3, num_workers=workers)) == expected
+    assert total(DataLoader(dataset, batch_size=3, num_workers=workers)) == expected
     assert total(DataLoader(packed, batch_size=3, collate_fn=Collator("flat"), num_workers=workers)) == expected
     plain = PackedDataset(folders["ragged"], 512)
     sampler = ResumableSampler(plain, 2, rank=0, world_size=1, tail="pad")
@@ -135,7 +138,12 @@ def test_where_a_row_came_from(folders: dict[str, Path]) -> None:
     dataset = PackedDataset(folders["ragged"], 512)
     places = [place for index in range(len(dataset)) for place in dataset.source(index).split(", ")]
     assert sorted(places) == sorted(f"conversations.jsonl:{line}" for line in range(1, 75))
-    assert "rows of 512" in repr(dataset)
+    assert re.search(r"\d+ rows of 512, 9\d\.\d% full$", repr(dataset))
+    short = PackedDataset(folders["ragged"], 100, overflow="drop")
+    long = sum(len(x) > 100 for x, _, _ in padded(folders["padded"]))
+    assert (short.cut, short.left_out) == (0, long)
+    assert f"{long} left out" in repr(short)
+    assert PackedDataset(folders["ragged"], 100).cut > 0
 
 
 def test_what_cannot_be_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -152,8 +160,10 @@ def test_what_cannot_be_is_refused(folders: dict[str, Path], tmp_path: Path) -> 
     ):
         with pytest.raises(ConfigError):
             PackedDataset(ragged, **options)
-    with pytest.raises(ConfigError, match="do not fit into a row of 20"):
+    with pytest.raises(ConfigError, match=r"conversations\.jsonl:1 has 145 tokens, which do not fit into a row of 20"):
         PackedDataset(ragged, 20, overflow="error")
+    with pytest.raises(TypeError, match="integer"):
+        _ = PackedDataset(ragged, 512)[[0, 1]]
     with pytest.raises(IndexError):
         _ = PackedDataset(ragged, 512)[10**6]
     (ragged / "shard-00000.mask.npy").rename(tmp_path / "away")
