@@ -53,7 +53,7 @@ def provenance(rows: Sequence[dict[str, Any]]) -> Provenance:
     )
 
 
-@settings(max_examples=30)  # a process each
+@settings(max_examples=15)  # a process each
 @given(
     st.lists(st.fixed_dictionaries({name: VALUES.get(name, FLAG) for name in Provenance._fields}), min_size=1),
     st.integers(0, 9),
