@@ -96,7 +96,7 @@ def test_its_own_mask_is_the_same(tokenizer: Path, tmp_path: Path) -> None:
 
 def test_what_it_needs(tmp_path: Path) -> None:
     build(tmp_path / "out", str(CONVERSATIONS))
-    with pytest.raises(ConfigError, match="no bos_token"):
+    with pytest.raises(ConfigError, match="need a bos_token"):
         compared(tmp_path / "out", "minimind")
 
 

@@ -22,7 +22,7 @@ from sftprep.errors import DatasetError
 from sftprep.reader.dataset import ShardDataset
 
 # All 10,000 flips take half a minute where nothing else runs; a tenth of them does for every day.
-FLIPS = int(os.environ.get("SFTPREP_FLIPS", "400"))
+FLIPS = int(os.environ.get("SFTPREP_FLIPS", "150"))
 WIDTH = 8
 
 
