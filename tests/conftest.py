@@ -59,10 +59,8 @@ def corpus(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def memory_is_given_back() -> Iterator[None]:
-    """A build in this process keeps what it has loaded from being collected, as its workers share it. Children of a large
-    process take long to start."""
+    """Children of a large process take long to start."""
     yield
-    gc.unfreeze()
     gc.collect()
 
 

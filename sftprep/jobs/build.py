@@ -23,7 +23,7 @@ from sftprep.jobs.repeats import STEP, find_repeats
 from sftprep.jobs.work import Job
 from sftprep.stores.kinds import store_of
 from sftprep.stores.spooled import spool
-from sftprep.tokens.load_early import BegunTokenizer
+from sftprep.tokens.load_early import BegunTokenizer, collector_as_it_was
 from sftprep.workers.runners import runner
 from sftprep.workers.worker import Report
 
@@ -72,7 +72,7 @@ def build_dataset(
     tokenizer: if it is known already. again: of a dataset that the new one has to be equal to. Raises SftprepError of every
     kind; whatever happens, the folder holds a whole dataset or none.
     """
-    with standard_input(config) as spooled:
+    with standard_input(config) as spooled, collector_as_it_was():
         plan, toolbox = make_plan(config, tokenizer, spooled, watch)
         if again and (differing := what_differs(plan, again)):
             raise ConfigError(f"this would be another dataset than the manifest's: another {differing}")

@@ -28,7 +28,7 @@ from sftprep.jobs.work import SplitReader
 from sftprep.layouts.kinds import layout
 from sftprep.layouts.packing import rows_needed
 from sftprep.sets.repeats import as_keys, count_among
-from sftprep.tokens.load_early import BegunTokenizer
+from sftprep.tokens.load_early import BegunTokenizer, collector_as_it_was
 from sftprep.unread import Unread
 from sftprep.workers.limits import Suspect
 from sftprep.workers.runners import runner
@@ -105,7 +105,7 @@ def count_dataset(
 
     Raises SftprepError as that does, but for records that are rejected, however many they are.
     """
-    with standard_input(config) as spooled, TemporaryDirectory(prefix="sftprep-") as folder:
+    with standard_input(config) as spooled, TemporaryDirectory(prefix="sftprep-") as folder, collector_as_it_was():
         plan, toolbox = make_plan(config, tokenizer, spooled, watch)
         return _count(config, Path(folder), watch, plan, toolbox)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,6 +147,18 @@ def _load_as_stated(path: Path) -> tuple[str, Loaded]:
 def collect_seldom() -> None:
     """Else the cyclic collector looks through a vocabulary again and again."""
     gc.set_threshold(_OBJECTS)
+
+
+@contextmanager
+def collector_as_it_was() -> Iterator[None]:
+    """What a job does to Python's collector, so that its workers share memory, ends with it: whoever called goes on as before."""
+    threshold, frozen = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*threshold)
+        if not frozen:
+            gc.unfreeze()
 
 
 class BegunTokenizer:

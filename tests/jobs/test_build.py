@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from hashlib import blake2b
@@ -16,7 +17,7 @@ from small_builds import CONVERSATIONS, GOOD, SAMPLE, TOKENIZER, build, conversa
 from sftprep.batches.both_ways import BothWays, Findings
 from sftprep.config import BuildConfig
 from sftprep.dataset.verify import verify_dataset
-from sftprep.errors import DatasetError, TokenizerError
+from sftprep.errors import DatasetError, SftprepError, TokenizerError
 from sftprep.jobs.build import build_dataset
 from sftprep.tokens.batch import TokenBatch
 from sftprep.tokens.engines import FastEngine
@@ -226,3 +227,12 @@ def test_overwrite_builds_a_damaged_dataset_anew(tmp_path: Path) -> None:
         (tmp_path / "out" / name).write_bytes(b"")
         build_dataset(BuildConfig((source,), TOKENIZER), tmp_path / "out", overwrite=True)
         assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
+
+
+def test_the_caller_goes_on_with_a_collector_as_it_was(tmp_path: Path) -> None:
+    before = gc.get_threshold(), gc.get_freeze_count()
+    build(tmp_path / "out", write(tmp_path / "a.jsonl", GOOD))
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+    with pytest.raises(SftprepError):
+        build(tmp_path / "no", str(tmp_path / "none.jsonl"))
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
