@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
@@ -23,7 +22,7 @@ FULL = bool(os.environ.get("SFTPREP_FULL"))  # the whole corpus, and other rando
 settings.register_profile(
     "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-settings.register_profile("steady", settings.get_profile("patient"), derandomize=True, database=None)
+settings.register_profile("steady", settings.get_profile("patient"), derandomize=True, database=None, max_examples=50)
 FUZZ = int(
     os.environ.get("SFTPREP_FUZZ") or 0
 )  # so many random examples of each test, and others each time: `make fuzz`
@@ -55,13 +54,6 @@ def corpus(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (shared_data / "conversations" / "mixed-24k.jsonl.zst").open("rb") as packed, target.open("wb") as out:
         zstandard.ZstdDecompressor().copy_stream(packed, out)
     return target
-
-
-@pytest.fixture(autouse=True, scope="module")
-def memory_is_given_back() -> Iterator[None]:
-    """Children of a large process take long to start."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -215,7 +215,7 @@ def test_every_flipped_bit_is_found_in_its_file(written: tuple[Path, Manifest]) 
     rng = random.Random(3)
     contents = {name: (folder / name).read_bytes() for name in [*manifest.files, "manifest.json"]}
     bits = [len(data) * 8 for data in contents.values()]
-    names = rng.choices(list(contents), bits, k=FLIPS)
+    names = [*contents, *rng.choices(list(contents), bits, k=FLIPS)]
     for name in names:
         flipped = bytearray(contents[name])
         position = rng.randrange(len(flipped) * 8)

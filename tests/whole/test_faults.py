@@ -150,7 +150,8 @@ def few_points(lab: Lab, call: str, target: str, *more: str) -> list[int]:
         for (_, each), times in Counter(calls).items():  # strace counts by thread and name
             lab.calls[name][each] = max(lab.calls[name][each], times)
     most = max(lab.calls[name][each] for each in CALLS[call].replace("?", "").split(","))
-    return sorted({most // 2, most} - {0})
+    points = {most // 2, most} if target == "main" and not more else {most // 2 or most}
+    return sorted(points - {0})
 
 
 def check_killed(case: Case, ended: Ended) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import FULL
 from small_builds import GOOD, SAMPLE, TOKENIZER, build, rejects, sftprep, write
 from small_dataset import signed
 
@@ -64,7 +65,7 @@ def test_the_same_bytes_from_any_number_of_workers(tmp_path: Path) -> None:
     assert one == three
 
 
-@pytest.mark.parametrize("bomb", [ENDLESS, HOARD, TOO_LONG])
+@pytest.mark.parametrize("bomb", [ENDLESS, HOARD, TOO_LONG] if FULL else [ENDLESS])
 def test_bomb_after_bomb_stops_the_job(tmp_path: Path, bomb: str) -> None:
     few = write(tmp_path / "few.jsonl", *[BOOM] * (limits.MOST_LOST - 1), GOOD)
     assert build(tmp_path / "few", few, chat_template=at_boom(bomb)).totals["rejected"] == limits.MOST_LOST - 1
@@ -131,7 +132,7 @@ def at_greeting(bomb: str) -> str:
     return "{% if messages[0].content == 'Hello' %}" + bomb + "{% endif %}" + CHATML
 
 
-@pytest.mark.parametrize("bomb", [ENDLESS, HOARD, TOO_LONG])
+@pytest.mark.parametrize("bomb", [ENDLESS, HOARD, TOO_LONG] if FULL else [HOARD])
 def test_a_template_that_explodes_where_a_scan_looks_is_refused_before_anything_is_made(
     tmp_path: Path, bomb: str
 ) -> None:
@@ -157,7 +158,7 @@ def test_records_that_no_template_could_print_do_not_stop_the_job(
     assert build(tmp_path / "out", source, chat_template=CHATML).totals["rejected"] == limits.MOST_LOST + 5
 
 
-@pytest.mark.parametrize("bomb", [ENDLESS, HOARD, TOO_LONG])
+@pytest.mark.parametrize("bomb", [ENDLESS, HOARD, TOO_LONG] if FULL else [TOO_LONG])
 def test_rows_are_derived_anew_within_limits(tmp_path: Path, bomb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The options of a dataset from a stranger, its template among them, are a stranger's."""
     source = write(tmp_path / "a.jsonl", GOOD, GOOD)

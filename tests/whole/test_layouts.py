@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import FULL
 from small_builds import CONVERSATIONS, GOOD, TOKENIZER, build, rejects, sftprep, write
 
 from sftprep.compare.datasets import compare_datasets
@@ -24,7 +25,7 @@ LAYOUTS = ("padded", "packed", "ragged")
 LIMIT = 128  # tokens: 15 of the 74 conversations have more
 
 
-@pytest.fixture(scope="module", params=["truncate", "turns", "split", "drop"])
+@pytest.fixture(scope="module", params=["truncate", "turns", "split", "drop"] if FULL else ["turns", "split"])
 def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     at = tmp_path_factory.mktemp(request.param)
     for layout in LAYOUTS:
@@ -66,7 +67,7 @@ def test_every_row_ends_on_a_whole_turn(folders: dict[str, Path]) -> None:
     assert len(ends) == 1  # the end-of-turn token
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", LAYOUTS if FULL else ["packed", "ragged"])
 def test_the_same_bytes_from_any_number_of_workers(tmp_path: Path, layout: str) -> None:
     line = CONVERSATIONS.read_text(encoding="utf-8")
     source = tmp_path / "a.jsonl"

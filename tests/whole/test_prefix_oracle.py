@@ -20,7 +20,7 @@ from published_templates import Published, minimind_words, published
 from small_tokenizer import train
 
 JUDGED = tomllib.loads(Path(__file__).with_name("judged_differences.toml").read_text(encoding="utf-8"))["judged"]
-EVERY_TEMPLATE, EVERY_KIND = (1, 1) if FULL else (2, 13)  # looked at; of kinds, other ones on the next template
+EVERY_TEMPLATE, EVERY_KIND = (1, 1) if FULL else (2, 23)  # looked at; of kinds, other ones on the next template
 IM = ("<|im_start|>", "<|im_end|>")
 EOS = {"eos_token": "<|im_end|>"}
 ASK = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
