@@ -25,7 +25,7 @@ def real(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("more", [{}, {"contexts": "served"}, {"mask": "minimind-v5"}], ids=str)
+@pytest.mark.parametrize("more", [{"contexts": "served"}, {"mask": "minimind-v5"}], ids=str)
 def test_it_counts_what_builds_of_every_length_hold(
     shared_data: Path, real: Path, tmp_path: Path, more: dict[str, str]
 ) -> None:
