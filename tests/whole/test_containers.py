@@ -23,7 +23,7 @@ from sftprep.errors import InputError
 from sftprep.jobs.rederive import verify_source
 
 Rows = list[dict[str, Any]]
-SAMPLED = 150  # conversations of the corpus, of 24,196
+SAMPLED = 80  # conversations of the corpus, of 24,196
 ROWS_AT_ONCE = 100
 
 

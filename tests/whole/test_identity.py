@@ -128,7 +128,7 @@ def part(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("tokenizer", ["minimind-3", "qwen3"])
+@pytest.mark.parametrize("tokenizer", ["qwen3"])
 def test_real_conversations(lab: Lab, shared_data: Path, part: Path, tmp_path: Path, tokenizer: str) -> None:
     command = ["build", str(part), "-t", str(shared_data / "tokenizers" / tokenizer), "--max-length", "512"]
     runs = {"hf": 1, "fast": 3, "auto": 2}

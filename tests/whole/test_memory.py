@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import FULL
 
 SAMPLE = Path(str(files("sftprep") / "sample"))
 SIZE = 4 << 20  # characters of the long record
@@ -47,7 +48,7 @@ def peak(source: Path, out: Path, **options: object) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers share nothing, and peaks are in other units")
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", WAYS if FULL else ["turns", "generation"])
 def test_one_long_record_takes_little_memory(tmp_path: Path, way: str) -> None:
     """Its text is in memory a few times, at four bytes a character where there is an emoji in it."""
     ordinary = [json.loads(line) for line in (SAMPLE / "conversations.jsonl").read_text().splitlines()]

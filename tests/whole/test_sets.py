@@ -139,8 +139,7 @@ def check(folder: Path, manifest: Manifest, oracle: Oracle) -> None:
 OPTIONS: dict[str, Any] = {"max_length": 128, "tokenizer_engine": "hf"}
 
 
-@pytest.mark.parametrize("deduplicate", [True, False])
-@pytest.mark.parametrize("held_out", ["c.jsonl.gz", None])
+@pytest.mark.parametrize(("held_out", "deduplicate"), [("c.jsonl.gz", True), (None, True), (None, False)])
 def test_sets_and_repeats_are_those_of_plain_json(
     inputs: dict[str, Path], tmp_path: Path, held_out: str | None, *, deduplicate: bool
 ) -> None:
