@@ -95,8 +95,7 @@ class Examples:
         rows = segments[:, 0]
         for e, (row, start, pairs) in enumerate(segments[part.within].tolist()):
             first, last = np.searchsorted(rows, (row, row + 1))
-            pads = mask[row, start + pairs :] > 0
-            if last - first == 1 and pads.any():
+            if last - first == 1 and (pads := mask[row, start + pairs :] > 0).any():
                 yield e, pads
 
     def parts(self) -> Iterator[Part]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from sftprep.config import BuildConfig
 from sftprep.containers.files import find_sources
 from sftprep.containers.splits import SourceInfo, Split, plan_splits
-from sftprep.dataset.manifest import MANIFEST, Manifest
-from sftprep.errors import ConfigError, DatasetError, InputError, TokenizerError
+from sftprep.dataset.manifest import Manifest
+from sftprep.errors import ConfigError, InputError, TokenizerError
 from sftprep.stores.places import remembered_places
 from sftprep.tokens.resolve import ResolvedTokenizer, resolve_tokenizer
 
@@ -32,14 +31,6 @@ def tokenizer_again(manifest: Manifest, given: str | None) -> tuple[str, Resolve
     if hashlib.sha256(template.encode()).hexdigest() != manifest.tokenizer.get("chat_template_sha256"):
         raise TokenizerError(f"{name}: its chat template is not the one that the dataset was built with")
     return name, resolved
-
-
-def config_again(folder: Path, manifest: Manifest, tokenizer: str) -> BuildConfig:
-    """The options of a dataset's build. Raises DatasetError where the manifest has others than there are."""
-    try:
-        return BuildConfig(inputs=(), tokenizer=tokenizer, **manifest.config)
-    except (ConfigError, TypeError) as error:
-        raise DatasetError(f"{folder / MANIFEST}: 'config' is not what this version writes") from error
 
 
 def inputs_again(

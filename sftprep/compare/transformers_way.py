@@ -24,11 +24,12 @@ from sftprep.batches.variants import in_parts, variants, varies
 from sftprep.compare.examples import Example, Examples
 from sftprep.compare.findings import Advance, Comparison, Difference, Tally, alone, shown
 from sftprep.compare.kinds import Begin, Request
-from sftprep.compare.origins_again import config_again, inputs_again, tokenizer_again
+from sftprep.compare.origins_again import inputs_again, tokenizer_again
 from sftprep.config import BuildConfig
 from sftprep.containers.record import Record
 from sftprep.containers.splits import SourceInfo, Split, read_records
 from sftprep.errors import DatasetError
+from sftprep.jobs.rederive import stated_config
 from sftprep.records.conversation import Conversation, parse_conversation
 from sftprep.workers.limits import Bounded, LimitError, Suspect
 from sftprep.workers.runners import runner
@@ -55,7 +56,7 @@ def compare_with_transformers(request: Request, begin: Begin, advance: Advance) 
     are not found, or are others than the dataset's."""
     side = Examples(request.folder)
     name, resolved = tokenizer_again(side.manifest, request.tokenizer)
-    config = config_again(request.folder, side.manifest, name)
+    config = stated_config(request.folder, side.manifest, name)
     sources, splits = inputs_again(side.manifest, config, request.inputs, begin, advance)
     wanted = _wanted(side, sources, request.limit)
     begin("asking Transformers", len(wanted.numbers), "conversations")

@@ -34,10 +34,7 @@ def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[
     Raises SftprepError where inputs or tokenizer cannot be read.
     """
     manifest = load_manifest(folder)
-    try:
-        config = BuildConfig(inputs=(), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
-    except (ConfigError, TypeError) as error:  # of other options than there are
-        raise DatasetError(f"{folder / MANIFEST}: 'config' is not what this version writes") from error
+    config = stated_config(folder, manifest, tokenizer)
     if config.width != manifest.width:
         raise DatasetError(f"{folder / MANIFEST}: 'width' is not that of its 'config'")
     plan, toolbox = make_plan(replace(config, **_by_set(manifest, sources)))
@@ -49,6 +46,15 @@ def verify_source(folder: Path, sources: Sequence[str], tokenizer: str) -> list[
     for shard in (manifest.shards[index] for index in chosen):
         problems += _compare(folder, manifest, plan, shard, preparer)
     return problems
+
+
+def stated_config(folder: Path, manifest: Manifest, tokenizer: str) -> BuildConfig:
+    """The options of the build that made a dataset, for the reference engine. Raises DatasetError where they are others than
+    there are."""
+    try:
+        return BuildConfig(inputs=(), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
+    except (ConfigError, TypeError) as error:
+        raise DatasetError(f"{folder / MANIFEST}: 'config' is not what this version writes") from error
 
 
 def _by_set(manifest: Manifest, sources: Sequence[str]) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from sftprep.config import BuildConfig
 from sftprep.containers.files import Source, find_sources
 from sftprep.containers.record import Record
 from sftprep.containers.splits import MOST_RECORDS, records_from
-from sftprep.dataset.manifest import MANIFEST, Manifest
+from sftprep.dataset.manifest import Manifest
 from sftprep.dataset.receipt import Reject
 from sftprep.dataset.shard_writer import Prepared
-from sftprep.errors import ConfigError, DatasetError, InputError
+from sftprep.errors import InputError
 from sftprep.jobs.plan import control_tokens_of, dated
+from sftprep.jobs.rederive import stated_config
 from sftprep.records.conversation import Conversation
 from sftprep.stores.places import remembered_places
 from sftprep.views.choosing import is_file
@@ -90,11 +91,7 @@ def maker_of(manifest: Manifest, dataset: Path, tokenizer: str, inputs: Sequence
     given = list(inputs) or [*known.get("inputs", ()), *known.get("validation_input", ())]
     if not given:
         raise InputError("where the inputs lay is not known on this machine")
-    try:
-        config = BuildConfig(inputs=(), tokenizer=tokenizer, tokenizer_engine="hf", **manifest.config)
-    except (ConfigError, TypeError) as error:  # of other options than there are
-        raise DatasetError(f"{dataset / MANIFEST}: 'config' is not what this version writes") from error
-    return Maker.open(config, find_sources(given).sources)
+    return Maker.open(stated_config(dataset, manifest, tokenizer), find_sources(given).sources)
 
 
 def record_of(maker: Maker, shown: RowConversation) -> Record:

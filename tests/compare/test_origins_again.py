@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from small_builds import GOOD, TOKENIZER, build, write
 
-from sftprep.compare.origins_again import config_again, inputs_again, tokenizer_again
+from sftprep.compare.origins_again import inputs_again, tokenizer_again
 from sftprep.config import BuildConfig
 from sftprep.dataset.manifest import Manifest
 from sftprep.errors import ConfigError, DatasetError, InputError, TokenizerError
+from sftprep.jobs.rederive import stated_config
 
 
 def found_again(manifest: Manifest, *given: str) -> tuple[list[str], list[int]]:
     """The names of the inputs, and what was told of them."""
     told: list[int] = []
-    config = config_again(Path("out"), manifest, TOKENIZER)
+    config = stated_config(Path("out"), manifest, TOKENIZER)
     sources, splits = inputs_again(manifest, config, given, lambda step, total, unit: told.append(total), told.append)
     assert splits
     return [source.name for source in sources], told
@@ -31,7 +32,7 @@ def test_inputs_and_tokenizer(tmp_path: Path, cache: Path) -> None:
     assert found_again(manifest) == (["a.jsonl", "b.jsonl"], [2 * size, size, size])
     name, resolved = tokenizer_again(manifest, None)
     assert (name, resolved.sha256) == (TOKENIZER, manifest.tokenizer["sha256"])
-    assert isinstance(config_again(tmp_path, manifest, name), BuildConfig)
+    assert isinstance(stated_config(tmp_path, manifest, name), BuildConfig)
     with pytest.raises(InputError, match=r"b\.jsonl: was read for this dataset, and is not among the inputs"):
         found_again(manifest, sources[0])
     with pytest.raises(InputError, match=r"c\.jsonl: was not read"):
@@ -52,4 +53,4 @@ def test_others_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TokenizerError, match=what):
             tokenizer_again(replace(manifest, tokenizer={**manifest.tokenizer, key: "0" * 64}), TOKENIZER)
     with pytest.raises(DatasetError, match=r"manifest\.json: 'config' is not what this version writes"):
-        config_again(tmp_path, replace(manifest, config={"nonsense": 1}), TOKENIZER)
+        stated_config(tmp_path, replace(manifest, config={"nonsense": 1}), TOKENIZER)
