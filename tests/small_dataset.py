@@ -92,6 +92,14 @@ def write_dataset(
     return manifest
 
 
+def three_rows(folder: Path) -> Path:
+    """Three rows in two shards: a short one, one cut to five ids, one with weights."""
+    first = [([1, 2, 5, 6], [0, 0, 1, 1]), ([1, 2, 3, 5, 5, 5, 6], [0, 0, 0, 1, 1, 1, 1])]
+    second = [([1, 5, 6], [0, 0.5, 0])]
+    write_dataset(folder, [first, second], max_length=5, mask_dtypes=["bool", "float32"])
+    return folder
+
+
 def shifted(row: Row, max_length: int, pad_id: int) -> tuple[list[int], list[int], list[Any]]:
     """X, Y and mask of one conversation: cut, pad on the right, shift."""
     ids, mask = (list(each[:max_length]) for each in row)

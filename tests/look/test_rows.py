@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
-from small_dataset import npy, origins, parquet, rewrite, write_dataset
+from small_dataset import npy, origins, parquet, rewrite, three_rows, write_dataset
 from tokenizers import Tokenizer
 
 from sftprep.look.rows import PROMPT_STYLES, TRAINED_STYLES, render_row, render_tokens
@@ -175,11 +175,7 @@ def test_nothing_that_controls_a_terminal_gets_through(text: str) -> None:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Three rows in two shards: a short one, one cut to five ids, one with weights."""
-    first = [([1, 2, 5, 6], [0, 0, 1, 1]), ([1, 2, 3, 5, 5, 5, 6], [0, 0, 0, 1, 1, 1, 1])]
-    second = [([1, 5, 6], [0, 0.5, 0])]
-    write_dataset(tmp_path, [first, second], max_length=5, mask_dtypes=["bool", "float32"])
-    return tmp_path
+    return three_rows(tmp_path)
 
 
 def shown(dataset: Path, *rows: int, **options: bool) -> list[str]:

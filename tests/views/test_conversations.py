@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_dataset import npy, origins, parquet, rewrite, write_dataset
+from small_dataset import npy, origins, parquet, rewrite, three_rows, write_dataset
 
 from sftprep.errors import DatasetError
 from sftprep.views.conversations import load_rows
@@ -15,11 +15,7 @@ from sftprep.views.conversations import load_rows
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Three rows in two shards: a short one, one cut to five ids, one with weights."""
-    first = [([1, 2, 5, 6], [0, 0, 1, 1]), ([1, 2, 3, 5, 5, 5, 6], [0, 0, 0, 1, 1, 1, 1])]
-    second = [([1, 5, 6], [0, 0.5, 0])]
-    write_dataset(tmp_path, [first, second], max_length=5, mask_dtypes=["bool", "float32"])
-    return tmp_path
+    return three_rows(tmp_path)
 
 
 def test_rows_give_every_id_and_its_mask(dataset: Path) -> None:
